@@ -1,0 +1,95 @@
+"""Every bound in one place, and the checks that name the field and the rule."""
+
+from __future__ import annotations
+
+import re
+from flashsale.errors import InvalidRequest
+
+ID_MAX = 64
+"""Characters of an identifier (sale, sku, buyer, hold id, op_id, reader, channel)."""
+
+NOTE_MAX = 256
+"""Bytes of a hold's note, in UTF-8."""
+
+QTY_MAX = 1_000_000
+"""Units of one line."""
+
+STOCK_MAX = 10**12
+"""Units of one sku: every sum of such numbers is exact in Lua's doubles."""
+
+SKUS_MAX = 1_000
+"""Skus of one sale."""
+
+LINES_MAX = 32
+"""Lines of one basket."""
+
+HOLDS_MAX = 64
+"""Hold ids one buyer may use in one sale: the bound of a buyer's record."""
+
+REFUNDS_MAX = 16
+"""Refunds of one hold."""
+
+RESTOCKS_MAX = 10_000
+"""Restocks of one sale, each remembered by its op_id."""
+
+BUYERS_MAX = 10_000_000
+"""Buyers of one shard."""
+
+BATCH_MAX = 1_024
+"""Operations in one script call."""
+
+SWEEP_PER_CALL = 128
+"""Due holds that any verb's script call expires on its way; the rest waits for the next."""
+
+SWEEP_MAX = 1_024
+"""Due holds that one call of `expire` may be asked to expire."""
+
+DURATION_MAX_MS = 30 * 24 * 3600 * 1000
+"""30 days."""
+
+TIME_MAX_MS = 9_999_999_999_999
+"""The last time of thirteen digits, in the year 2286: records keep times in that width."""
+
+CLOCK_JUMP_MAX_MS = 60_000
+"""How far the server's clock may be ahead of both the shard's last time and the caller's."""
+
+_ID = re.compile(rf"[A-Za-z0-9._~@+=/-]{{1,{ID_MAX}}}")
+_ID_RULE = f"must be 1 to {ID_MAX} characters out of A-Z a-z 0-9 . _ ~ @ + = / -"
+
+
+def check_id(field: str, value: object) -> str:
+    """An identifier: the same small alphabet everywhere, so that nothing needs escaping."""
+    if not isinstance(value, str):
+        raise InvalidRequest(field, f"{_ID_RULE}, not {type(value).__name__}")
+    if not _ID.fullmatch(value):
+        shown = value if len(value) <= ID_MAX else f"{value[:16]}… ({len(value)} characters)"
+        raise InvalidRequest(field, f"{_ID_RULE}, not {ascii(shown)}")
+    return value
+
+
+def check_int(field: str, value: object, low: int, high: int) -> int:
+    """A whole number within bounds; True, 1.0 and "1" are not numbers here."""
+    if type(value) is not int:
+        raise InvalidRequest(field, f"must be an int from {low} to {high}, not {_shown(value)}")
+    if not low <= value <= high:
+        raise InvalidRequest(field, f"must be from {low} to {high}, not {_shown(value)}")
+    return value
+
+
+def check_note(field: str, value: object) -> str:
+    """A short opaque text: valid Unicode without NUL, at most NOTE_MAX bytes."""
+    rule = f"must be a str of at most {NOTE_MAX} bytes in UTF-8, without NUL"
+    if not isinstance(value, str):
+        raise InvalidRequest(field, f"{rule}, not {type(value).__name__}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidRequest(field, f"{rule} and without lone surrogates") from None
+    if size > NOTE_MAX or "\0" in value:
+        raise InvalidRequest(field, rule)
+    return value
+
+
+def _shown(value: object) -> str:
+    shown = ascii(value)
+    return shown if len(shown) <= 40 else f"{shown[:40]}…"

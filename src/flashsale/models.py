@@ -1,0 +1,342 @@
+"""The values that go in and come out: sales, baskets, outcomes, answers, views.
+
+Every model is a frozen `msgspec.Struct`; one that a caller makes is checked when made.
+Field names end in their unit. Times are milliseconds since the Unix epoch, by the
+server's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from flashsale import limits
+from flashsale.errors import InvalidRequest, Rejected
+from flashsale.refs import make_ref
+
+Basket: TypeAlias = "Mapping[str, int] | Sequence[Line]"
+
+
+class Outcome(Enum):
+    """A decision of the engine.
+
+    `code` is its letter in the scripts' replies, `meaning` a sentence for people, and
+    `again` whether the same call may succeed later without anything being changed in it.
+    """
+
+    code: str
+    meaning: str
+    again: bool
+
+    def __new__(cls, value: str, code: str, meaning: str, again: bool) -> Outcome:
+        member = object.__new__(cls)
+        member._value_ = value
+        member.code, member.meaning, member.again = code, meaning, again
+        return member
+
+    # A hold and its later life.
+    HELD = ("held", "H", "the stock is the buyer's until the deadline", False)
+    CONFIRMED = ("confirmed", "C", "paid: the units are sold", False)
+    RELEASED = ("released", "R", "given up: the units are available again", False)
+    EXTENDED = ("extended", "X", "the deadline is now the one in the answer", False)
+    REFUNDED = ("refunded", "F", "paid units came back and are available again", False)
+    EXPIRED = ("expired", "E", "the deadline passed; the units are available again", False)
+    # Why a hold is refused.
+    SOLD_OUT = ("sold_out", "S", "not enough units are available", True)
+    LIMIT_REACHED = ("limit_reached", "L", "the buyer would exceed a limit", True)
+    TOO_MANY_HOLDS = ("too_many_holds", "M", "the buyer used up the hold ids of this sale", False)
+    NOT_OPEN = ("not_open", "N", "the sale has not opened yet", True)
+    CLOSED = ("closed", "K", "the sale's closing time has passed", False)
+    PAUSED = ("paused", "P", "the sale is paused", True)
+    ENDED = ("ended", "Z", "the sale has ended", False)
+    SKU_UNKNOWN = ("sku_unknown", "U", "the sale has no such sku", False)
+    SHARD_FULL = ("shard_full", "B", "the sale has as many buyers as it may remember", False)
+    CLOCK_JUMP = ("clock_jump", "J", "the server's clock is ahead of the shard's and ours", True)
+    TRY_AGAIN = ("try_again", "T", "expired holds are still being swept back to stock", True)
+    # Why a verb on a hold is refused.
+    CONFLICT = ("conflict", "Q", "this id was used before with another content", False)
+    UNKNOWN_HOLD = ("unknown_hold", "?", "the buyer has no hold of this id", False)
+    ALREADY_CONFIRMED = ("already_confirmed", "A", "the hold is paid: refund it instead", False)
+    NOT_CONFIRMED = ("not_confirmed", "O", "only a confirmed hold can be refunded", False)
+    NOT_IN_HOLD = ("not_in_hold", "I", "a line names more than the hold still has of it", False)
+    DEADLINE_TOO_FAR = ("deadline_too_far", "D", "the deadline is beyond the sale's bound", False)
+    TOO_MANY_REFUNDS = ("too_many_refunds", "V", "the hold has as many refunds as it may", False)
+    # The operator's verbs.
+    OPENED = ("opened", "o", "the sale exists with this definition", False)
+    RESUMED = ("resumed", "r", "the sale takes holds again", False)
+    RESTOCKED = ("restocked", "k", "the allotments are changed", False)
+    BELOW_COMMITTED = ("below_committed", "b", "units set aside, held or sold cannot go", True)
+    TOO_MANY_RESTOCKS = ("too_many_restocks", "v", "no more op_ids fit into this sale", False)
+    STOCK_TOO_LARGE = ("stock_too_large", "l", "the allotment would pass its bound", False)
+    PURGED = ("purged", "p", "the sale's data are gone; its id stays used", False)
+    NOT_ENDED = ("not_ended", "n", "only an ended sale can be purged", False)
+    HOLDS_OUTSTANDING = ("holds_outstanding", "h", "unpaid holds are left", True)
+    READERS_BEHIND = ("readers_behind", "d", "a registered reader has not read all", True)
+    SALE_UNKNOWN = ("sale_unknown", "u", "there is no such sale on this server", False)
+    # The scripts' own check of what they were sent (a client that skips its own).
+    MALFORMED = ("malformed", "!", "the request breaks the format", False)
+
+
+OUTCOME_BY_CODE: dict[str, Outcome] = {outcome.code: outcome for outcome in Outcome}
+
+
+class HoldState(Enum):
+    """Where a hold is in its life. `code` is its letter in a buyer's record."""
+
+    code: str
+
+    def __new__(cls, value: str, code: str) -> HoldState:
+        member = object.__new__(cls)
+        member._value_ = value
+        member.code = code
+        return member
+
+    HELD = ("held", "h")
+    CONFIRMED = ("confirmed", "c")
+    RELEASED = ("released", "r")
+    EXPIRED = ("expired", "e")
+    REFUNDED = ("refunded", "f")
+
+
+class SaleState(Enum):
+    """Whether the operator lets a sale take holds."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    ENDED = "ended"
+
+
+class Sku(Struct, frozen=True):
+    """A thing with stock.
+
+    `stock` is its first allotment, 0 to 10^12 units. `limit` is the most units of it one
+    buyer may have held plus sold (None: no limit).
+    """
+
+    id: str
+    stock: int
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        limits.check_id("sku", self.id)
+        limits.check_int(f"stock of {self.id!r}", self.stock, 0, limits.STOCK_MAX)
+        if self.limit is not None:
+            limits.check_int(f"limit of {self.id!r}", self.limit, 1, limits.STOCK_MAX)
+
+
+class Sale(Struct, frozen=True):
+    """One event: its skus, times and rules. Its id is never used twice.
+
+    skus: 1 to 1,000 of them, each id once.
+    hold_ttl_ms: how long a hold lives, 1 ms to 30 days.
+    limit: the most units of the whole sale one buyer may have held plus sold.
+    opens_at_ms, closes_at_ms: holds are taken in [opens, closes); None: from now, for ever.
+    holds_max: how many hold ids one buyer may ever use in this sale, 1 to 64.
+    extend_max_ms: how far past a hold's original deadline `extend` may go, 0 to 30 days.
+    buyers_max: how many buyers one shard remembers (a bound on its memory and its
+        largest key), 1 to 10^7.
+    """
+
+    id: str
+    skus: Sequence[Sku]
+    hold_ttl_ms: int = 900_000
+    limit: int | None = None
+    opens_at_ms: int | None = None
+    closes_at_ms: int | None = None
+    holds_max: int = 16
+    extend_max_ms: int = 3_600_000
+    buyers_max: int = 2_000_000
+
+    def __post_init__(self) -> None:
+        limits.check_id("sale", self.id)
+        force_setattr(self, "skus", _checked_skus(self.skus))
+        limits.check_int("hold_ttl_ms", self.hold_ttl_ms, 1, limits.DURATION_MAX_MS)
+        if self.limit is not None:
+            limits.check_int("limit", self.limit, 1, limits.STOCK_MAX)
+        for field in ("opens_at_ms", "closes_at_ms"):
+            if (at := getattr(self, field)) is not None:
+                limits.check_int(field, at, 0, limits.TIME_MAX_MS)
+        if self.opens_at_ms is not None and self.closes_at_ms is not None:
+            if self.opens_at_ms >= self.closes_at_ms:
+                raise InvalidRequest("closes_at_ms", "must be later than opens_at_ms")
+        limits.check_int("holds_max", self.holds_max, 1, limits.HOLDS_MAX)
+        limits.check_int("extend_max_ms", self.extend_max_ms, 0, limits.DURATION_MAX_MS)
+        limits.check_int("buyers_max", self.buyers_max, 1, limits.BUYERS_MAX)
+
+
+def _checked_skus(skus: Sequence[Sku]) -> tuple[Sku, ...]:
+    if isinstance(skus, str) or not isinstance(skus, Sequence):
+        raise InvalidRequest("skus", f"must be a sequence of Sku, not {type(skus).__name__}")
+    if not 1 <= len(skus) <= limits.SKUS_MAX:
+        raise InvalidRequest("skus", f"must be 1 to {limits.SKUS_MAX} skus, not {len(skus)}")
+    seen: set[str] = set()
+    for sku in skus:
+        if not isinstance(sku, Sku):
+            raise InvalidRequest("skus", f"must be a sequence of Sku, not of {type(sku).__name__}")
+        if sku.id in seen:
+            raise InvalidRequest("skus", f"{sku.id!r} appears twice")
+        seen.add(sku.id)
+    return tuple(skus)
+
+
+class Line(Struct, frozen=True, order=True):
+    """`qty` units of one sku, 1 to 1,000,000."""
+
+    sku: str
+    qty: int = 1
+
+    def __post_init__(self) -> None:
+        limits.check_id("sku", self.sku)
+        limits.check_int(f"qty of {self.sku!r}", self.qty, 1, limits.QTY_MAX)
+
+
+class HoldRequest(Struct, frozen=True):
+    """One hold of a bulk call. The fields are those of `hold`."""
+
+    buyer: str
+    basket: Basket
+    hold_id: str
+    channel: str = ""
+    note: str = ""
+
+
+class Answer(Struct, frozen=True):
+    """What the engine decided about one operation.
+
+    outcome: the decision.
+    sale, buyer, hold_id: what it is about (buyer and hold_id are "" for the sale itself).
+    state: the hold's state now, None where there is no hold.
+    deadline_ms: when the hold falls due (from then on it cannot be confirmed). For a
+        replayed hold it is the original deadline; None where there is no hold.
+    replayed: True if this very operation had been done before and nothing changed now.
+    may_return: with SOLD_OUT, True while unpaid holds could still come back to stock.
+    at_ms: the shard's time of the decision.
+    """
+
+    outcome: Outcome
+    sale: str
+    buyer: str = ""
+    hold_id: str = ""
+    state: HoldState | None = None
+    deadline_ms: int | None = None
+    replayed: bool = False
+    may_return: bool = False
+    at_ms: int = 0
+
+    @property
+    def ref(self) -> str:
+        """One string for sale, buyer and hold id, fit for a payment provider's order field.
+
+        Letters, digits, "_" and "-" only. Every verb takes it in place of the buyer.
+        """
+        return make_ref(self.sale, self.buyer, self.hold_id)
+
+    def unwrap(self) -> Answer:
+        """Return this answer if the verb did what it was asked; raise `Rejected` if not."""
+        if self.outcome in SUCCESSES:
+            return self
+        raise Rejected(self.outcome, self._subject())
+
+    def _subject(self) -> str:
+        if not self.buyer:
+            return f"sale {self.sale!r}"
+        return f"hold {self.hold_id!r} of buyer {self.buyer!r} in sale {self.sale!r}"
+
+
+SUCCESSES = frozenset(
+    {
+        Outcome.HELD,
+        Outcome.CONFIRMED,
+        Outcome.RELEASED,
+        Outcome.EXTENDED,
+        Outcome.REFUNDED,
+        Outcome.OPENED,
+        Outcome.RESUMED,
+        Outcome.RESTOCKED,
+        Outcome.PURGED,
+    }
+)
+
+
+class Hold(Struct, frozen=True):
+    """A hold as the server remembers it (`find`, `holds_of`).
+
+    lines: what was held at first. sold: what of it is paid and not refunded.
+    deadline_ms: the current deadline; original_deadline_ms: the one first given (an
+    extension or a retake moves the current one). A tombstone, left by releasing an id
+    before its hold arrived, has no lines and no deadlines.
+    refunds: per op_id the lines that came back.
+    """
+
+    sale: str
+    buyer: str
+    hold_id: str
+    state: HoldState
+    lines: dict[str, int]
+    sold: dict[str, int]
+    deadline_ms: int | None
+    original_deadline_ms: int | None
+    refunds: dict[str, dict[str, int]]
+
+    @property
+    def ref(self) -> str:
+        """As `Answer.ref`."""
+        return make_ref(self.sale, self.buyer, self.hold_id)
+
+
+class SkuView(Struct, frozen=True):
+    """One sku's units. `allotment = available + set_aside + held + sold` always."""
+
+    sku: str
+    allotment: int
+    available: int
+    set_aside: int
+    held: int
+    sold: int
+    limit: int | None = None
+
+
+class Snapshot(Struct, frozen=True):
+    """A sale at one moment, read in one step.
+
+    epoch, sequence: the last ledger entry that is reflected in the figures.
+    due_at_ms: no hold falls due before this time (None: nothing can fall due).
+    """
+
+    sale: Sale
+    state: SaleState
+    at_ms: int
+    epoch: int
+    sequence: int
+    buyers: int
+    due_at_ms: int | None
+    skus: dict[str, SkuView]
+
+
+class AuditReport(Struct, frozen=True):
+    """The ledger replayed against the state.
+
+    problems: one sentence per disagreement, empty if the books are right; `truncated`
+    says that there were more than are listed. checkpoint: the sequence up to which the
+    ledger is trimmed (0: nothing is) and whose balances the audit started from.
+    """
+
+    sale: str
+    epoch: int
+    sequence: int
+    checkpoint: int
+    entries: int
+    events: int
+    buyers: int
+    holds: int
+    problems: tuple[str, ...]
+    truncated: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing disagrees."""
+        return not self.problems

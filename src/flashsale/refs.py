@@ -1,0 +1,50 @@
+"""A hold's reference: sale, buyer and hold id in one string for other systems.
+
+Payment providers' order fields take letters, digits, "_" and "-". Any other byte of a
+part is written as "_" and two hexadecimal digits, and "__" stands between the parts, so
+"1111", "buyer-42", "order-77" gives "1111__buyer-42__order-77".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from flashsale.errors import InvalidRequest
+from flashsale.limits import check_id
+
+_PLAIN = re.compile(r"[^A-Za-z0-9-]")
+_ESCAPED = re.compile(r"_([0-9A-F]{2})")
+
+
+class Ref(NamedTuple):
+    """The three parts of a reference."""
+
+    sale: str
+    buyer: str
+    hold_id: str
+
+
+def make_ref(sale: str, buyer: str, hold_id: str) -> str:
+    """The reference of a hold; "" for an answer that is not about a hold."""
+    if not buyer:
+        return ""
+    return "__".join(
+        _PLAIN.sub(lambda match: f"_{ord(match[0]):02X}", part) for part in (sale, buyer, hold_id)
+    )
+
+
+def parse_ref(ref: str) -> Ref:
+    """Read a reference back; InvalidRequest if it is not one of ours."""
+    parts = ref.split("__") if isinstance(ref, str) else []
+    if len(parts) != 3:
+        raise InvalidRequest("ref", "must be the `ref` of an answer: sale__buyer__hold-id")
+    sale, buyer, hold_id = (
+        _ESCAPED.sub(lambda match: chr(int(match[1], 16)), part) for part in parts
+    )
+    check_id("sale in ref", sale)
+    check_id("buyer in ref", buyer)
+    check_id("hold id in ref", hold_id)
+    if make_ref(sale, buyer, hold_id) != ref:
+        raise InvalidRequest("ref", "must be the `ref` of an answer, unchanged")
+    return Ref(sale, buyer, hold_id)
