@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+
 from flashsale.errors import InvalidRequest
 
 ID_MAX = 64
@@ -63,7 +64,7 @@ def check_id(field: str, value: object) -> str:
         raise InvalidRequest(field, f"{_ID_RULE}, not {type(value).__name__}")
     if not _ID.fullmatch(value):
         shown = value if len(value) <= ID_MAX else f"{value[:16]}… ({len(value)} characters)"
-        raise InvalidRequest(field, f"{_ID_RULE}, not {ascii(shown)}")
+        raise InvalidRequest(field, f"{_ID_RULE}, not {shown!a}")
     return value
 
 

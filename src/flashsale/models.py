@@ -33,6 +33,7 @@ class Outcome(Enum):
     again: bool
 
     def __new__(cls, value: str, code: str, meaning: str, again: bool) -> Outcome:
+        """A member whose value is its name in words."""
         member = object.__new__(cls)
         member._value_ = value
         member.code, member.meaning, member.again = code, meaning, again
@@ -90,6 +91,7 @@ class HoldState(Enum):
     code: str
 
     def __new__(cls, value: str, code: str) -> HoldState:
+        """A member whose value is its name in words."""
         member = object.__new__(cls)
         member._value_ = value
         member.code = code
@@ -160,9 +162,9 @@ class Sale(Struct, frozen=True):
         for field in ("opens_at_ms", "closes_at_ms"):
             if (at := getattr(self, field)) is not None:
                 limits.check_int(field, at, 0, limits.TIME_MAX_MS)
-        if self.opens_at_ms is not None and self.closes_at_ms is not None:
-            if self.opens_at_ms >= self.closes_at_ms:
-                raise InvalidRequest("closes_at_ms", "must be later than opens_at_ms")
+        opens, closes = self.opens_at_ms, self.closes_at_ms
+        if opens is not None and closes is not None and opens >= closes:
+            raise InvalidRequest("closes_at_ms", "must be later than opens_at_ms")
         limits.check_int("holds_max", self.holds_max, 1, limits.HOLDS_MAX)
         limits.check_int("extend_max_ms", self.extend_max_ms, 0, limits.DURATION_MAX_MS)
         limits.check_int("buyers_max", self.buyers_max, 1, limits.BUYERS_MAX)

@@ -1,0 +1,168 @@
+#!lua
+-- Turns paid holds into sales, whole or some of their lines (the rest is dropped): a batch.
+--
+-- KEYS  sale skus stock buyers ledger deadlines
+-- ARGV  caller_ms   the caller's clock, for the check of the server's
+--       buyers      msgpack: array of buyers
+--       ids         msgpack: array of hold ids
+--       baskets     "" (every hold whole) or msgpack: {{{sku, qty, …}, …}, {which, …}}, a
+--                   `which` of 0 meaning the whole hold
+--       late        "refuse" or "retake": what to do for an expired hold
+-- CODES C CONFIRMED, E EXPIRED, R RELEASED, Q CONFLICT, ? UNKNOWN_HOLD, I NOT_IN_HOLD,
+--       S SOLD_OUT, L LIMIT_REACHED, T TRY_AGAIN, J CLOCK_JUMP, u SALE_UNKNOWN, p PURGED,
+--       ! MALFORMED
+
+local keys = {
+  sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
+  deadlines = KEYS[6],
+}
+local caller_ms, buyers_blob, ids_blob, baskets_blob, late = unpack(ARGV)
+
+-- include lib/load_shard
+-- include lib/resolve_baskets
+-- include lib/new_book
+-- include lib/expire_due
+-- include lib/expire_buyer
+-- include lib/minus
+-- include lib/units_of_buyer
+-- include lib/refuse_units
+-- include lib/new_reply
+-- include lib/answer
+-- include lib/send_reply
+-- include lib/close_book
+-- include lib/is_id
+
+local CONFIRMED, EXPIRED, RELEASED, CONFLICT, MALFORMED = 'C', 'E', 'R', 'Q', '!' -- outcomes
+local UNKNOWN_HOLD, NOT_IN_HOLD, CLOCK_JUMP = '?', 'I', 'J' -- outcomes
+local SWEEP_PER_CALL = 128
+
+local shard, refusal = load_shard(keys.sale, caller_ms)
+if not shard then
+  return { 0, 0, 0, refusal, '' }
+end
+local baskets, which = resolve_baskets(keys.skus, baskets_blob)
+local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
+local n = #buyers
+if #ids ~= n then
+  return redis.error_reply('FLASHSALE_MALFORMED buyers and ids must be of one length')
+end
+local book = new_book()
+expire_due(book, shard, keys, SWEEP_PER_CALL)
+
+-- The common case first: whole confirmations of buyers whose only hold is one unit of sku 0,
+-- each buyer once. A record is then "1h", the deadline and the id, and all are written at once.
+if baskets_blob == '' and not shard.swept then
+  local records = redis.call('HMGET', keys.buyers, unpack(buyers))
+  local fields, seen, plain = {}, {}, true
+  for i = 1, n do
+    local record, buyer = records[i], buyers[i]
+    if not record or seen[buyer] or string.sub(record, 16) ~= ids[i]
+      or string.sub(record, 1, 2) ~= '1h' then
+      plain = false
+      break
+    end
+    seen[buyer] = true
+    fields[2 * i - 1] = buyer
+    fields[2 * i] = '1c' .. string.sub(record, 3)
+  end
+  if plain then
+    local row = sku_row(book, keys.stock, 0)
+    local sequence = shard.sequence + 1
+    redis.call('XADD', keys.ledger, shard.epoch .. '-' .. sequence, 't', shard.now,
+      'cb', buyers_blob, 'ci', ids_blob)
+    redis.call('HSET', keys.buyers, unpack(fields))
+    redis.call('HSET', keys.stock, '0h', row.h - n, '0s', row.s + n)
+    redis.call('HSET', keys.sale, 'sequence', sequence, 'now', shard.now)
+    return { tonumber(shard.epoch), shard.now, 0, CONFIRMED, '' }
+  end
+  for i = 1, n do
+    book.records[buyers[i]] = records[i]
+  end
+end
+
+-- The exact loop, one operation after the other.
+local reply = new_reply()
+read_records(book, keys.buyers, buyers)
+
+-- Sells `lines` of a held hold and drops the rest.
+local function sell(buyer, hold, lines, rest)
+  local text = format_basket(lines)
+  hold.state = 'c'
+  move_units(book, keys.stock, lines, 'h', 's')
+  note_event(book, 'c', buyer, hold.id, text)
+  if #rest > 0 then
+    hold.kept = text
+    move_units(book, keys.stock, rest, 'h', 'a')
+    note_event(book, 'd', buyer, hold.id, format_basket(rest))
+  end
+  if hold.moved then
+    book.deadlines[buyer .. '|' .. hold.id] = false
+  end
+  touch(book, buyer)
+end
+
+-- Takes the lines of an expired hold again and sells them: an outcome code if it cannot be.
+local function retake(buyer, hold, lines, rest)
+  if shard.jumped then
+    return CLOCK_JUMP
+  end
+  local per_sku, total = units_of_buyer(book, buyer)
+  local code = refuse_units(book, shard, keys, lines, per_sku, total)
+  if code then
+    return code
+  end
+  local text = format_basket(lines)
+  hold.state = 'c'
+  hold.kept = #rest > 0 and text or nil
+  move_units(book, keys.stock, lines, 'a', 's')
+  note_event(book, 'a', buyer, hold.id, text)
+  note_event(book, 'c', buyer, hold.id, text)
+  touch(book, buyer)
+  return nil
+end
+
+local function confirm(buyer, hold, wanted)
+  if hold.state == 't' or hold.state == 'r' then
+    return RELEASED
+  end
+  if hold.state == 'c' or hold.state == 'f' then
+    local same = (hold.kept or hold.basket) == (wanted and wanted.text or hold.basket)
+    return same and CONFIRMED or CONFLICT, same
+  end
+  if hold.state == 'e' and late ~= 'retake' then
+    return EXPIRED
+  end
+  local all = parse_basket(hold.basket)
+  local lines = wanted and wanted.lines or all
+  local rest = not (wanted and wanted.refusal) and minus(all, lines)
+  if not rest then
+    return NOT_IN_HOLD
+  end
+  if hold.state == 'e' then
+    return retake(buyer, hold, lines, rest) or CONFIRMED
+  end
+  sell(buyer, hold, lines, rest)
+  return CONFIRMED
+end
+
+for i = 1, n do
+  local buyer, id = buyers[i], ids[i]
+  local number = which and which[i] or (baskets[1] and 1 or 0)
+  local wanted = baskets[number]
+  if not is_id(buyer) or not is_id(id) or (number ~= 0 and not wanted)
+    or (wanted and wanted.refusal == MALFORMED) then
+    answer(reply, i, MALFORMED)
+  else
+    expire_buyer(book, shard, keys, buyer)
+    local hold = find_hold(book, buyer, id)
+    if hold then
+      local code, replayed = confirm(buyer, hold, wanted)
+      answer(reply, i, code, hold, replayed)
+    else
+      answer(reply, i, UNKNOWN_HOLD)
+    end
+  end
+end
+
+close_book(book, shard, keys, {})
+return send_reply(shard, reply)

@@ -1,0 +1,195 @@
+#!lua
+-- Takes stock for buyers until a deadline: a batch of holds, judged in order.
+--
+-- KEYS  sale skus stock buyers ledger deadlines
+-- ARGV  caller_ms   the caller's clock, for the check of the server's
+--       buyers      msgpack: array of buyers
+--       ids         msgpack: array of hold ids
+--       baskets     msgpack: {{{sku, qty, …}, …}, {which, …} or nothing}
+--       marks       "" or msgpack: {{channel, …}, {note, …}}
+-- CODES H HELD, S SOLD_OUT, L LIMIT_REACHED, M TOO_MANY_HOLDS, N NOT_OPEN, K CLOSED, P PAUSED,
+--       Z ENDED, U SKU_UNKNOWN, B SHARD_FULL, J CLOCK_JUMP, T TRY_AGAIN, Q CONFLICT, R RELEASED,
+--       u SALE_UNKNOWN, p PURGED, ! MALFORMED
+
+local keys = {
+  sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
+  deadlines = KEYS[6],
+}
+local caller_ms, buyers_blob, ids_blob, baskets_blob, marks_blob = unpack(ARGV)
+
+-- include lib/load_shard
+-- include lib/resolve_baskets
+-- include lib/new_book
+-- include lib/expire_due
+-- include lib/expire_buyer
+-- include lib/units_of_buyer
+-- include lib/refuse_units
+-- include lib/shard_full
+-- include lib/new_reply
+-- include lib/answer
+-- include lib/send_reply
+-- include lib/close_book
+-- include lib/is_id
+
+local HELD, RELEASED, CONFLICT, MALFORMED = 'H', 'R', 'Q', '!' -- outcomes
+local TOO_MANY_HOLDS, SHARD_FULL, CLOCK_JUMP = 'M', 'B', 'J' -- outcomes
+local NOT_OPEN, CLOSED, PAUSED, ENDED = 'N', 'K', 'P', 'Z' -- outcomes
+local SWEEP_PER_CALL = 128
+
+local shard, refusal = load_shard(keys.sale, caller_ms)
+if not shard then
+  return { 0, 0, 0, refusal, '' }
+end
+local baskets, which = resolve_baskets(keys.skus, baskets_blob)
+local buyers = cmsgpack.unpack(buyers_blob)
+local n = #buyers
+local book = new_book()
+expire_due(book, shard, keys, SWEEP_PER_CALL)
+
+-- Why no new hold is taken at all now, if so.
+local closed
+if shard.state ~= 'running' then
+  closed = shard.state == 'ended' and ENDED or PAUSED
+elseif shard.opens and shard.now < shard.opens then
+  closed = NOT_OPEN
+elseif shard.closes and shard.now >= shard.closes then
+  closed = CLOSED
+elseif shard.jumped then
+  closed = CLOCK_JUMP
+end
+
+-- The common case first: one basket, and buyers the shard has never seen. They all get the
+-- same answer, or they all are written at once. The hold ids are not even read for a refusal.
+-- A separator inside the ids' blob may be a length byte; then the exact loop below decides.
+if not which and baskets[1] and baskets[1].refusal ~= MALFORMED and not shard.swept
+  and not string.find(ids_blob, '[;|]') then
+  local basket = baskets[1]
+  local records = redis.call('HMGET', keys.buyers, unpack(buyers))
+  local fresh = true
+  for i = 1, n do
+    if records[i] then
+      fresh = false
+      break
+    end
+  end
+  if fresh then
+    local code = closed or basket.refusal
+      or (shard_full(book, shard, keys.buyers) and SHARD_FULL)
+      or refuse_units(book, shard, keys, basket.lines, {}, 0)
+    if code then
+      return { tonumber(shard.epoch), shard.now, 0, code, '' }
+    end
+    local enough = book.buyers + n <= shard.buyers_max
+    for k = 1, #basket.lines, 2 do
+      enough = enough and book.rows[basket.lines[k]].a >= n * basket.lines[k + 1]
+    end
+    local ids = cmsgpack.unpack(ids_blob)
+    if enough and #ids == n then
+      local deadline = shard.now + shard.ttl
+      local head = '1h' .. string.format('%013.0f', deadline)
+      local tail = basket.text == '' and '' or '|' .. basket.text
+      local fields, seen = {}, {}
+      for i = 1, n do
+        local buyer = buyers[i]
+        if seen[buyer] then
+          enough = false
+          break
+        end
+        seen[buyer] = true
+        fields[2 * i - 1] = buyer
+        fields[2 * i] = head .. ids[i] .. tail
+      end
+      if enough then
+        local entry = { 't', shard.now, 'hb', buyers_blob, 'hi', ids_blob }
+        if basket.text ~= '' then
+          entry[7], entry[8] = 'hl', cmsgpack.pack({ { basket.text } })
+        end
+        if marks_blob ~= '' then
+          entry[#entry + 1], entry[#entry + 2] = 'hm', marks_blob
+        end
+        local sequence = shard.sequence + 1
+        redis.call('XADD', keys.ledger, shard.epoch .. '-' .. sequence, unpack(entry))
+        redis.call('HSET', keys.buyers, unpack(fields))
+        local counters = {}
+        for k = 1, #basket.lines, 2 do
+          local index, units = basket.lines[k], n * basket.lines[k + 1]
+          local row = book.rows[index]
+          local c = #counters
+          counters[c + 1], counters[c + 2] = index .. 'a', row.a - units
+          counters[c + 3], counters[c + 4] = index .. 'h', row.h + units
+        end
+        redis.call('HSET', keys.stock, unpack(counters))
+        redis.call('HSET', keys.sale, 'sequence', sequence, 'now', shard.now,
+          'due', math.min(shard.due or deadline, deadline))
+        return { tonumber(shard.epoch), shard.now, deadline, HELD, '' }
+      end
+    end
+  end
+  for i = 1, n do
+    book.records[buyers[i]] = records[i]
+  end
+end
+
+-- The exact loop, one operation after the other.
+local ids = cmsgpack.unpack(ids_blob)
+if #ids ~= n then
+  return redis.error_reply('FLASHSALE_MALFORMED buyers and ids must be of one length')
+end
+local marks = marks_blob ~= '' and cmsgpack.unpack(marks_blob) or nil
+local channels, notes = {}, {}
+local reply = new_reply()
+read_records(book, keys.buyers, buyers)
+
+-- Decides one new hold: an outcome code, or nil and the buyer's holds if it is taken.
+local function refuse(buyer, basket)
+  if closed or basket.refusal then
+    return closed or basket.refusal
+  end
+  local holds = holds_of(book, buyer)
+  if #holds == 0 and not book.is_touched[buyer] and shard_full(book, shard, keys.buyers) then
+    return SHARD_FULL
+  end
+  if #holds >= shard.holds_max then
+    return TOO_MANY_HOLDS
+  end
+  local per_sku, total = units_of_buyer(book, buyer)
+  return refuse_units(book, shard, keys, basket.lines, per_sku, total)
+end
+
+for i = 1, n do
+  local buyer, id, basket = buyers[i], ids[i], baskets[which and which[i] or 1]
+  if not is_id(buyer) or not is_id(id) or not basket or basket.refusal == MALFORMED then
+    answer(reply, i, MALFORMED)
+  else
+    expire_buyer(book, shard, keys, buyer)
+    local hold = find_hold(book, buyer, id)
+    if hold and hold.state == 't' then
+      answer(reply, i, RELEASED, hold)
+    elseif hold and hold.basket == basket.text then
+      answer(reply, i, HELD, hold, true)
+    elseif hold then
+      answer(reply, i, CONFLICT, hold)
+    else
+      local code = refuse(buyer, basket)
+      if code then
+        answer(reply, i, code)
+      else
+        hold = { state = 'h', deadline = shard.now + shard.ttl, id = id, basket = basket.text }
+        touch(book, buyer)
+        table.insert(holds_of(book, buyer), hold)
+        move_units(book, keys.stock, basket.lines, 'a', 'h')
+        note_event(book, 'h', buyer, id, basket.text)
+        shard.due = math.min(shard.due or hold.deadline, hold.deadline)
+        if marks then
+          channels[#channels + 1] = marks[1][i]
+          notes[#notes + 1] = marks[2][i]
+        end
+        answer(reply, i, HELD, hold)
+      end
+    end
+  end
+end
+
+local fields = #channels > 0 and { 'hm', cmsgpack.pack({ channels, notes }) } or {}
+close_book(book, shard, keys, fields)
+return send_reply(shard, reply)

@@ -1,0 +1,94 @@
+#!lua
+-- Gives holds up; an id that is not known leaves a tombstone, so that the delayed hold it
+-- belongs to cannot take stock afterwards: a batch.
+--
+-- KEYS  sale skus stock buyers ledger deadlines
+-- ARGV  caller_ms   the caller's clock, for the check of the server's
+--       buyers      msgpack: array of buyers
+--       ids         msgpack: array of hold ids
+-- CODES R RELEASED, A ALREADY_CONFIRMED, E EXPIRED, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+
+local keys = {
+  sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
+  deadlines = KEYS[6],
+}
+local caller_ms, buyers_blob, ids_blob = unpack(ARGV)
+
+-- include lib/load_shard
+-- include lib/new_book
+-- include lib/expire_due
+-- include lib/expire_buyer
+-- include lib/shard_full
+-- include lib/new_reply
+-- include lib/answer
+-- include lib/send_reply
+-- include lib/close_book
+-- include lib/is_id
+
+local RELEASED, ALREADY_CONFIRMED, EXPIRED, MALFORMED = 'R', 'A', 'E', '!' -- outcomes
+local SWEEP_PER_CALL = 128
+
+local shard, refusal = load_shard(keys.sale, caller_ms)
+if not shard then
+  return { 0, 0, 0, refusal, '' }
+end
+local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
+local n = #buyers
+if #ids ~= n then
+  return redis.error_reply('FLASHSALE_MALFORMED buyers and ids must be of one length')
+end
+local book = new_book()
+expire_due(book, shard, keys, SWEEP_PER_CALL)
+local reply = new_reply()
+read_records(book, keys.buyers, buyers)
+
+local function release(buyer, hold)
+  if hold.state == 't' or hold.state == 'r' then
+    return RELEASED, true
+  end
+  if hold.state == 'c' or hold.state == 'f' then
+    return ALREADY_CONFIRMED
+  end
+  if hold.state == 'e' then
+    return EXPIRED
+  end
+  hold.state = 'r'
+  if hold.moved then
+    book.deadlines[buyer .. '|' .. hold.id] = false
+  end
+  move_units(book, keys.stock, parse_basket(hold.basket), 'h', 'a')
+  note_event(book, 'r', buyer, hold.id, hold.basket)
+  touch(book, buyer)
+  return RELEASED
+end
+
+-- A full record or shard takes no tombstone and needs none: the hold will find no room either.
+local function bury(buyer, id)
+  local holds = holds_of(book, buyer)
+  local new = #holds == 0
+  if #holds < shard.holds_max and not (new and shard_full(book, shard, keys.buyers)) then
+    touch(book, buyer)
+    table.insert(holds, { state = 't', deadline = 0, id = id, basket = '' })
+    note_event(book, 't', buyer, id, '')
+  end
+end
+
+for i = 1, n do
+  local buyer, id = buyers[i], ids[i]
+  if not is_id(buyer) or not is_id(id) then
+    answer(reply, i, MALFORMED)
+  else
+    expire_buyer(book, shard, keys, buyer)
+    local hold = find_hold(book, buyer, id)
+    if hold then
+      local code, replayed = release(buyer, hold)
+      answer(reply, i, code, hold, replayed)
+    else
+      bury(buyer, id)
+      answer(reply, i, RELEASED)
+    end
+  end
+end
+
+close_book(book, shard, keys, {})
+return send_reply(shard, reply)

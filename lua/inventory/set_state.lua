@@ -1,0 +1,42 @@
+#!lua
+-- Pauses, resumes or ends a sale. Ending is for good.
+--
+-- KEYS  sale skus stock buyers ledger deadlines
+-- ARGV  caller_ms   the caller's clock, for the check of the server's
+--       state       "paused", "running" or "ended"
+-- CODES P PAUSED, r RESUMED, Z ENDED, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+
+local keys = {
+  sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
+  deadlines = KEYS[6],
+}
+local caller_ms, state = unpack(ARGV)
+
+-- include lib/load_shard
+-- include lib/new_book
+-- include lib/new_reply
+-- include lib/answer
+-- include lib/send_reply
+-- include lib/close_book
+
+local PAUSED, RESUMED, ENDED, MALFORMED = 'P', 'r', 'Z', '!' -- outcomes
+local CODES = { paused = PAUSED, running = RESUMED, ended = ENDED }
+
+local shard, refusal = load_shard(keys.sale, caller_ms)
+if not shard then
+  return { 0, 0, 0, refusal, '' }
+end
+local reply = new_reply()
+if not CODES[state] then
+  answer(reply, 1, MALFORMED)
+elseif shard.state == state then
+  answer(reply, 1, CODES[state])
+  reply.details = { 1, '', 0, 1 }
+elseif shard.state == 'ended' then
+  answer(reply, 1, ENDED)
+else
+  close_book(new_book(), shard, keys, { 's', state })
+  redis.call('HSET', keys.sale, 'state', state)
+  answer(reply, 1, CODES[state])
+end
+return send_reply(shard, reply)

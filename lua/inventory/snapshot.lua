@@ -1,0 +1,33 @@
+#!lua flags=no-writes
+-- Shows a sale in one step: definition, state, position and every sku's units.
+--
+-- KEYS  sale stock buyers
+-- ARGV  caller_ms   the caller's clock, for the check of the server's
+-- REPLY {epoch, now, sequence, code ("" or u, p), definition, state, buyers, due ("" or ms),
+--        {n, l, t, a, x, h, s, … per sku}}
+-- CODES u SALE_UNKNOWN, p PURGED
+
+local k_sale, k_stock, k_buyers = unpack(KEYS)
+local caller_ms = ARGV[1]
+
+-- include lib/load_shard
+
+local shard, refusal = load_shard(k_sale, caller_ms)
+if not shard then
+  return { 0, 0, 0, refusal, '', '', 0, '', {} }
+end
+local units, fields = {}, { 'n', 'l', 't', 'a', 'x', 'h', 's' }
+for index = 0, redis.call('HLEN', k_stock) / #fields - 1 do
+  local row = {}
+  for f, name in ipairs(fields) do
+    row[f] = index .. name
+  end
+  for _, value in ipairs(redis.call('HMGET', k_stock, unpack(row))) do
+    units[#units + 1] = value
+  end
+end
+return {
+  tonumber(shard.epoch), shard.now, shard.sequence, '',
+  redis.call('HGET', k_sale, 'definition'), shard.state, redis.call('HLEN', k_buyers),
+  shard.due or '', units,
+}

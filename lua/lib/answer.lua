@@ -1,0 +1,24 @@
+-- Notes operation i's outcome; `hold` (if any) adds its state and deadline, as lua/README.md says
+-- under "An answer's state and deadline".
+local function answer(reply, i, code, hold, replayed)
+  local HELD = 'H' -- outcomes
+  local IMPLIED = { H = 'h', C = 'c', F = 'c', A = 'c', R = 'r', E = 'e' }
+  reply.codes[i] = code
+  if not hold then
+    return
+  end
+  local state = hold.state == 't' and 'r' or hold.state
+  local deadline = 0
+  if code == HELD then
+    deadline = hold.moved or hold.deadline
+  elseif state == 'h' then
+    deadline = hold.deadline
+  end
+  if replayed or state ~= IMPLIED[code] or (deadline > 0 and code ~= HELD) then
+    local details = reply.details
+    details[#details + 1] = i
+    details[#details + 1] = state
+    details[#details + 1] = deadline
+    details[#details + 1] = replayed and 1 or 0
+  end
+end

@@ -1,0 +1,75 @@
+-- include lib/format_record
+-- include lib/pack_baskets
+-- Writes what the call has decided, or nothing if nothing changes. The ledger comes first: a
+-- wrong type there, or a sequence that does not go up, must stop everything else. `fields` are
+-- further fields of the ledger entry: {name, value, …}.
+local function close_book(book, shard, keys, fields)
+  local entry = { 't', shard.now }
+  for letter in string.gmatch('ethacdrxf', '.') do
+    local event = book.events[letter]
+    if event then
+      entry[#entry + 1] = letter .. 'b'
+      entry[#entry + 1] = cmsgpack.pack(event.buyers)
+      entry[#entry + 1] = letter .. 'i'
+      entry[#entry + 1] = cmsgpack.pack(event.ids)
+      local baskets = pack_baskets(event.baskets)
+      if baskets ~= '' then
+        entry[#entry + 1] = letter .. 'l'
+        entry[#entry + 1] = baskets
+      end
+      if letter == 'x' or letter == 'f' then
+        entry[#entry + 1] = letter == 'x' and 'xd' or 'fo'
+        entry[#entry + 1] = cmsgpack.pack(event.extra)
+      end
+    end
+  end
+  for k = 1, #fields do
+    entry[#entry + 1] = fields[k]
+  end
+  local happened = #entry > 2
+  if happened then
+    local sets, removals = {}, {}
+    for member, deadline in pairs(book.deadlines) do
+      if deadline then
+        sets[#sets + 1] = deadline
+        sets[#sets + 1] = member
+      else
+        removals[#removals + 1] = member
+      end
+    end
+    if #sets + #removals > 0 then
+      redis.call('ZCARD', keys.deadlines) -- proves the type before the first write
+    end
+    shard.sequence = shard.sequence + 1
+    redis.call('XADD', keys.ledger, shard.epoch .. '-' .. shard.sequence, unpack(entry))
+    if #sets > 0 then
+      redis.call('ZADD', keys.deadlines, unpack(sets))
+    end
+    if #removals > 0 then
+      redis.call('ZREM', keys.deadlines, unpack(removals))
+    end
+    local records = {}
+    for i, buyer in ipairs(book.touched) do
+      records[2 * i - 1] = buyer
+      records[2 * i] = format_record(book.holds[buyer])
+    end
+    if #records > 0 then
+      redis.call('HSET', keys.buyers, unpack(records))
+    end
+    local counters = {}
+    for index in pairs(book.changed_rows) do
+      local row = book.rows[index]
+      for _, counter in ipairs({ 'a', 'h', 's' }) do
+        counters[#counters + 1] = index .. counter
+        counters[#counters + 1] = row[counter]
+      end
+    end
+    if #counters > 0 then
+      redis.call('HSET', keys.stock, unpack(counters))
+    end
+  end
+  if happened or shard.swept then
+    redis.call('HSET', keys.sale, 'sequence', shard.sequence, 'now', shard.now,
+      'due', shard.due or '', 'cursor', shard.cursor)
+  end
+end

@@ -1,0 +1,12 @@
+-- include lib/expire_hold
+-- include lib/holds_of
+-- Expires the due holds of one buyer, wherever the sweep has got to.
+local function expire_buyer(book, shard, keys, buyer)
+  if shard.due and shard.now >= shard.due then
+    for _, hold in ipairs(holds_of(book, buyer)) do
+      if hold.state == 'h' and hold.deadline <= shard.now then
+        expire_hold(book, keys, buyer, hold)
+      end
+    end
+  end
+end

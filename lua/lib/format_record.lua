@@ -1,0 +1,23 @@
+-- A buyer's record from the list of holds that parse_record gives.
+local function format_record(holds)
+  local texts = {}
+  for i, hold in ipairs(holds) do
+    local text = hold.state .. string.format('%013.0f', hold.deadline) .. hold.id
+    local extras = ''
+    if hold.moved then
+      extras = extras .. '|o' .. string.format('%013.0f', hold.moved)
+    end
+    if hold.kept then
+      extras = extras .. '|k' .. hold.kept
+    end
+    local refunds = hold.refunds or {}
+    for k = 1, #refunds, 2 do
+      extras = extras .. '|f' .. refunds[k] .. ':' .. refunds[k + 1]
+    end
+    if hold.basket ~= '' or extras ~= '' then
+      text = text .. '|' .. hold.basket .. extras
+    end
+    texts[i] = text
+  end
+  return '1' .. table.concat(texts, ';')
+end

@@ -1,0 +1,46 @@
+-- The shard's rules and position, and the time of this call; or nil and an outcome code.
+-- A wall clock that stands still or goes back leaves the time where it was. One that is far
+-- ahead of both the shard and the caller is not believed (`jumped`).
+local function load_shard(k_sale, caller_text)
+  local CLOCK_JUMP_MAX = 60000
+  local SALE_UNKNOWN, PURGED = 'u', 'p' -- outcomes
+  local sale = redis.call('HMGET', k_sale, 'format', 'state', 'epoch', 'sequence', 'now', 'due',
+    'cursor', 'ttl', 'opens', 'closes', 'limit', 'holds_max', 'extend_max', 'buyers_max')
+  if not sale[1] then
+    return nil, SALE_UNKNOWN
+  end
+  if sale[1] ~= '1' then
+    error({ err = 'FLASHSALE_FORMAT the sale is in format ' .. sale[1] .. ', this script reads 1' })
+  end
+  if sale[2] == 'purged' then
+    return nil, PURGED
+  end
+  local caller = tonumber(caller_text)
+  if not caller then
+    error({ err = 'FLASHSALE_MALFORMED the caller\'s time must be milliseconds' })
+  end
+  local time = redis.call('TIME')
+  local wall = time[1] * 1000 + math.floor(time[2] / 1000)
+  local last = tonumber(sale[5])
+  local jumped = wall > last + CLOCK_JUMP_MAX and wall > caller + CLOCK_JUMP_MAX
+  local now = wall
+  if jumped or wall < last then
+    now = last
+  end
+  return {
+    state = sale[2],
+    epoch = sale[3],
+    sequence = tonumber(sale[4]),
+    now = now,
+    jumped = jumped,
+    due = tonumber(sale[6]), -- nil: nothing can fall due
+    cursor = tonumber(sale[7]),
+    ttl = tonumber(sale[8]),
+    opens = tonumber(sale[9]),
+    closes = tonumber(sale[10]),
+    limit = tonumber(sale[11]),
+    holds_max = tonumber(sale[12]),
+    extend_max = tonumber(sale[13]),
+    buyers_max = tonumber(sale[14]),
+  }
+end

@@ -1,0 +1,17 @@
+-- Reads the records of many buyers in one command, unless the book has them already.
+local function read_records(book, k_buyers, buyers)
+  local missing = {}
+  for i = 1, #buyers do
+    local buyer = buyers[i]
+    if type(buyer) == 'string' and book.records[buyer] == nil then
+      book.records[buyer] = false
+      missing[#missing + 1] = buyer
+    end
+  end
+  if #missing > 0 then
+    local found = redis.call('HMGET', k_buyers, unpack(missing))
+    for i = 1, #missing do
+      book.records[missing[i]] = found[i]
+    end
+  end
+end

@@ -1,0 +1,27 @@
+-- include lib/sku_row
+-- Why these lines cannot be taken from stock for a buyer who has `per_sku` and `total` units
+-- already: an outcome code, or nil if they can. Limits come before stock. `s` is SOLD_OUT while
+-- unpaid holds may still return enough.
+local function refuse_units(book, shard, keys, lines, per_sku, total)
+  local LIMIT_REACHED, TRY_AGAIN, SOLD_OUT, SOLD_OUT_MAY_RETURN = 'L', 'T', 'S', 's' -- outcomes
+  local lacking, may_return = false, true
+  for k = 1, #lines, 2 do
+    local row, qty = sku_row(book, keys.stock, lines[k]), lines[k + 1]
+    if row.limit and (per_sku[lines[k]] or 0) + qty > row.limit then
+      return LIMIT_REACHED
+    end
+    total = total + qty
+    lacking = lacking or row.a < qty
+    may_return = may_return and row.a + row.h + row.x >= qty
+  end
+  if shard.limit and total > shard.limit then
+    return LIMIT_REACHED
+  end
+  if not lacking then
+    return nil
+  end
+  if shard.due and shard.now >= shard.due then
+    return TRY_AGAIN
+  end
+  return may_return and SOLD_OUT_MAY_RETURN or SOLD_OUT
+end

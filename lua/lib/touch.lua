@@ -1,0 +1,10 @@
+-- Marks a buyer's record for writing.
+local function touch(book, buyer)
+  if not book.is_touched[buyer] then
+    book.is_touched[buyer] = true
+    book.touched[#book.touched + 1] = buyer
+    if not book.records[buyer] then
+      book.new_buyers = book.new_buyers + 1
+    end
+  end
+end

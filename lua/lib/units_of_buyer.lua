@@ -1,0 +1,15 @@
+-- include lib/holds_of
+-- include lib/parse_basket
+-- include lib/sold_lines
+-- What counts for the limits: a buyer's held plus sold units, per sku index and in all.
+local function units_of_buyer(book, buyer)
+  local per_sku, total = {}, 0
+  for _, hold in ipairs(holds_of(book, buyer)) do
+    local lines = hold.state == 'h' and parse_basket(hold.basket) or sold_lines(hold)
+    for k = 1, #lines, 2 do
+      per_sku[lines[k]] = (per_sku[lines[k]] or 0) + lines[k + 1]
+      total = total + lines[k + 1]
+    end
+  end
+  return per_sku, total
+end

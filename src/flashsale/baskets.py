@@ -1,0 +1,61 @@
+"""Checks baskets and puts those of a batch into the form that travels.
+
+Batches mostly share one basket, so the distinct ones travel once and every operation names
+its own by number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from flashsale import limits
+from flashsale.errors import InvalidRequest
+from flashsale.models import Basket, Line
+
+Lines = tuple[str | int, ...]
+"""A checked basket, flat: sku, qty, sku, qty …, sorted by sku."""
+
+WHOLE: Lines = ()
+"""In place of a basket: the whole hold."""
+
+encode = msgspec.msgpack.Encoder().encode
+
+
+def check_basket(field: str, basket: Basket) -> Lines:
+    """The lines of a basket, 1 to 32 of them, each sku once and a whole number of each."""
+    if isinstance(basket, Mapping):
+        pairs = list(basket.items())
+    elif isinstance(basket, Sequence) and not isinstance(basket, (str, bytes)):
+        if not all(isinstance(line, Line) for line in basket):
+            raise InvalidRequest(field, "must be a mapping of sku to qty, or a sequence of Line")
+        pairs = [(line.sku, line.qty) for line in basket]
+    else:
+        rule = "must be a mapping of sku to qty, or a sequence of Line"
+        raise InvalidRequest(field, f"{rule}, not {type(basket).__name__}")
+    if not 1 <= len(pairs) <= limits.LINES_MAX:
+        raise InvalidRequest(field, f"must have 1 to {limits.LINES_MAX} lines, not {len(pairs)}")
+    seen: dict[str, int] = {}
+    for sku, qty in pairs:
+        limits.check_id(f"sku in {field}", sku)
+        limits.check_int(f"qty of {sku!r} in {field}", qty, 1, limits.QTY_MAX)
+        if sku in seen:
+            raise InvalidRequest(field, f"names the sku {sku!r} twice")
+        seen[sku] = qty
+    if len(seen) == 1:
+        return (sku, qty)
+    return tuple(value for pair in sorted(seen.items()) for value in pair)
+
+
+def pack_baskets(baskets: Sequence[Lines]) -> bytes:
+    """The argument that carries a batch's baskets; b"" if every hold is meant whole."""
+    number: dict[Lines, int] = {}
+    for lines in baskets:
+        if lines and lines not in number:
+            number[lines] = len(number) + 1
+    if not number:
+        return b""
+    if len(number) == 1 and all(baskets):
+        return encode([list(number)])
+    return encode([list(number), [number[lines] if lines else 0 for lines in baskets]])

@@ -1,0 +1,52 @@
+"""What a subject asks of a shell: values, no I/O.
+
+A verb is an `Operation`: a generator that yields one `Call` or `Pause` at a time, is sent the
+reply, and returns its result. Both shells run any operation and know no subject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, TypeAlias, TypeVar
+
+from msgspec import Struct
+
+from flashsale.errors import ProtocolError
+from flashsale.models import OUTCOME_BY_CODE, Outcome
+from flashsale.scripts import Script
+
+T = TypeVar("T")
+
+Reply: TypeAlias = list[Any]
+
+
+class Call(Struct, frozen=True):
+    """One script call. The shell puts its clock, in milliseconds, before `args`."""
+
+    script: Script
+    keys: tuple[str, ...]
+    args: tuple[bytes | str | int, ...]
+
+
+class Pause(Struct, frozen=True):
+    """Wait before going on. The reply is False if the caller's time would be over by then."""
+
+    seconds: float
+
+
+Operation: TypeAlias = Generator[Call | Pause, Any, T]
+
+
+def expect(reply: object, length: int, script: str) -> Reply:
+    """A reply of the right shape, or ProtocolError."""
+    if not isinstance(reply, list) or len(reply) != length:
+        raise ProtocolError(f"{script} answered {reply!r:.80}, not a list of {length} values")
+    return reply
+
+
+def outcome_of(code: str, script: str) -> Outcome:
+    """The outcome of a letter, or ProtocolError for a letter of a newer release."""
+    try:
+        return OUTCOME_BY_CODE[code]
+    except KeyError:
+        raise ProtocolError(f"{script} answered with the unknown outcome {code!r}") from None

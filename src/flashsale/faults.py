@@ -1,0 +1,83 @@
+"""What went wrong, in one place: from redis-py's exceptions to ours, and whether to try again.
+
+Trying again is always safe, because every operation carries its own identity. What matters is
+what to say when time is up: an attempt that was never sent, or that the server refused, was
+not applied; one whose answer was lost may have been.
+"""
+
+from __future__ import annotations
+
+import redis
+from msgspec import Struct
+
+from flashsale.errors import (
+    ConfigurationError,
+    FlashSaleError,
+    OutcomeUnknown,
+    ProtocolError,
+    StoreUnavailable,
+)
+
+FIRST_PAUSE_S = 0.005
+LONGEST_PAUSE_S = 0.25
+
+_WAIT_AND_RETRY = ("BUSY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
+_NOT_APPLIED = ("OOM", "MISCONF", "NOREPLICAS", "READONLY", "WRONGTYPE", "CROSSSLOT", "NOGOODSLAVE")
+_SETUP = ("NOAUTH", "NOPERM", "WRONGPASS")
+
+
+class Fault(Struct, frozen=True):
+    """One failed attempt. `final`: raise it now; `unsure`: it may have been applied."""
+
+    error: Exception
+    unsure: bool
+    final: FlashSaleError | None = None
+
+
+def fault_of(error: Exception, *, sent: bool) -> Fault:
+    """Judge the exception of one attempt; `sent`: the request may have reached the server."""
+    if isinstance(error, (redis.AuthenticationError, redis.exceptions.NoPermissionError)):
+        return Fault(error, False, ConfigurationError(f"the server refuses this user: {error}"))
+    if isinstance(error, redis.exceptions.BusyLoadingError):
+        return Fault(error, False)
+    if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
+        return Fault(error, sent)
+    if isinstance(error, redis.ResponseError):
+        return _fault_of_reply(error)
+    return Fault(error, sent, ProtocolError(f"unexpected {type(error).__name__}: {error}"))
+
+
+def _fault_of_reply(error: redis.ResponseError) -> Fault:
+    text = _full_text(error)
+    word = text.split(" ", 1)[0]
+    if word in _WAIT_AND_RETRY:
+        return Fault(error, False)
+    if word in _SETUP:
+        return Fault(error, False, ConfigurationError(f"the server refuses this user: {text}"))
+    if word in _NOT_APPLIED:
+        return Fault(error, False, StoreUnavailable(f"the server refused, not applied: {text}"))
+    return Fault(error, False, ProtocolError(f"the server answered: {text}"))
+
+
+def _full_text(error: redis.ResponseError) -> str:
+    """The reply with its code word, which redis-py cuts off where it has a class for it."""
+    if isinstance(error, redis.exceptions.OutOfMemoryError):
+        return f"OOM {error}"
+    if isinstance(error, redis.exceptions.ReadOnlyError):
+        return f"READONLY {error}"
+    return str(error)
+
+
+def give_up(last: Exception | None, *, unsure: bool, timeout_ms: int) -> FlashSaleError:
+    """What to raise when the time is up."""
+    why = f"no answer within {timeout_ms} ms"
+    if last is not None:
+        why += f"; last: {last}"
+    if unsure:
+        return OutcomeUnknown(f"{why}. It may have been applied: ask again with the same ids")
+    return StoreUnavailable(f"{why}. It was not applied")
+
+
+def pause_after(attempt: int) -> float:
+    """Seconds to wait before attempt number `attempt` + 1."""
+    return float(min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S))

@@ -1,0 +1,76 @@
+"""What a server must be before a client uses it: asked once, at the first call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from flashsale import limits
+from flashsale.errors import ConfigurationError
+
+Durability: TypeAlias = Literal["memory", "fsync"]
+
+INFO_SECTIONS = ("server", "memory", "persistence", "cluster")
+MINIMUM_VERSION = (7, 0)
+
+
+class ServerInfo(Struct, frozen=True):
+    """The server a client talks to."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+def check_options(timeout_ms: int, durability: str) -> None:
+    """The options of a client."""
+    limits.check_int("timeout_ms", timeout_ms, 1, 600_000)
+    if durability not in ("memory", "fsync"):
+        raise ConfigurationError(f'durability: must be "memory" or "fsync", not {durability!r}')
+
+
+def parse_info(raw: bytes) -> dict[str, str]:
+    """INFO's lines as a mapping."""
+    lines = raw.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line and line[0] != "#")
+
+
+def check_server(info: Mapping[str, str]) -> ServerInfo:
+    """Version, eviction policy; ConfigurationError that says what to change."""
+    version = info.get("redis_version", "0")
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < MINIMUM_VERSION:
+        wanted = ".".join(map(str, MINIMUM_VERSION))
+        raise ConfigurationError(
+            f"the server is Redis {version}; flashsale needs Redis {wanted} or later, or Valkey"
+        )
+    policy = info.get("maxmemory_policy", "noeviction")
+    if info.get("maxmemory", "0") != "0" and policy != "noeviction":
+        raise ConfigurationError(
+            f"the server may evict orders: maxmemory-policy is {policy}, it must be noeviction"
+        )
+    if "valkey_version" in info:
+        return ServerInfo("Valkey", info["valkey_version"])
+    return ServerInfo("Redis", version)
+
+
+def check_fsync(info: Mapping[str, str], appendfsync: str | None) -> None:
+    """For durability="fsync": every acknowledged write must be on disk."""
+    if info.get("aof_enabled") != "1" or appendfsync != "always":
+        raise ConfigurationError(
+            'durability="fsync" needs appendonly yes and appendfsync always on the server; it has '
+            f"appendonly {'yes' if info.get('aof_enabled') == '1' else 'no'}, "
+            f"appendfsync {appendfsync or 'unknown'}"
+        )
+
+
+def config_value(reply: object) -> str | None:
+    """The value in a CONFIG GET reply of one setting, in either protocol version."""
+    values = list(reply.values()) if isinstance(reply, dict) else reply
+    if isinstance(values, list) and values and isinstance(values[-1], bytes):
+        return values[-1].decode()
+    return None

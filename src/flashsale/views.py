@@ -1,0 +1,99 @@
+"""Looking at a sale without changing it, as operations without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from flashsale import limits
+from flashsale.baskets import encode
+from flashsale.batches import STATES, Target, reject
+from flashsale.calls import Call, Operation, Reply, expect
+from flashsale.keys import ShardKeys
+from flashsale.models import Hold, Sale, SaleState, SkuView, Snapshot
+from flashsale.scripts import load_script
+
+
+def pairs(flat: Sequence[str | int]) -> dict[str, int]:
+    """{sku: qty} from sku, qty, sku, qty …"""
+    return {str(flat[at]): int(flat[at + 1]) for at in range(0, len(flat), 2)}
+
+
+def read_holds(sale: str, buyer: str, shown: Sequence[Reply]) -> list[Hold]:
+    """A buyer's holds as find.lua and scan.lua show them."""
+    return [
+        Hold(
+            sale=sale,
+            buyer=buyer,
+            hold_id=hold_id,
+            state=STATES[state],
+            lines=pairs(lines),
+            sold=pairs(sold),
+            deadline_ms=deadline or None,
+            original_deadline_ms=original or None,
+            refunds={refunds[at]: pairs(refunds[at + 1]) for at in range(0, len(refunds), 2)},
+        )
+        for hold_id, state, deadline, original, lines, sold, refunds in shown
+    ]
+
+
+def find_buyer(sale: str, buyer: str) -> Operation[tuple[int, list[Hold]]]:
+    """The sequence of the moment, and every hold of a buyer."""
+    limits.check_id("buyer", buyer)
+    keys = ShardKeys.of(sale)
+    own = (keys.sale, keys.stock, keys.buyers)
+    reply = yield Call(load_script("inventory/find"), own, (encode([buyer]),))
+    _, _, sequence, code, packed = expect(reply, 5, "find")
+    reject(sale, code)
+    (shown,) = msgspec.msgpack.decode(packed)
+    return sequence, read_holds(sale, buyer, shown)
+
+
+def find(sale: str, target: Target) -> Operation[Hold | None]:
+    """One hold, or None."""
+    _, holds = yield from find_buyer(sale, target.buyer)
+    return next((hold for hold in holds if hold.hold_id == target.hold_id), None)
+
+
+def holds_of(sale: str, buyer: str) -> Operation[list[Hold]]:
+    """Every hold of a buyer."""
+    return (yield from find_buyer(sale, buyer))[1]
+
+
+def snapshot(sale: str) -> Operation[Snapshot]:
+    """A sale at one moment."""
+    limits.check_id("sale", sale)
+    keys = ShardKeys.of(sale)
+    own = (keys.sale, keys.stock, keys.buyers)
+    reply = yield Call(load_script("inventory/snapshot"), own, ())
+    epoch, now, sequence, code, definition, state, buyers, due, units = expect(reply, 9, "snapshot")
+    reject(sale, code)
+    skus = {}
+    for at in range(0, len(units), 7):
+        name, limit, *counters = (value.decode() for value in units[at : at + 7])
+        allotment, available, set_aside, held, sold = map(int, counters)
+        bound = int(limit) if limit else None
+        skus[name] = SkuView(name, allotment, available, set_aside, held, sold, bound)
+    return Snapshot(
+        sale=msgspec.json.decode(definition, type=Sale),
+        state=SaleState(state.decode()),
+        at_ms=now,
+        epoch=epoch,
+        sequence=sequence,
+        buyers=buyers,
+        due_at_ms=int(due) if due else None,
+        skus=skus,
+    )
+
+
+def scan(sale: str, cursor: str, count: int) -> Operation[tuple[str, int, dict[str, list[Hold]]]]:
+    """A page of all buyers with their holds as stored, the next cursor and the sequence."""
+    keys = ShardKeys.of(sale)
+    own = (keys.sale, keys.stock, keys.buyers)
+    reply = yield Call(load_script("inventory/scan"), own, (cursor, count))
+    _, _, sequence, code, following, packed = expect(reply, 6, "scan")
+    reject(sale, code)
+    flat = msgspec.msgpack.decode(packed)
+    page = {flat[at]: read_holds(sale, flat[at], flat[at + 1]) for at in range(0, len(flat), 2)}
+    return following.decode(), sequence, page
