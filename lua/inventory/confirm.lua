@@ -22,6 +22,7 @@ local caller_ms, buyers_blob, ids_blob, baskets_blob, late = unpack(ARGV)
 -- include lib/resolve_baskets
 -- include lib/new_book
 -- include lib/expire_due
+-- include lib/settle_plain
 -- include lib/expire_buyer
 -- include lib/minus
 -- include lib/units_of_buyer
@@ -48,39 +49,15 @@ if #ids ~= n then
 end
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
-
--- The common case first: whole confirmations of buyers whose only hold is one unit of sku 0,
--- each buyer once. A record is then "1h", the deadline and the id, and all are written at once.
-if baskets_blob == '' and not shard.swept then
-  local records = redis.call('HMGET', keys.buyers, unpack(buyers))
-  local fields, seen, plain = {}, {}, true
-  for i = 1, n do
-    local record, buyer = records[i], buyers[i]
-    if not record or seen[buyer] or string.sub(record, 16) ~= ids[i]
-      or string.sub(record, 1, 2) ~= '1h' then
-      plain = false
-      break
-    end
-    seen[buyer] = true
-    fields[2 * i - 1] = buyer
-    fields[2 * i] = '1c' .. string.sub(record, 3)
+local pending = shard.due and shard.now >= shard.due
+if baskets_blob == '' and not pending and #book.touched == 0
+  and settle_plain(shard, keys, { buyers_blob, ids_blob }, buyers, ids, 'c', 's') then
+  if shard.swept then
+    close_book(book, shard, keys, {})
   end
-  if plain then
-    local row = sku_row(book, keys.stock, 0)
-    local sequence = shard.sequence + 1
-    redis.call('XADD', keys.ledger, shard.epoch .. '-' .. sequence, 't', shard.now,
-      'cb', buyers_blob, 'ci', ids_blob)
-    redis.call('HSET', keys.buyers, unpack(fields))
-    redis.call('HSET', keys.stock, '0h', row.h - n, '0s', row.s + n)
-    redis.call('HSET', keys.sale, 'sequence', sequence, 'now', shard.now)
-    return { tonumber(shard.epoch), shard.now, 0, CONFIRMED, '' }
-  end
-  for i = 1, n do
-    book.records[buyers[i]] = records[i]
-  end
+  return { tonumber(shard.epoch), shard.now, 0, CONFIRMED, '' }
 end
 
--- The exact loop, one operation after the other.
 local reply = new_reply()
 read_records(book, keys.buyers, buyers)
 
@@ -149,11 +126,11 @@ for i = 1, n do
   local buyer, id = buyers[i], ids[i]
   local number = which and which[i] or (baskets[1] and 1 or 0)
   local wanted = baskets[number]
+  expire_buyer(book, shard, keys, buyer)
   if not is_id(buyer) or not is_id(id) or (number ~= 0 and not wanted)
     or (wanted and wanted.refusal == MALFORMED) then
     answer(reply, i, MALFORMED)
   else
-    expire_buyer(book, shard, keys, buyer)
     local hold = find_hold(book, buyer, id)
     if hold then
       local code, replayed = confirm(buyer, hold, wanted)

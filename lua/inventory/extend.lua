@@ -59,15 +59,15 @@ local function extend(buyer, hold, deadline)
   if hold.state == 'e' then
     return EXPIRED
   end
-  if deadline <= hold.deadline then
+  if deadline <= tonumber(hold.stamp) then
     return EXTENDED, true
   end
-  local original = hold.moved or hold.deadline
-  if deadline > original + shard.extend_max or deadline > TIME_MAX then
+  local original = hold.moved or hold.stamp
+  if deadline > tonumber(original) + shard.extend_max or deadline > TIME_MAX then
     return DEADLINE_TOO_FAR
   end
   hold.moved = original
-  hold.deadline = deadline
+  hold.stamp = string.format('%013.0f', deadline)
   book.deadlines[buyer .. '|' .. hold.id] = deadline
   note_event(book, 'x', buyer, hold.id, hold.basket, deadline)
   touch(book, buyer)

@@ -20,16 +20,8 @@ local caller_ms, buyers_blob, ids_blob, baskets_blob, marks_blob = unpack(ARGV)
 -- include lib/load_shard
 -- include lib/resolve_baskets
 -- include lib/new_book
--- include lib/expire_due
--- include lib/expire_buyer
--- include lib/units_of_buyer
 -- include lib/refuse_units
 -- include lib/shard_full
--- include lib/new_reply
--- include lib/answer
--- include lib/send_reply
--- include lib/close_book
--- include lib/is_id
 
 local HELD, RELEASED, CONFLICT, MALFORMED = 'H', 'R', 'Q', '!' -- outcomes
 local TOO_MANY_HOLDS, SHARD_FULL, CLOCK_JUMP = 'M', 'B', 'J' -- outcomes
@@ -44,7 +36,8 @@ local baskets, which = resolve_baskets(keys.skus, baskets_blob)
 local buyers = cmsgpack.unpack(buyers_blob)
 local n = #buyers
 local book = new_book()
-expire_due(book, shard, keys, SWEEP_PER_CALL)
+local deadline = shard.now + shard.ttl
+local stamp = string.format('%013.0f', deadline)
 
 -- Why no new hold is taken at all now, if so.
 local closed
@@ -58,10 +51,11 @@ elseif shard.jumped then
   closed = CLOCK_JUMP
 end
 
--- The common case first: one basket, and buyers the shard has never seen. They all get the
--- same answer, or they all are written at once. The hold ids are not even read for a refusal.
--- A separator inside the ids' blob may be a length byte; then the exact loop below decides.
-if not which and baskets[1] and baskets[1].refusal ~= MALFORMED and not shard.swept
+-- The common case first: nothing is due, one basket, and buyers the shard has never seen. They
+-- all get the same answer, or they all are written at once. The hold ids are not even read for
+-- a refusal. A separator inside the ids' blob may be a length byte; then the exact loop decides.
+if not which and baskets[1] and baskets[1].refusal ~= MALFORMED
+  and not (shard.due and shard.now >= shard.due)
   and not string.find(ids_blob, '[;|]') then
   local basket = baskets[1]
   local records = redis.call('HMGET', keys.buyers, unpack(buyers))
@@ -85,8 +79,7 @@ if not which and baskets[1] and baskets[1].refusal ~= MALFORMED and not shard.sw
     end
     local ids = cmsgpack.unpack(ids_blob)
     if enough and #ids == n then
-      local deadline = shard.now + shard.ttl
-      local head = '1h' .. string.format('%013.0f', deadline)
+      local head = '1h' .. stamp
       local tail = basket.text == '' and '' or '|' .. basket.text
       local fields, seen = {}, {}
       for i = 1, n do
@@ -130,7 +123,19 @@ if not which and baskets[1] and baskets[1].refusal ~= MALFORMED and not shard.sw
   end
 end
 
--- The exact loop, one operation after the other.
+-- The exact loop, one operation after the other. Its helpers are made only here: making them
+-- costs more than the whole of the common case.
+
+-- include lib/expire_due
+-- include lib/expire_buyer
+-- include lib/units_of_buyer
+-- include lib/new_reply
+-- include lib/answer
+-- include lib/send_reply
+-- include lib/close_book
+-- include lib/is_id
+
+expire_due(book, shard, keys, SWEEP_PER_CALL)
 local ids = cmsgpack.unpack(ids_blob)
 if #ids ~= n then
   return redis.error_reply('FLASHSALE_MALFORMED buyers and ids must be of one length')
@@ -174,12 +179,12 @@ for i = 1, n do
       if code then
         answer(reply, i, code)
       else
-        hold = { state = 'h', deadline = shard.now + shard.ttl, id = id, basket = basket.text }
+        hold = { state = 'h', stamp = stamp, id = id, basket = basket.text }
         touch(book, buyer)
         table.insert(holds_of(book, buyer), hold)
         move_units(book, keys.stock, basket.lines, 'a', 'h')
         note_event(book, 'h', buyer, id, basket.text)
-        shard.due = math.min(shard.due or hold.deadline, hold.deadline)
+        shard.due = math.min(shard.due or deadline, deadline)
         if marks then
           channels[#channels + 1] = marks[1][i]
           notes[#notes + 1] = marks[2][i]

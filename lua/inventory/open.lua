@@ -6,7 +6,7 @@
 -- ARGV  caller_ms   the caller's clock: a server far ahead of it opens nothing
 --       definition  the sale as canonical JSON, kept for comparison and for readers
 --       rules       msgpack: {ttl, opens, closes, limit, holds_max, extend_max, buyers_max},
---                   "" where there is none
+--                   false where there is none
 --       skus        msgpack: {id, stock, limit or "", …}
 -- CODES o OPENED, Q CONFLICT, p PURGED, J CLOCK_JUMP, ! MALFORMED
 
@@ -81,8 +81,6 @@ redis.call('XADD', k_ledger, '1-1', 't', now, 'o', definition)
 set_all(k_skus, fields)
 set_all(k_stock, counters)
 redis.call('HSET', k_sale, 'format', '1', 'definition', definition, 'state', 'running',
-  'ttl', rules[1], 'opens', rules[2], 'closes', rules[3], 'limit', rules[4],
-  'holds_max', rules[5], 'extend_max', rules[6], 'buyers_max', rules[7],
-  'epoch', 1, 'sequence', 1, 'now', now, 'due', '', 'cursor', 1,
+  'rules', rules_blob, 'epoch', 1, 'sequence', 1, 'now', now, 'due', '', 'cursor', 1,
   'checkpoint', '', 'checkpoint_sequence', 0)
 return { 1, now, 0, OPENED, '' }

@@ -17,6 +17,7 @@ local caller_ms, buyers_blob, ids_blob = unpack(ARGV)
 -- include lib/load_shard
 -- include lib/new_book
 -- include lib/expire_due
+-- include lib/settle_plain
 -- include lib/expire_buyer
 -- include lib/shard_full
 -- include lib/new_reply
@@ -39,6 +40,14 @@ if #ids ~= n then
 end
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
+local pending = shard.due and shard.now >= shard.due
+if not pending and #book.touched == 0
+  and settle_plain(shard, keys, { buyers_blob, ids_blob }, buyers, ids, 'r', 'a') then
+  if shard.swept then
+    close_book(book, shard, keys, {})
+  end
+  return { tonumber(shard.epoch), shard.now, 0, RELEASED, '' }
+end
 local reply = new_reply()
 read_records(book, keys.buyers, buyers)
 
@@ -68,17 +77,17 @@ local function bury(buyer, id)
   local new = #holds == 0
   if #holds < shard.holds_max and not (new and shard_full(book, shard, keys.buyers)) then
     touch(book, buyer)
-    table.insert(holds, { state = 't', deadline = 0, id = id, basket = '' })
+    table.insert(holds, { state = 't', stamp = '0000000000000', id = id, basket = '' })
     note_event(book, 't', buyer, id, '')
   end
 end
 
 for i = 1, n do
   local buyer, id = buyers[i], ids[i]
+  expire_buyer(book, shard, keys, buyer)
   if not is_id(buyer) or not is_id(id) then
     answer(reply, i, MALFORMED)
   else
-    expire_buyer(book, shard, keys, buyer)
     local hold = find_hold(book, buyer, id)
     if hold then
       local code, replayed = release(buyer, hold)

@@ -10,9 +10,9 @@ local function answer(reply, i, code, hold, replayed)
   local state = hold.state == 't' and 'r' or hold.state
   local deadline = 0
   if code == HELD then
-    deadline = hold.moved or hold.deadline
+    deadline = tonumber(hold.moved or hold.stamp)
   elseif state == 'h' then
-    deadline = hold.deadline
+    deadline = tonumber(hold.stamp)
   end
   if replayed or state ~= IMPLIED[code] or (deadline > 0 and code ~= HELD) then
     local details = reply.details

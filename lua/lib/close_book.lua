@@ -51,7 +51,8 @@ local function close_book(book, shard, keys, fields)
     local records = {}
     for i, buyer in ipairs(book.touched) do
       records[2 * i - 1] = buyer
-      records[2 * i] = format_record(book.holds[buyer])
+      local holds = book.holds[buyer]
+      records[2 * i] = holds and format_record(holds) or book.records[buyer]
     end
     if #records > 0 then
       redis.call('HSET', keys.buyers, unpack(records))

@@ -4,7 +4,7 @@
 local function expire_buyer(book, shard, keys, buyer)
   if shard.due and shard.now >= shard.due then
     for _, hold in ipairs(holds_of(book, buyer)) do
-      if hold.state == 'h' and hold.deadline <= shard.now then
+      if hold.state == 'h' and tonumber(hold.stamp) <= shard.now then
         expire_hold(book, keys, buyer, hold)
       end
     end

@@ -1,6 +1,7 @@
 -- include lib/expire_hold
 -- include lib/find_hold
 -- include lib/read_records
+-- include lib/settle_plain
 -- Sweeps due holds: `budget` of them, rounded up to a whole ledger entry, and walking at most
 -- 64 entries. Deadlines that are `time + ttl` fall due in the order of the ledger, so a cursor
 -- over it finds them; moved deadlines are in a sorted set. Afterwards shard.due is the
@@ -16,9 +17,10 @@ local function expire_due(book, shard, keys, budget)
   local function expire_all(buyers, ids)
     read_records(book, keys.buyers, buyers)
     for i = 1, #buyers do
-      local hold = find_hold(book, buyers[i], ids[i])
-      if hold and hold.state == 'h' and hold.deadline <= shard.now then
-        expire_hold(book, keys, buyers[i], hold)
+      local buyer, id = buyers[i], ids[i]
+      local hold = find_hold(book, buyer, id)
+      if hold and hold.state == 'h' and tonumber(hold.stamp) <= shard.now then
+        expire_hold(book, keys, buyer, hold)
         expired = expired + 1
       end
     end
@@ -56,7 +58,13 @@ local function expire_due(book, shard, keys, budget)
         break
       end
       if value.hb then
-        expire_all(cmsgpack.unpack(value.hb), cmsgpack.unpack(value.hi))
+        local held, held_ids = cmsgpack.unpack(value.hb), cmsgpack.unpack(value.hi)
+        if #book.touched == 0
+          and settle_plain(shard, keys, { value.hb, value.hi }, held, held_ids, 'e', 'a', true) then
+          expired = expired + #held
+        else
+          expire_all(held, held_ids)
+        end
       end
       shard.cursor = tonumber(string.match(entry[1], '%-(%d+)$')) + 1
       walked = walked + 1

@@ -2,10 +2,10 @@
 local function format_record(holds)
   local texts = {}
   for i, hold in ipairs(holds) do
-    local text = hold.state .. string.format('%013.0f', hold.deadline) .. hold.id
+    local text = hold.state .. hold.stamp .. hold.id
     local extras = ''
     if hold.moved then
-      extras = extras .. '|o' .. string.format('%013.0f', hold.moved)
+      extras = extras .. '|o' .. hold.moved
     end
     if hold.kept then
       extras = extras .. '|k' .. hold.kept

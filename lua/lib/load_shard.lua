@@ -5,7 +5,7 @@ local function load_shard(k_sale, caller_text)
   local CLOCK_JUMP_MAX = 60000
   local SALE_UNKNOWN, PURGED = 'u', 'p' -- outcomes
   local sale = redis.call('HMGET', k_sale, 'format', 'state', 'epoch', 'sequence', 'now', 'due',
-    'cursor', 'ttl', 'opens', 'closes', 'limit', 'holds_max', 'extend_max', 'buyers_max')
+    'cursor', 'rules')
   if not sale[1] then
     return nil, SALE_UNKNOWN
   end
@@ -27,6 +27,7 @@ local function load_shard(k_sale, caller_text)
   if jumped or wall < last then
     now = last
   end
+  local rules = cmsgpack.unpack(sale[8])
   return {
     state = sale[2],
     epoch = sale[3],
@@ -35,12 +36,12 @@ local function load_shard(k_sale, caller_text)
     jumped = jumped,
     due = tonumber(sale[6]), -- nil: nothing can fall due
     cursor = tonumber(sale[7]),
-    ttl = tonumber(sale[8]),
-    opens = tonumber(sale[9]),
-    closes = tonumber(sale[10]),
-    limit = tonumber(sale[11]),
-    holds_max = tonumber(sale[12]),
-    extend_max = tonumber(sale[13]),
-    buyers_max = tonumber(sale[14]),
+    ttl = rules[1],
+    opens = rules[2], -- false, as the next two: there is none
+    closes = rules[3],
+    limit = rules[4],
+    holds_max = rules[5],
+    extend_max = rules[6],
+    buyers_max = rules[7],
   }
 end

@@ -15,7 +15,7 @@ local function show_record(record, now, k_stock, names)
   local shown = {}
   for i, hold in ipairs(parse_record(record)) do
     local state, buried = hold.state, hold.state == 't'
-    if state == 'h' and hold.deadline <= now then
+    if state == 'h' and tonumber(hold.stamp) <= now then
       state = 'e'
     end
     local refunds = {}
@@ -25,8 +25,8 @@ local function show_record(record, now, k_stock, names)
     shown[i] = {
       hold.id,
       buried and 'r' or state,
-      hold.deadline,
-      hold.moved or hold.deadline,
+      tonumber(hold.stamp),
+      tonumber(hold.moved or hold.stamp),
       buried and {} or named(parse_basket(hold.basket)),
       named(sold_lines(hold)),
       refunds,

@@ -181,6 +181,7 @@ def _refuse_malformed(answer: Answer, name: str) -> Answer | FlashSaleError:
 
 
 def check_all(requests: Sequence[T], check: Callable[[T], Item]) -> list[Item | FlashSaleError]:
+    """Check every request of a bulk call; what is wrong with one is told in its place."""
     checked: list[Item | FlashSaleError] = []
     for request in requests:
         try:

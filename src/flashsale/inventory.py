@@ -127,9 +127,9 @@ def open_sale(sale: Sale) -> Operation[Answer]:
     keys = ShardKeys.of(sale.id)
     rules = (
         sale.hold_ttl_ms,
-        "" if sale.opens_at_ms is None else sale.opens_at_ms,
-        "" if sale.closes_at_ms is None else sale.closes_at_ms,
-        "" if sale.limit is None else sale.limit,
+        False if sale.opens_at_ms is None else sale.opens_at_ms,
+        False if sale.closes_at_ms is None else sale.closes_at_ms,
+        False if sale.limit is None else sale.limit,
         sale.holds_max,
         sale.extend_max_ms,
         sale.buyers_max,
