@@ -19,6 +19,7 @@ local keys = {
 local caller_ms, buyers_blob, ids_blob, baskets_blob, late = unpack(ARGV)
 
 -- include lib/load_shard
+-- include lib/check_batch
 -- include lib/resolve_baskets
 -- include lib/new_book
 -- include lib/expire_due
@@ -43,10 +44,7 @@ if not shard then
 end
 local baskets, which = resolve_baskets(keys.skus, baskets_blob)
 local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
-local n = #buyers
-if #ids ~= n then
-  return redis.error_reply('FLASHSALE_MALFORMED buyers and ids must be of one length')
-end
+local n = check_batch(buyers, ids)
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 local pending = shard.due and shard.now >= shard.due

@@ -17,6 +17,7 @@ local keys = {
 local caller_ms, buyers_blob, ids_blob, wanted_blob = unpack(ARGV)
 
 -- include lib/load_shard
+-- include lib/check_batch
 -- include lib/new_book
 -- include lib/expire_due
 -- include lib/expire_buyer
@@ -36,10 +37,7 @@ if not shard then
 end
 local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
 local wanted = cmsgpack.unpack(wanted_blob)
-local n = #buyers
-if #ids ~= n or #wanted ~= n then
-  return redis.error_reply('FLASHSALE_MALFORMED buyers, ids and deadlines must be of one length')
-end
+local n = check_batch(buyers, ids, wanted)
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 local reply = new_reply()

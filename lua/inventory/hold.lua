@@ -18,6 +18,7 @@ local keys = {
 local caller_ms, buyers_blob, ids_blob, baskets_blob, marks_blob = unpack(ARGV)
 
 -- include lib/load_shard
+-- include lib/check_batch
 -- include lib/resolve_baskets
 -- include lib/new_book
 -- include lib/refuse_units
@@ -34,7 +35,7 @@ if not shard then
 end
 local baskets, which = resolve_baskets(keys.skus, baskets_blob)
 local buyers = cmsgpack.unpack(buyers_blob)
-local n = #buyers
+local n = check_batch(buyers)
 local book = new_book()
 local deadline = shard.now + shard.ttl
 local stamp = string.format('%013.0f', deadline)
@@ -137,9 +138,7 @@ end
 
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 local ids = cmsgpack.unpack(ids_blob)
-if #ids ~= n then
-  return redis.error_reply('FLASHSALE_MALFORMED buyers and ids must be of one length')
-end
+check_batch(buyers, ids)
 local marks = marks_blob ~= '' and cmsgpack.unpack(marks_blob) or nil
 local channels, notes = {}, {}
 local reply = new_reply()

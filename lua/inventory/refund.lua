@@ -17,6 +17,7 @@ local keys = {
 local caller_ms, buyers_blob, ids_blob, baskets_blob, ops_blob = unpack(ARGV)
 
 -- include lib/load_shard
+-- include lib/check_batch
 -- include lib/resolve_baskets
 -- include lib/new_book
 -- include lib/expire_due
@@ -40,10 +41,7 @@ end
 local baskets, which = resolve_baskets(keys.skus, baskets_blob)
 local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
 local op_ids = cmsgpack.unpack(ops_blob)
-local n = #buyers
-if #ids ~= n or #op_ids ~= n then
-  return redis.error_reply('FLASHSALE_MALFORMED buyers, ids and op_ids must be of one length')
-end
+local n = check_batch(buyers, ids, op_ids)
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 local reply = new_reply()

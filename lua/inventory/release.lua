@@ -15,6 +15,7 @@ local keys = {
 local caller_ms, buyers_blob, ids_blob = unpack(ARGV)
 
 -- include lib/load_shard
+-- include lib/check_batch
 -- include lib/new_book
 -- include lib/expire_due
 -- include lib/settle_plain
@@ -34,10 +35,7 @@ if not shard then
   return { 0, 0, 0, refusal, '' }
 end
 local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
-local n = #buyers
-if #ids ~= n then
-  return redis.error_reply('FLASHSALE_MALFORMED buyers and ids must be of one length')
-end
+local n = check_batch(buyers, ids)
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 local pending = shard.due and shard.now >= shard.due

@@ -1,8 +1,8 @@
 -- Notes operation i's outcome; `hold` (if any) adds its state and deadline, as lua/README.md says
 -- under "An answer's state and deadline".
+local STATE_OF = { H = 'h', C = 'c', F = 'c', A = 'c', R = 'r', E = 'e' } -- implied by a code
 local function answer(reply, i, code, hold, replayed)
   local HELD = 'H' -- outcomes
-  local IMPLIED = { H = 'h', C = 'c', F = 'c', A = 'c', R = 'r', E = 'e' }
   reply.codes[i] = code
   if not hold then
     return
@@ -14,7 +14,7 @@ local function answer(reply, i, code, hold, replayed)
   elseif state == 'h' then
     deadline = tonumber(hold.stamp)
   end
-  if replayed or state ~= IMPLIED[code] or (deadline > 0 and code ~= HELD) then
+  if replayed or state ~= STATE_OF[code] or (deadline > 0 and code ~= HELD) then
     local details = reply.details
     details[#details + 1] = i
     details[#details + 1] = state

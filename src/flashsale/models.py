@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -18,6 +18,7 @@ from flashsale import limits
 from flashsale.errors import InvalidRequest, Rejected
 from flashsale.refs import make_ref
 
+Late: TypeAlias = Literal["refuse", "retake"]
 Basket: TypeAlias = "Mapping[str, int] | Sequence[Line]"
 
 

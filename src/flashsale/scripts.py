@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -74,9 +73,3 @@ def write_flat(folder: Path) -> list[Path]:
         path.write_text(load_script(name).source, "utf-8")
         written.append(path)
     return written
-
-
-if __name__ == "__main__":
-    target = Path(sys.argv[1])
-    target.mkdir(parents=True, exist_ok=True)
-    write_flat(target)

@@ -22,6 +22,7 @@ from flashsale.models import (
     Basket,
     Hold,
     HoldRequest,
+    Late,
     Sale,
     SaleState,
     Snapshot,
@@ -281,7 +282,7 @@ class SaleHandle:
         hold_id: str | None = None,
         *,
         lines: Basket | None = None,
-        late: str = "refuse",
+        late: Late = "refuse",
         timeout_ms: int | None = None,
     ) -> Answer:
         """Sell a paid hold; with `lines`, only those of its units, and the rest is given back.
@@ -296,7 +297,7 @@ class SaleHandle:
         self,
         holds: Sequence[Answer | Hold | str],
         *,
-        late: str = "refuse",
+        late: Late = "refuse",
         timeout_ms: int | None = None,
     ) -> list[Answer | FlashSaleError]:
         """Sell many holds, each whole and named by an answer, a `Hold` or a ref; as hold_many."""

@@ -1,0 +1,23 @@
+"""The list of Lua files that ship is the folder."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_lua_file_is_listed_for_the_wheel() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    listed = wheel["force-include"]
+    files = {str(p.relative_to(ROOT)) for p in (ROOT / "lua").rglob("*") if p.is_file()}
+    assert set(listed) == files
+    assert all(target == f"flashsale/{source}" for source, target in listed.items())
+
+
+def test_the_core_depends_on_redis_and_msgspec_alone() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    names = {requirement.split("[")[0].split(">")[0] for requirement in project["dependencies"]}
+    assert names == {"redis", "msgspec"}
