@@ -38,9 +38,9 @@ local CONFIRMED, EXPIRED, RELEASED, CONFLICT, MALFORMED = 'C', 'E', 'R', 'Q', '!
 local UNKNOWN_HOLD, NOT_IN_HOLD, CLOCK_JUMP = '?', 'I', 'J' -- outcomes
 local SWEEP_PER_CALL = 128
 
-local shard, refusal = load_shard(keys.sale, caller_ms)
+local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
-  return { 0, 0, 0, refusal, '' }
+  return { 0, time, 0, refusal, '' }
 end
 local baskets, which = resolve_baskets(keys.skus, baskets_blob)
 local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
@@ -101,7 +101,11 @@ local function confirm(buyer, hold, wanted)
     return RELEASED
   end
   if hold.state == 'c' or hold.state == 'f' then
-    local same = (hold.kept or hold.basket) == (wanted and wanted.text or hold.basket)
+    local asked = hold.basket
+    if wanted then
+      asked = wanted.text -- nil if it names an unknown sku
+    end
+    local same = (hold.kept or hold.basket) == asked
     return same and CONFIRMED or CONFLICT, same
   end
   if hold.state == 'e' and late ~= 'retake' then

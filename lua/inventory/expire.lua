@@ -22,9 +22,9 @@ local budget = tonumber(budget_text)
 if not budget or budget % 1 ~= 0 or budget < 1 or budget > 1024 then
   return redis.error_reply('FLASHSALE_MALFORMED the budget must be a whole number from 1 to 1024')
 end
-local shard, refusal = load_shard(keys.sale, caller_ms)
+local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
-  return { 0, 0, 0, 0, refusal }
+  return { 0, time, 0, 0, refusal }
 end
 local book = new_book()
 local expired = expire_due(book, shard, keys, budget)

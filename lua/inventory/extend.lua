@@ -31,9 +31,9 @@ local EXTENDED, DEADLINE_TOO_FAR, UNKNOWN_HOLD, MALFORMED = 'X', 'D', '?', '!' -
 local ALREADY_CONFIRMED, RELEASED, EXPIRED = 'A', 'R', 'E' -- outcomes
 local SWEEP_PER_CALL, TIME_MAX = 128, 9999999999999
 
-local shard, refusal = load_shard(keys.sale, caller_ms)
+local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
-  return { 0, 0, 0, refusal, '' }
+  return { 0, time, 0, refusal, '' }
 end
 local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
 local wanted = cmsgpack.unpack(wanted_blob)

@@ -13,9 +13,9 @@ local caller_ms, buyers_blob = unpack(ARGV)
 -- include lib/load_shard
 -- include lib/show_record
 
-local shard, refusal = load_shard(k_sale, caller_ms)
+local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
-  return { 0, 0, 0, refusal, '' }
+  return { 0, time, 0, refusal, '' }
 end
 local records = redis.call('HMGET', k_buyers, unpack(cmsgpack.unpack(buyers_blob)))
 local shown, names = {}, {}

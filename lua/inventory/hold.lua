@@ -21,25 +21,21 @@ local caller_ms, buyers_blob, ids_blob, baskets_blob, marks_blob = unpack(ARGV)
 -- include lib/check_batch
 -- include lib/resolve_baskets
 -- include lib/new_book
--- include lib/refuse_units
--- include lib/shard_full
+-- include lib/hold_fresh
 
 local HELD, RELEASED, CONFLICT, MALFORMED = 'H', 'R', 'Q', '!' -- outcomes
 local TOO_MANY_HOLDS, SHARD_FULL, CLOCK_JUMP = 'M', 'B', 'J' -- outcomes
 local NOT_OPEN, CLOSED, PAUSED, ENDED = 'N', 'K', 'P', 'Z' -- outcomes
 local SWEEP_PER_CALL = 128
 
-local shard, refusal = load_shard(keys.sale, caller_ms)
+local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
-  return { 0, 0, 0, refusal, '' }
+  return { 0, time, 0, refusal, '' }
 end
 local baskets, which = resolve_baskets(keys.skus, baskets_blob)
 local buyers = cmsgpack.unpack(buyers_blob)
 local n = check_batch(buyers)
 local book = new_book()
-local deadline = shard.now + shard.ttl
-local stamp = string.format('%013.0f', deadline)
-
 -- Why no new hold is taken at all now, if so.
 local closed
 if shard.state ~= 'running' then
@@ -52,75 +48,12 @@ elseif shard.jumped then
   closed = CLOCK_JUMP
 end
 
--- The common case first: nothing is due, one basket, and buyers the shard has never seen. They
--- all get the same answer, or they all are written at once. The hold ids are not even read for
--- a refusal. A separator inside the ids' blob may be a length byte; then the exact loop decides.
-if not which and baskets[1] and baskets[1].refusal ~= MALFORMED
-  and not (shard.due and shard.now >= shard.due)
-  and not string.find(ids_blob, '[;|]') then
-  local basket = baskets[1]
-  local records = redis.call('HMGET', keys.buyers, unpack(buyers))
-  local fresh = true
-  for i = 1, n do
-    if records[i] then
-      fresh = false
-      break
-    end
-  end
-  if fresh then
-    local code = closed or basket.refusal
-      or (shard_full(book, shard, keys.buyers) and SHARD_FULL)
-      or refuse_units(book, shard, keys, basket.lines, {}, 0)
-    if code then
-      return { tonumber(shard.epoch), shard.now, 0, code, '' }
-    end
-    local enough = book.buyers + n <= shard.buyers_max
-    for k = 1, #basket.lines, 2 do
-      enough = enough and book.rows[basket.lines[k]].a >= n * basket.lines[k + 1]
-    end
-    local ids = cmsgpack.unpack(ids_blob)
-    if enough and #ids == n then
-      local head = '1h' .. stamp
-      local tail = basket.text == '' and '' or '|' .. basket.text
-      local fields, seen = {}, {}
-      for i = 1, n do
-        local buyer = buyers[i]
-        if seen[buyer] then
-          enough = false
-          break
-        end
-        seen[buyer] = true
-        fields[2 * i - 1] = buyer
-        fields[2 * i] = head .. ids[i] .. tail
-      end
-      if enough then
-        local entry = { 't', shard.now, 'hb', buyers_blob, 'hi', ids_blob }
-        if basket.text ~= '' then
-          entry[7], entry[8] = 'hl', cmsgpack.pack({ { basket.text } })
-        end
-        if marks_blob ~= '' then
-          entry[#entry + 1], entry[#entry + 2] = 'hm', marks_blob
-        end
-        local sequence = shard.sequence + 1
-        redis.call('XADD', keys.ledger, shard.epoch .. '-' .. sequence, unpack(entry))
-        redis.call('HSET', keys.buyers, unpack(fields))
-        local counters = {}
-        for k = 1, #basket.lines, 2 do
-          local index, units = basket.lines[k], n * basket.lines[k + 1]
-          local row = book.rows[index]
-          local c = #counters
-          counters[c + 1], counters[c + 2] = index .. 'a', row.a - units
-          counters[c + 3], counters[c + 4] = index .. 'h', row.h + units
-        end
-        redis.call('HSET', keys.stock, unpack(counters))
-        redis.call('HSET', keys.sale, 'sequence', sequence, 'now', shard.now,
-          'due', math.min(shard.due or deadline, deadline))
-        return { tonumber(shard.epoch), shard.now, deadline, HELD, '' }
-      end
-    end
-  end
-  for i = 1, n do
-    book.records[buyers[i]] = records[i]
+local first = baskets[1]
+if first and not which and first.refusal ~= MALFORMED then
+  local reply = hold_fresh(shard, keys, book, buyers, first, closed,
+    { buyers_blob, ids_blob, marks_blob })
+  if reply then
+    return reply
   end
 end
 
@@ -137,6 +70,8 @@ end
 -- include lib/is_id
 
 expire_due(book, shard, keys, SWEEP_PER_CALL)
+local deadline = shard.now + shard.ttl
+local stamp = string.format('%013.0f', deadline)
 local ids = cmsgpack.unpack(ids_blob)
 check_batch(buyers, ids)
 local marks = marks_blob ~= '' and cmsgpack.unpack(marks_blob) or nil

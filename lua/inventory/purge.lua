@@ -13,10 +13,10 @@ local caller_ms = ARGV[1]
 
 local PURGED, NOT_ENDED, HOLDS_OUTSTANDING, READERS_BEHIND = 'p', 'n', 'h', 'd' -- outcomes
 
-local shard, refusal = load_shard(k_sale, caller_ms)
+local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
   local replayed = refusal == PURGED and cmsgpack.pack({ 1, '', 0, 1 }) or ''
-  return { 0, 0, 0, refusal, replayed }
+  return { 0, time, 0, refusal, replayed }
 end
 if shard.state ~= 'ended' then
   return { tonumber(shard.epoch), shard.now, 0, NOT_ENDED, '' }

@@ -34,9 +34,9 @@ local REFUNDED, UNKNOWN_HOLD, NOT_CONFIRMED, CONFLICT = 'F', '?', 'O', 'Q' -- ou
 local NOT_IN_HOLD, TOO_MANY_REFUNDS, MALFORMED = 'I', 'V', '!' -- outcomes
 local SWEEP_PER_CALL, REFUNDS_MAX = 128, 16
 
-local shard, refusal = load_shard(keys.sale, caller_ms)
+local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
-  return { 0, 0, 0, refusal, '' }
+  return { 0, time, 0, refusal, '' }
 end
 local baskets, which = resolve_baskets(keys.skus, baskets_blob)
 local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)

@@ -30,9 +30,9 @@ local caller_ms, buyers_blob, ids_blob = unpack(ARGV)
 local RELEASED, ALREADY_CONFIRMED, EXPIRED, MALFORMED = 'R', 'A', 'E', '!' -- outcomes
 local SWEEP_PER_CALL = 128
 
-local shard, refusal = load_shard(keys.sale, caller_ms)
+local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
-  return { 0, 0, 0, refusal, '' }
+  return { 0, time, 0, refusal, '' }
 end
 local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
 local n = check_batch(buyers, ids)

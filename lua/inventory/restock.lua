@@ -29,9 +29,9 @@ local TRY_AGAIN, BELOW_COMMITTED = 'T', 'b' -- outcomes
 local STOCK_TOO_LARGE, TOO_MANY_RESTOCKS = 'l', 'v' -- outcomes
 local SWEEP_MAX, STOCK_MAX, RESTOCKS_MAX, SKUS_MAX = 1024, 1e12, 10000, 1000
 
-local shard, refusal = load_shard(keys.sale, caller_ms)
+local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
-  return { 0, 0, 0, refusal, '' }
+  return { 0, time, 0, refusal, '' }
 end
 local changes = cmsgpack.unpack(changes_blob)
 local book = new_book()

@@ -15,9 +15,9 @@ local caller_ms, cursor, count = unpack(ARGV)
 -- include lib/load_shard
 -- include lib/show_record
 
-local shard, refusal = load_shard(k_sale, caller_ms)
+local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
-  return { 0, 0, 0, refusal, '0', '' }
+  return { 0, time, 0, refusal, '0', '' }
 end
 local page = redis.call('HSCAN', k_buyers, cursor, 'COUNT', count)
 local shown, names = {}, {}

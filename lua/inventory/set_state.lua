@@ -22,9 +22,9 @@ local caller_ms, state = unpack(ARGV)
 local PAUSED, RESUMED, ENDED, MALFORMED = 'P', 'r', 'Z', '!' -- outcomes
 local CODES = { paused = PAUSED, running = RESUMED, ended = ENDED }
 
-local shard, refusal = load_shard(keys.sale, caller_ms)
+local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
-  return { 0, 0, 0, refusal, '' }
+  return { 0, time, 0, refusal, '' }
 end
 local reply = new_reply()
 if not CODES[state] then

@@ -12,9 +12,9 @@ local caller_ms = ARGV[1]
 
 -- include lib/load_shard
 
-local shard, refusal = load_shard(k_sale, caller_ms)
+local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
-  return { 0, 0, 0, refusal, '', '', 0, '', {} }
+  return { 0, time, 0, refusal, '', '', 0, '', {} }
 end
 local units, fields = {}, { 'n', 'l', 't', 'a', 'x', 'h', 's' }
 for index = 0, redis.call('HLEN', k_stock) / #fields - 1 do

@@ -14,9 +14,9 @@ local caller_ms, after, count = unpack(ARGV)
 
 -- include lib/load_shard
 
-local shard, refusal = load_shard(k_sale, caller_ms)
+local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
-  return { 0, 0, 0, refusal, 0, '', 0, {}, {} }
+  return { 0, time, 0, refusal, 0, '', 0, {}, {} }
 end
 local checkpoint = redis.call('HMGET', k_sale, 'checkpoint_sequence', 'checkpoint')
 local entries = redis.call('XRANGE', k_ledger, '(' .. shard.epoch .. '-' .. after, '+',

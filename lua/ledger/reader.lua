@@ -17,9 +17,9 @@ local caller_ms, verb, reader, sequence_text = unpack(ARGV)
 -- include lib/is_id
 
 local MALFORMED, READERS_MAX = '!', 64 -- outcomes
-local shard, refusal = load_shard(k_sale, caller_ms)
+local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
-  return { 0, 0, 0, refusal }
+  return { 0, time, 0, refusal }
 end
 local epoch, sequence = tonumber(shard.epoch), tonumber(sequence_text)
 if not is_id(reader) or not sequence or sequence < 0 or sequence > shard.sequence then

@@ -16,9 +16,9 @@ local caller_ms, before_text, upto_text, checkpoint = unpack(ARGV)
 -- include lib/load_shard
 
 local READERS_BEHIND, CONFLICT, MALFORMED = 'd', 'Q', '!' -- outcomes
-local shard, refusal = load_shard(k_sale, caller_ms)
+local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
-  return { 0, 0, 0, refusal }
+  return { 0, time, 0, refusal }
 end
 local epoch = tonumber(shard.epoch)
 local known = tonumber(redis.call('HGET', k_sale, 'checkpoint_sequence'))

@@ -1,4 +1,5 @@
--- The shard's rules and position, and the time of this call; or nil and an outcome code.
+-- The shard's rules and position, and the time of this call; or nil, an outcome code and the
+-- server's time.
 -- A wall clock that stands still or goes back leaves the time where it was. One that is far
 -- ahead of both the shard and the caller is not believed (`jumped`).
 local function load_shard(k_sale, caller_text)
@@ -6,21 +7,21 @@ local function load_shard(k_sale, caller_text)
   local SALE_UNKNOWN, PURGED = 'u', 'p' -- outcomes
   local sale = redis.call('HMGET', k_sale, 'format', 'state', 'epoch', 'sequence', 'now', 'due',
     'cursor', 'rules')
+  local time = redis.call('TIME')
+  local wall = time[1] * 1000 + math.floor(time[2] / 1000)
   if not sale[1] then
-    return nil, SALE_UNKNOWN
+    return nil, SALE_UNKNOWN, wall
   end
   if sale[1] ~= '1' then
     error({ err = 'FLASHSALE_FORMAT the sale is in format ' .. sale[1] .. ', this script reads 1' })
   end
   if sale[2] == 'purged' then
-    return nil, PURGED
+    return nil, PURGED, wall
   end
   local caller = tonumber(caller_text)
   if not caller then
     error({ err = 'FLASHSALE_MALFORMED the caller\'s time must be milliseconds' })
   end
-  local time = redis.call('TIME')
-  local wall = time[1] * 1000 + math.floor(time[2] / 1000)
   local last = tonumber(sale[5])
   local jumped = wall > last + CLOCK_JUMP_MAX and wall > caller + CLOCK_JUMP_MAX
   local now = wall
