@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 
 from flashsale.errors import ConfigurationError
 
@@ -28,6 +29,11 @@ def url_or_environment(url: str | None) -> str:
         raise ConfigurationError(
             f"no server: pass a URL, set {URL_VARIABLE}, or ask for one with .embedded()"
         )
+    try:
+        parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError:  # not told further: its text may have a part of the password in it
+        rule = "must look like redis://user:password@host:port/db (or rediss://, unix://)"
+        raise ConfigurationError(f"the server's URL {rule}, special characters as %XX") from None
     return url
 
 

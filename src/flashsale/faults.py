@@ -23,6 +23,14 @@ LONGEST_PAUSE_S = 0.25
 
 _WAIT_AND_RETRY = ("BUSY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
 _NOT_APPLIED = ("OOM", "MISCONF", "NOREPLICAS", "READONLY", "WRONGTYPE", "CROSSSLOT", "NOGOODSLAVE")
+_CUT_OFF = (
+    (redis.exceptions.OutOfMemoryError, "OOM"),
+    (redis.exceptions.ReadOnlyError, "READONLY"),
+    (redis.exceptions.TryAgainError, "TRYAGAIN"),
+    (redis.exceptions.ClusterCrossSlotError, "CROSSSLOT"),
+    (redis.exceptions.MasterDownError, "MASTERDOWN"),  # is a ClusterDownError
+    (redis.exceptions.ClusterDownError, "CLUSTERDOWN"),
+)
 _SETUP = ("NOAUTH", "NOPERM", "WRONGPASS")
 
 
@@ -61,18 +69,15 @@ def _fault_of_reply(error: redis.ResponseError) -> Fault:
 
 def _full_text(error: redis.ResponseError) -> str:
     """The reply with its code word, which redis-py cuts off where it has a class for it."""
-    if isinstance(error, redis.exceptions.OutOfMemoryError):
-        return f"OOM {error}"
-    if isinstance(error, redis.exceptions.ReadOnlyError):
-        return f"READONLY {error}"
-    return str(error)
+    words = [word for kind, word in _CUT_OFF if isinstance(error, kind)]
+    return " ".join([*words[:1], str(error)])
 
 
 def give_up(last: Exception | None, *, unsure: bool, timeout_ms: int) -> FlashSaleError:
     """What to raise when the time is up."""
     why = f"no answer within {timeout_ms} ms"
     if last is not None:
-        why += f"; last: {last}"
+        why += f"; last: {str(last) or type(last).__name__}"
     if unsure:
         return OutcomeUnknown(f"{why}. It may have been applied: ask again with the same ids")
     return StoreUnavailable(f"{why}. It was not applied")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -34,6 +35,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class _Attempt(threading.local):
+    """How long this thread's attempt may take, for a connection that is made on its way."""
+
+    seconds = 0.0
+
+
+_attempt = _Attempt()
+
+
+def _bounded(kind: type[Any]) -> type[Any]:
+    """The same kind of connection, whose connecting and handshake do not outlast the attempt."""
+
+    def connect(self: Any) -> None:
+        self.socket_timeout = self.socket_connect_timeout = _attempt.seconds
+        kind.connect(self)
+
+    return type(f"Bounded{kind.__name__}", (kind,), {"connect": connect})
+
+
 class FlashSale:
     """The engine for synchronous programs; threads may share one.
 
@@ -60,7 +80,7 @@ class FlashSale:
         self.durability = durability
         pool = client.connection_pool
         self._pool = redis.ConnectionPool(
-            pool.connection_class,
+            _bounded(pool.connection_class),
             pool.max_connections,
             **connection_options(pool, Retry),
         )
@@ -202,6 +222,7 @@ class FlashSale:
         while (remaining := deadline - time.monotonic()) > 0:
             connection = None
             try:
+                _attempt.seconds = min(patience, remaining)
                 connection = self._pool.get_connection()
                 return _exchange(connection, commands, min(patience, remaining))
             except Exception as error:  # every kind is judged in one place

@@ -1,0 +1,136 @@
+"""Sales whose time stands still, and a look at everything they consist of.
+
+A shard's time never goes back. A test that writes a time far in the future into the shard has
+a clock of its own from then on: it moves when the test says so, and deadlines are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import redis
+from msgspec import Struct
+
+from flashsale import FlashSale, Sale, SaleHandle, Sku
+from flashsale.calls import Call
+from flashsale.keys import ShardKeys
+from flashsale.ledger import Event
+from flashsale.scripts import load_script
+
+T0 = 4_000_000_000_000
+"""When the tests' sales take place, unless they say otherwise: in the year 2096."""
+
+COUNTERS = {"allotment": "t", "available": "a", "set_aside": "x", "held": "h", "sold": "s"}
+
+Dump = dict[str, Any]
+
+
+class Seen(Struct):
+    """What happened meanwhile.
+
+    effect: the counters that changed, e.g. "red a-3 h+3; blue a-1 h+1", in the order of the
+    skus. events: e.g. ["held red*3 blue*1"]. entries: how many ledger entries they are in.
+    """
+
+    effect: str = ""
+    events: list[str] = []
+    entries: int = 0
+
+
+class Lab:
+    """Opens sales and holds their time; `raw` reaches behind the library."""
+
+    def __init__(self, shop: FlashSale, raw: redis.Redis, new_id: Callable[[], str]) -> None:
+        self.shop, self.raw, self.new_id = shop, raw, new_id
+
+    def open(self, stock: Mapping[str, int] | None = None, **rules: Any) -> SaleHandle:
+        """A new sale whose time stands still at T0: red and blue, ten of each, ttl 1 s.
+
+        `limits` gives skus their limits; other rules are those of `Sale`.
+        """
+        limits = rules.pop("limits", {})
+        units = {"red": 10, "blue": 10} if stock is None else stock
+        skus = [Sku(sku, count, limits.get(sku)) for sku, count in units.items()]
+        sale = Sale(self.new_id(), skus, **{"hold_ttl_ms": 1_000} | rules)
+        handle = self.shop.open(sale)
+        self.set_time(handle, T0)
+        return handle
+
+    def keys(self, sale: SaleHandle) -> ShardKeys:
+        return ShardKeys.of(sale.id)
+
+    def set_time(self, sale: SaleHandle, at_ms: int) -> None:
+        """Let it be `at_ms` in this sale."""
+        self.raw.hset(self.keys(sale).sale, "now", at_ms)
+
+    def dump(self, *sales: SaleHandle) -> Dump:
+        """Everything that these sales' keys hold."""
+        return {
+            key: dump_key(self.raw, key)
+            for sale in sales
+            for key in msgspec.structs.astuple(self.keys(sale))
+        }
+
+    @contextmanager
+    def watch(self, sale: SaleHandle) -> Iterator[Seen]:
+        """Note what happens to the sale's stock and ledger until the end of the block."""
+        seen = Seen()
+        before = sale.snapshot()
+        yield seen
+        after = sale.snapshot()
+        changes = []
+        for sku, view in after.skus.items():
+            steps = [
+                f"{letter}{step:+d}"
+                for counter, letter in COUNTERS.items()
+                if (step := getattr(view, counter) - getattr(before.skus[sku], counter))
+            ]
+            changes += [" ".join([sku, *steps])] if steps else []
+        seen.effect = "; ".join(changes)
+        entries = sale.ledger.read(after=before.sequence, count=1_000).entries
+        seen.entries = len(entries)
+        seen.events = [describe(event) for entry in entries for event in entry.events]
+
+    def eval(self, name: str, sale: SaleHandle, *args: Any, caller_ms: Any = T0) -> Any:
+        """Run a script with arguments of our own making, as no client of ours would."""
+        script = load_script(name)
+        own = [getattr(self.keys(sale), key) for key in keys_of(script.source)]
+        return self.raw.eval(script.source, len(own), *own, caller_ms, *args)
+
+    def run(self, call: Call, *, caller_ms: int) -> Any:
+        """Run a client's call, but with another clock."""
+        return self.raw.eval(
+            call.script.source, len(call.keys), *call.keys, caller_ms, *call.args
+        )
+
+
+def keys_of(source: str) -> list[str]:
+    """The names after KEYS in a script's header."""
+    line = next(line for line in source.splitlines() if line.startswith("-- KEYS "))
+    return line.split()[2:]
+
+
+def describe(event: Event) -> str:
+    """An event in a line: its kind, its lines, and what else is peculiar to it."""
+    lines = [f"{sku}*{qty}" for sku, qty in event.lines.items()]
+    return " ".join([event.kind.value, *lines, *filter(None, [event.op_id])])
+
+
+def dump_key(raw: Any, key: str) -> Any:
+    """The whole content of a key of any type; None if there is none."""
+    match raw.type(key):
+        case b"hash":
+            return raw.hgetall(key)
+        case b"stream":
+            return raw.xrange(key)
+        case b"zset":
+            return raw.zrange(key, 0, -1, withscores=True)
+        case b"string":
+            return raw.get(key)
+        case b"list":
+            return raw.lrange(key, 0, -1)
+        case _:
+            return None
