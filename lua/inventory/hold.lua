@@ -48,13 +48,10 @@ elseif shard.jumped then
   closed = CLOCK_JUMP
 end
 
-local first = baskets[1]
-if first and not which and first.refusal ~= MALFORMED then
-  local reply = hold_fresh(shard, keys, book, buyers, first, closed,
-    { buyers_blob, ids_blob, marks_blob })
-  if reply then
-    return reply
-  end
+local fresh = hold_fresh(shard, keys, book, buyers, baskets, which, closed,
+  { buyers_blob, ids_blob, marks_blob })
+if fresh then
+  return fresh
 end
 
 -- The exact loop, one operation after the other. Its helpers are made only here: making them

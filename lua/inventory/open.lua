@@ -18,6 +18,7 @@ local caller_ms, definition, rules_blob, skus_blob = unpack(ARGV)
 
 local OPENED, CONFLICT, PURGED, CLOCK_JUMP, MALFORMED = 'o', 'Q', 'p', 'J', '!' -- outcomes
 local SKUS_MAX, STOCK_MAX, CLOCK_JUMP_MAX = 1000, 1e12, 60000
+local DURATION_MAX, TIME_MAX, HOLDS_MAX, BUYERS_MAX = 2592000000, 9999999999999, 64, 10000000
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -33,7 +34,10 @@ if sale[1] then
 end
 
 -- Time never goes back in a shard, so a sale opened in the future would stay there.
-if now > tonumber(caller_ms) + CLOCK_JUMP_MAX then
+local caller = tonumber(string.match(caller_ms, '^%d+$'))
+if not caller then
+  return redis.error_reply('FLASHSALE_MALFORMED the caller\'s time must be milliseconds')
+elseif now > caller + CLOCK_JUMP_MAX then
   return { 0, now, 0, CLOCK_JUMP, '' }
 end
 
@@ -48,14 +52,24 @@ local rules, skus = cmsgpack.unpack(rules_blob), cmsgpack.unpack(skus_blob)
 if #rules ~= 7 or #skus == 0 or #skus % 3 ~= 0 or #skus > 3 * SKUS_MAX then
   return { 0, now, 0, MALFORMED, '' }
 end
-local indexes, counters = {}, {}
-local function is_count(value, low)
-  return type(value) == 'number' and value >= low and value <= STOCK_MAX and value % 1 == 0
+local function is_count(value, low, high)
+  return type(value) == 'number' and value >= low and value <= high and value % 1 == 0
 end
+local bounds = {
+  { 1, DURATION_MAX }, { 0, TIME_MAX }, { 0, TIME_MAX }, { 1, STOCK_MAX }, { 1, HOLDS_MAX },
+  { 0, DURATION_MAX }, { 1, BUYERS_MAX },
+}
+for i, bound in ipairs(bounds) do
+  local none = rules[i] == false and i >= 2 and i <= 4
+  if not none and not is_count(rules[i], bound[1], bound[2]) then
+    return { 0, now, 0, MALFORMED, '' }
+  end
+end
+local indexes, counters = {}, {}
 for k = 1, #skus, 3 do
   local id, stock, limit, index = skus[k], skus[k + 1], skus[k + 2], (k - 1) / 3
-  if not is_id(id) or indexes[id] or not is_count(stock, 0)
-    or (limit ~= '' and not is_count(limit, 1)) then
+  if not is_id(id) or indexes[id] or not is_count(stock, 0, STOCK_MAX)
+    or (limit ~= '' and not is_count(limit, 1, STOCK_MAX)) then
     return { 0, now, 0, MALFORMED, '' }
   end
   indexes[id] = index

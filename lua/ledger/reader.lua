@@ -22,7 +22,8 @@ if not shard then
   return { 0, time, 0, refusal }
 end
 local epoch, sequence = tonumber(shard.epoch), tonumber(sequence_text)
-if not is_id(reader) or not sequence or sequence < 0 or sequence > shard.sequence then
+if not is_id(reader) or not sequence or sequence % 1 ~= 0 or sequence < 0
+  or sequence > shard.sequence then
   return { epoch, shard.now, 0, MALFORMED }
 end
 local before = tonumber(redis.call('HGET', k_readers, reader))
@@ -30,7 +31,7 @@ if verb == 'forget' then
   redis.call('HDEL', k_readers, reader)
   return { epoch, shard.now, before or 0, '' }
 end
-if (verb == 'ack') ~= (before ~= nil) and verb ~= 'register' then
+if verb ~= 'register' and (verb ~= 'ack' or not before) then
   return { epoch, shard.now, 0, MALFORMED }
 end
 if verb == 'register' then

@@ -18,7 +18,7 @@ local function load_shard(k_sale, caller_text)
   if sale[2] == 'purged' then
     return nil, PURGED, wall
   end
-  local caller = tonumber(caller_text)
+  local caller = tonumber(string.match(caller_text, '^%d+$'))
   if not caller then
     error({ err = 'FLASHSALE_MALFORMED the caller\'s time must be milliseconds' })
   end
