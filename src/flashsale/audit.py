@@ -19,7 +19,7 @@ from msgspec import Struct
 from flashsale import ledger, views
 from flashsale.calls import Operation
 from flashsale.ledger import Entry, Event, EventKind, Names, Page
-from flashsale.models import AuditReport, Hold, HoldState, Sale, SkuView, Snapshot
+from flashsale.models import AuditReport, Hold, HoldState, Sale, SaleState, SkuView, Snapshot
 
 PROBLEMS_MAX = 100
 """Problems that a report lists; `truncated` says that there are more."""
@@ -56,7 +56,9 @@ class FoldedHold(Struct):
     state: HoldState | None = None
     lines: dict[str, int] = {}
     sold: Counter[str] = msgspec.field(default_factory=Counter)
+    refunds: dict[str, dict[str, int]] = {}
     deadline_ms: int | None = None
+    original_deadline_ms: int | None = None
 
 
 class Books:
@@ -67,6 +69,7 @@ class Books:
         self.holds: dict[tuple[str, str], FoldedHold] = {}
         self.problems: list[str] = []
         self.from_start = not checkpoint
+        self.state = None if checkpoint else SaleState.RUNNING
         if checkpoint:
             self.balances = msgspec.json.decode(checkpoint, type=dict[str, dict[str, int]])
         else:
@@ -83,6 +86,8 @@ class Books:
         for sku, qty in event.lines.items():
             for counter, sign in _EFFECTS.get(event.kind, ()):
                 self.balances[sku][counter] += sign * qty
+        if event.kind is EventKind.STATE:
+            self.state = SaleState(event.text)
         if event.buyer:
             self._apply_to_hold(event)
 
@@ -98,12 +103,14 @@ class Books:
             self.problems.append(f"ledger: {_name(*key)} is {event.kind.value} twice")
         hold.state = _STATE_AFTER.get(event.kind, hold.state)
         if event.kind is EventKind.HELD:
-            hold.lines, hold.deadline_ms = dict(event.lines), event.deadline_ms
+            hold.lines = dict(event.lines)
+            hold.deadline_ms = hold.original_deadline_ms = event.deadline_ms
         elif event.kind is EventKind.EXTENDED:
             hold.deadline_ms = event.deadline_ms
         elif event.kind is EventKind.CONFIRMED:
             hold.sold = Counter(event.lines)
-        elif event.kind is EventKind.REFUNDED and hold.known:
+        elif event.kind is EventKind.REFUNDED and hold.state is HoldState.CONFIRMED:
+            hold.refunds[event.op_id] = dict(event.lines)
             hold.sold.subtract(event.lines)
             hold.sold = +hold.sold
             if not hold.sold:
@@ -179,7 +186,7 @@ def audit(sale: str) -> Operation[AuditReport]:
     last = yield from views.snapshot(sale)
     yield from replay.to(last.sequence)
     problems = replay.books.problems
-    problems += _compare_counters(replay.books.balances, last)
+    problems += _compare_counters(replay.books, last)
     problems += _compare_sums(records, read_at, replay, last)
     problems += _compare_limits(first.sale, records)
     problems += yield from _compare_holds(sale, replay, records)
@@ -213,11 +220,17 @@ def _all_records(sale: str) -> Operation[tuple[dict[str, list[Hold]], dict[str, 
     return records, read_at
 
 
-def _compare_counters(balances: Mapping[str, Mapping[str, int]], last: Snapshot) -> list[str]:
+def _compare_counters(books: Books, last: Snapshot) -> list[str]:
     problems = []
+    if books.state is not None and books.state is not last.state:
+        problems.append(f"the sale is {last.state.value}, the ledger says {books.state.value}")
+    limits = {sku.id: sku.limit for sku in last.sale.skus}
     for sku, view in last.skus.items():
+        if view.limit != limits[sku]:
+            text = f"sku {sku!r}: limit is {view.limit}, the definition says {limits[sku]}"
+            problems.append(text)
         for counter in COUNTERS:
-            told, is_now = balances[sku][counter], getattr(view, counter)
+            told, is_now = books.balances[sku][counter], getattr(view, counter)
             if told != is_now:
                 problems.append(f"sku {sku!r}: {counter} is {is_now}, the ledger says {told}")
         problems += _compare_conservation(sku, view)
@@ -317,7 +330,12 @@ def _differences(books: Books, buyer: str, told: set[str], holds: list[Hold]) ->
             )
         elif folded.known and (hold.lines != folded.lines or hold.sold != dict(folded.sold)):
             problems.append(f"{_name(buyer, hold_id)} has other lines than the ledger says")
-        elif folded.known and folded.deadline_ms != hold.deadline_ms:
+        elif folded.known and hold.refunds != folded.refunds:
+            problems.append(f"{_name(buyer, hold_id)} has other refunds than the ledger says")
+        elif folded.known and (hold.deadline_ms, hold.original_deadline_ms) != (
+            folded.deadline_ms,
+            folded.original_deadline_ms,
+        ):
             problems.append(f"{_name(buyer, hold_id)} has another deadline than the ledger says")
     return problems
 

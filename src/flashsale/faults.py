@@ -32,6 +32,8 @@ _CUT_OFF = (
     (redis.exceptions.ClusterDownError, "CLUSTERDOWN"),
 )
 _SETUP = ("NOAUTH", "NOPERM", "WRONGPASS")
+_NOT_ALLOWED = ("ACL failure in script", "can't run this command or subcommand")
+"""What a script says whose user lacks a command: Valkey and newer Redis, and Redis 7.0."""
 
 
 class Fault(Struct, frozen=True):
@@ -60,7 +62,7 @@ def _fault_of_reply(error: redis.ResponseError) -> Fault:
     word = text.split(" ", 1)[0]
     if word in _WAIT_AND_RETRY:
         return Fault(error, False)
-    if word in _SETUP:
+    if word in _SETUP or any(part in text for part in _NOT_ALLOWED):
         return Fault(error, False, ConfigurationError(f"the server refuses this user: {text}"))
     if word in _NOT_APPLIED:
         return Fault(error, False, StoreUnavailable(f"the server refused, not applied: {text}"))

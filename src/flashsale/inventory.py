@@ -58,7 +58,7 @@ def hold_many(
 def check_late(late: str) -> str:
     """The two ways to treat a payment that comes after the deadline."""
     if late not in ("refuse", "retake"):
-        raise InvalidRequest("late", f'must be "refuse" or "retake", not {late!r}')
+        raise InvalidRequest("late", f'must be "refuse" or "retake", not {limits.shown(late)}')
     return late
 
 

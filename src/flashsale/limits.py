@@ -71,9 +71,9 @@ def check_id(field: str, value: object) -> str:
 def check_int(field: str, value: object, low: int, high: int) -> int:
     """A whole number within bounds; True, 1.0 and "1" are not numbers here."""
     if type(value) is not int:
-        raise InvalidRequest(field, f"must be an int from {low} to {high}, not {_shown(value)}")
+        raise InvalidRequest(field, f"must be an int from {low} to {high}, not {shown(value)}")
     if not low <= value <= high:
-        raise InvalidRequest(field, f"must be from {low} to {high}, not {_shown(value)}")
+        raise InvalidRequest(field, f"must be from {low} to {high}, not {shown(value)}")
     return value
 
 
@@ -91,6 +91,7 @@ def check_note(field: str, value: object) -> str:
     return value
 
 
-def _shown(value: object) -> str:
-    shown = ascii(value)
-    return shown if len(shown) <= 40 else f"{shown[:40]}…"
+def shown(value: object) -> str:
+    """A value as an error shows it: short, and printable whatever is in it."""
+    text = ascii(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
