@@ -62,11 +62,10 @@ class AsyncFlashSale:
         self.timeout_ms = timeout_ms
         self.durability = durability
         pool = client.connection_pool
-        self._pool = ConnectionPool(
-            pool.connection_class,
-            pool.max_connections,
-            **connection_options(pool, Retry),
-        )
+        # Every attempt is bounded by asyncio.timeout. With a time-out of its own redis-py sends
+        # through asyncio.wait_for, which on Python 3.11 may swallow a cancellation.
+        options = connection_options(pool, Retry) | {"socket_timeout": None}
+        self._pool = ConnectionPool(pool.connection_class, pool.max_connections, **options)
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: server_check.ServerInfo | None = None

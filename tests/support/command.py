@@ -67,11 +67,12 @@ class Terminal:
         """Press keys; "\\x03" is Ctrl-C."""
         os.write(self._master, keys.encode())
 
-    def exit_code(self) -> int:
+    def exit_code(self, within_s: float = 20) -> int:
         """Read to the end and wait."""
-        while self._read(20):
-            pass
-        return self.process.wait(timeout=20)
+        end = time.monotonic() + within_s
+        while self._read(max(0.0, end - time.monotonic())):
+            assert time.monotonic() < end, f"it did not end; the screen shows {self.seen!r}"
+        return self.process.wait(timeout=within_s)
 
     def _read(self, seconds: float) -> bool:
         if not select.select([self._master], [], [], seconds)[0]:

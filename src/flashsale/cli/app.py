@@ -1,0 +1,73 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from flashsale.cli import looking, rehearsing, steering
+
+_REHEARSE, _WATCH, _STEER = "Rehearse", "Watch and check", "Steer"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"flashsale {version('flashsale')}")
+        raise typer.Exit
+
+
+@app.callback()
+def flashsale(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Rehearse, watch and steer flash sales.
+
+    Exit codes: 0 done; 1 refused, or a check that found something; 2 an error.
+    """
+
+
+def _add(command: Callable[..., None], panel: str, *examples: str, name: str = "") -> None:
+    """Register a command under its own name; its help is its docstring and the examples."""
+    paragraphs = [" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n")]
+    paragraphs.append("\n".join(f"$ flashsale {example}" for example in examples))
+    text = "\n\n".join(paragraphs)
+    app.command(name or command.__name__, rich_help_panel=panel, help=text)(command)
+
+
+_add(
+    rehearsing.rehearse,
+    _REHEARSE,
+    "rehearse",
+    "rehearse hot_sku --seconds 5 --scale 1/100",
+    "rehearse --sale 1111.toml --curve arrivals.csv --url redis://rehearsal-host",
+)
+_add(looking.watch, _WATCH, "watch 1111", "watch 1111 --json | jq .rates")
+_add(looking.snapshot, _WATCH, "snapshot 1111", "snapshot 1111 --json | jq .skus")
+_add(
+    looking.find,
+    _WATCH,
+    "find 1111 buyer-42",
+    "find 1111 buyer-42 order-77",
+    "find 1111__buyer-42__order-77",
+)
+_add(looking.audit, _WATCH, "audit 1111", "audit 1111 --json")
+_add(steering.open_sale, _STEER, "open 1111.toml", name="open")
+_add(steering.pause, _STEER, "pause 1111")
+_add(steering.resume, _STEER, "resume 1111")
+_add(steering.restock, _STEER, "restock 1111 lipstick=+500 mug=-20 --op-id truck-3")
+_add(steering.end, _STEER, "end 1111")
+_add(steering.purge, _STEER, "purge 1111")

@@ -1,0 +1,126 @@
+"""Watching a sale: one snapshot a frame, and what changed since the frame before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from msgspec import Struct
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from flashsale.cli import tables, words
+from flashsale.cli.rates import COUNTERS, Rates, rates_between, total_of
+from flashsale.cli.reporting import Report, print_json
+from flashsale.cli.stock_bar import Legend
+from flashsale.errors import StoreError
+from flashsale.models import SaleState, SkuView, Snapshot
+from flashsale.sync import SaleHandle
+
+_OTHER_LINES = 12
+"""Lines of a frame that are not rows of skus."""
+
+
+class Frame(Struct, frozen=True):
+    """What `watch --json` prints. `total` sums the skus, `rates` need a frame before."""
+
+    sale: str
+    state: SaleState
+    at_ms: int
+    epoch: int
+    sequence: int
+    buyers: int
+    due_at_ms: int | None
+    rates: Rates | None
+    total: dict[str, int]
+    skus: dict[str, SkuView]
+
+
+def frame_of(before: Snapshot | None, now: Snapshot) -> Frame:
+    """A snapshot and its rates, for programs."""
+    total = total_of(now.skus.values())
+    return Frame(
+        sale=now.sale.id,
+        state=now.state,
+        at_ms=now.at_ms,
+        epoch=now.epoch,
+        sequence=now.sequence,
+        buyers=now.buyers,
+        due_at_ms=now.due_at_ms,
+        rates=rates_between(before, now),
+        total={name: getattr(total, name) for name in COUNTERS},
+        skus=now.skus,
+    )
+
+
+def still(now: Snapshot) -> RenderableType:
+    """One snapshot, for people."""
+    legend = Legend(set_aside=tables.any_set_aside(now))
+    return Group(tables.heading(now), tables.stock_table(now), legend, tables.due_line(now))
+
+
+def moving(before: Snapshot | None, now: Snapshot, rows: int | None = None) -> RenderableType:
+    """One frame of many, for people: a snapshot and what changed."""
+    rates = rates_between(before, now)
+    return Group(
+        tables.heading(now),
+        tables.stock_table(now, rows, rates.taken_per_s_by_sku if rates else {}),
+        Legend(set_aside=tables.any_set_aside(now)),
+        tables.due_line(now),
+        tables.rates_line(rates),
+    )
+
+
+def watch_sale(report: Report, sale: SaleHandle, *, interval_s: float, once: bool) -> None:
+    """Show frames until interrupted. A server that stops answering is waited for.
+
+    Raises what the first frame raises, and Rejected whenever the sale is not there.
+    """
+    now = sale.snapshot()
+    if once:
+        report.give(frame_of(None, now), still(now))
+        return
+    before: Snapshot | None = None
+    with _screen(report) as show:
+        while True:
+            show(before, now, "")
+            time.sleep(interval_s)
+            lost_at = time.monotonic()
+            while True:
+                try:
+                    before, now = now, sale.snapshot()
+                    break
+                except StoreError as error:
+                    silent = words.duration(int(1000 * (time.monotonic() - lost_at)))
+                    show(before, now, f"no answer for {silent}: {error.__cause__ or error}")
+                    time.sleep(interval_s)
+
+
+Show = Callable[[Snapshot | None, Snapshot, str], None]
+
+
+@contextmanager
+def _screen(report: Report) -> Iterator[Show]:
+    """A way to show a frame, or the last one again and why there is no newer one."""
+    if not report.json and report.out.is_terminal:
+        with Live(console=report.out, auto_refresh=False) as live:
+            yield lambda *frame: live.update(_on_screen(report, *frame), refresh=True)
+    else:
+        yield lambda *frame: _printed(report, *frame)
+
+
+def _on_screen(report: Report, before: Snapshot | None, now: Snapshot, lost: str) -> RenderableType:
+    rows = max(1, report.out.height - _OTHER_LINES)
+    warning = Text(lost, "bold red", no_wrap=True, overflow="ellipsis")
+    return Group(moving(before, now, rows), warning if lost else Text("Ctrl-C ends", "dim"))
+
+
+def _printed(report: Report, before: Snapshot | None, now: Snapshot, lost: str) -> None:
+    if lost:
+        report.note(lost)
+    elif report.json:
+        print_json(frame_of(before, now))
+    else:
+        report.out.print(moving(before, now), "")

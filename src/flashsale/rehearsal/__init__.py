@@ -1,0 +1,62 @@
+"""Rehearse a sale: a surge of open arrivals, a crowd with habits, and a check of the books.
+
+::
+
+    from flashsale.rehearsal import run, show
+
+    report = run("double11", seconds=10)
+    show(report)
+    raise SystemExit(report.exit_code)
+
+The answers that buyers got are kept and compared with the server afterwards, so the engine
+is not judged by its own counters. Load that could not be sent as planned makes a run void.
+Needs the extra: ``pip install 'flashsale[cli]'``.
+"""
+
+from flashsale.rehearsal.crowd import Crowd, Plan
+from flashsale.rehearsal.curves import Curve, RushCurve, SurgeCurve, TableCurve
+from flashsale.rehearsal.driver import Driver, Progress
+from flashsale.rehearsal.files import read_curve, read_sale
+from flashsale.rehearsal.published import DOUBLE11_CURVE
+from flashsale.rehearsal.render import live_progress, render, show
+from flashsale.rehearsal.report import FAILED, PASSED, VOID, Report
+from flashsale.rehearsal.runner import rehearse, run
+from flashsale.rehearsal.scenarios import (
+    DOUBLE11,
+    HOT_SKU,
+    SCENARIOS,
+    Scenario,
+    Size,
+    parse_scale,
+    scenario_named,
+)
+
+__all__ = [
+    "DOUBLE11",
+    "DOUBLE11_CURVE",
+    "FAILED",
+    "HOT_SKU",
+    "PASSED",
+    "SCENARIOS",
+    "VOID",
+    "Crowd",
+    "Curve",
+    "Driver",
+    "Plan",
+    "Progress",
+    "Report",
+    "RushCurve",
+    "Scenario",
+    "Size",
+    "SurgeCurve",
+    "TableCurve",
+    "live_progress",
+    "parse_scale",
+    "read_curve",
+    "read_sale",
+    "rehearse",
+    "render",
+    "run",
+    "scenario_named",
+    "show",
+]

@@ -1,0 +1,138 @@
+"""A user's own sale (TOML) and arrival curve (CSV).
+
+Every error names the file, the field or line, and the rule.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from flashsale.errors import InvalidRequest
+from flashsale.models import Sale, Sku
+from flashsale.rehearsal.curves import TableCurve, check_order, check_point
+
+FILE_MAX_BYTES = 10_000_000
+"""The largest file that is read."""
+
+SECOND_COLUMNS = ("second", "seconds", "second_of_sale", "time_s", "t")
+RATE_COLUMNS = ("rate_per_s", "rate", "attempts_per_s", "arrivals_per_s", "per_s")
+
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-]?[0-9]+)?")
+
+
+def read_sale(path: str | Path) -> Sale:
+    """Read a sale: the fields of `Sale`, and a table ``[[skus]]`` with those of `Sku`.
+
+    Example::
+
+        id = "1111"
+        hold_ttl_ms = 900_000
+        [[skus]]
+        id = "lipstick"
+        stock = 10_000
+        limit = 2
+
+    Raises InvalidRequest, also for a field that does not exist (a misspelt limit must not
+    become no limit).
+    """
+    path = Path(path)
+    try:
+        data = tomllib.loads(_read(path))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidRequest(str(path), f"must be TOML: {error}") from None
+    _known_fields(path, "", data, Sale)
+    skus = data.get("skus")
+    for number, sku in enumerate(skus if isinstance(skus, list) else ()):
+        if isinstance(sku, dict):
+            _known_fields(path, f"skus[{number}].", sku, Sku)
+    try:
+        return msgspec.convert(data, Sale)
+    except msgspec.ValidationError as error:
+        raise _explained(path, error) from None
+
+
+def read_curve(path: str | Path) -> TableCurve:
+    """Read a curve: a header with the columns ``second,rate_per_s``, then two or more points.
+
+    Seconds rise, rates are attempts a second, straight lines join the points, further
+    columns are ignored. Raises InvalidRequest.
+    """
+    path = Path(path)
+    rows = csv.reader(_read(path).splitlines())
+    header = [name.strip().lower() for name in next(rows, [])]
+    columns = [
+        _column(path, header, names, what)
+        for names, what in ((SECOND_COLUMNS, "second"), (RATE_COLUMNS, "rate_per_s"))
+    ]
+    lines: list[str] = []
+    points: list[tuple[float, float]] = []
+    for row in rows:
+        if any(cell.strip() for cell in row):
+            line = f"{path}, line {rows.line_num}"
+            second, rate = (_cell(line, row, at, header[at]) for at in columns)
+            check_point(line, second, rate)
+            lines.append(line)
+            points.append((second, rate))
+    for line, (before, after) in zip(lines[1:], pairwise(points), strict=True):
+        check_order(line, before[0], after[0])
+    try:
+        return TableCurve(points=tuple(points), source=f"the file {path.name}")
+    except InvalidRequest as error:
+        raise InvalidRequest(str(path), f"its {error.field} {error.rule}") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > FILE_MAX_BYTES:
+            raise InvalidRequest(str(path), f"must be at most {FILE_MAX_BYTES:,} bytes")
+        return path.read_text("utf-8-sig")
+    except OSError as error:
+        raise InvalidRequest(str(path), f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest(str(path), "must be text in UTF-8") from None
+
+
+def _known_fields(
+    path: Path, prefix: str, data: dict[str, Any], model: type[Sale] | type[Sku]
+) -> None:
+    for name in data:
+        if name not in model.__struct_fields__:
+            rule = f"is not a field; the fields are {', '.join(model.__struct_fields__)}"
+            raise InvalidRequest(f"{path}: {prefix}{name}", rule)
+
+
+def _explained(path: Path, error: msgspec.ValidationError) -> InvalidRequest:
+    """Msgspec says "rule - at `$.skus[0].stock`"; a refusal by the model itself is its cause."""
+    rule, _, place = str(error).partition(" - at `$")
+    place = place.rstrip("`").lstrip(".")
+    if isinstance(error.__cause__, InvalidRequest):
+        return InvalidRequest(
+            ": ".join(filter(None, (str(path), place, error.__cause__.field))), error.__cause__.rule
+        )
+    missing = re.search(r"required field `(\w+)`", rule)
+    if missing:
+        place = ".".join(filter(None, (place, missing[1])))
+        rule = "is missing"
+    return InvalidRequest(f"{path}: {place}" if place else str(path), rule[0].lower() + rule[1:])
+
+
+def _column(path: Path, header: list[str], names: tuple[str, ...], what: str) -> int:
+    found = [at for at, name in enumerate(header) if name in names]
+    if len(found) != 1:
+        rule = f"must name one column {what!r} (or {', '.join(names[1:])})"
+        raise InvalidRequest(f"{path}, line 1", f"{rule}, not {len(found)} of them")
+    return found[0]
+
+
+def _cell(line: str, row: list[str], at: int, name: str) -> float:
+    text = row[at].strip() if at < len(row) else ""
+    if not _NUMBER.fullmatch(text):
+        raise InvalidRequest(f"{line}, {name}", f"must be a number from 0, not {ascii(text)[:40]}")
+    return float(text)
