@@ -44,7 +44,7 @@ if not shard then
 end
 local baskets, which = resolve_baskets(keys.skus, baskets_blob)
 local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
-local n = check_batch(buyers, ids)
+local n = check_batch(buyers, ids, which)
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 local pending = shard.due and shard.now >= shard.due
@@ -126,7 +126,10 @@ end
 
 for i = 1, n do
   local buyer, id = buyers[i], ids[i]
-  local number = which and which[i] or (baskets[1] and 1 or 0)
+  local number = baskets[1] and 1 or 0
+  if which then
+    number = which[i]
+  end
   local wanted = baskets[number]
   expire_buyer(book, shard, keys, buyer)
   if not is_id(buyer) or not is_id(id) or (number ~= 0 and not wanted)

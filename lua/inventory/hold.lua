@@ -34,7 +34,8 @@ if not shard then
 end
 local baskets, which = resolve_baskets(keys.skus, baskets_blob)
 local buyers = cmsgpack.unpack(buyers_blob)
-local n = check_batch(buyers)
+local marks = marks_blob ~= '' and cmsgpack.unpack(marks_blob)
+local n = check_batch(buyers, which, marks and (marks[1] or {}), marks and (marks[2] or {}))
 local book = new_book()
 -- Why no new hold is taken at all now, if so.
 local closed
@@ -71,7 +72,6 @@ local deadline = shard.now + shard.ttl
 local stamp = string.format('%013.0f', deadline)
 local ids = cmsgpack.unpack(ids_blob)
 check_batch(buyers, ids)
-local marks = marks_blob ~= '' and cmsgpack.unpack(marks_blob) or nil
 local channels, notes = {}, {}
 local reply = new_reply()
 read_records(book, keys.buyers, buyers)
@@ -93,7 +93,10 @@ local function refuse(buyer, basket)
 end
 
 for i = 1, n do
-  local buyer, id, basket = buyers[i], ids[i], baskets[which and which[i] or 1]
+  local buyer, id, basket = buyers[i], ids[i], baskets[1]
+  if which then
+    basket = baskets[which[i]]
+  end
   if not is_id(buyer) or not is_id(id) or not basket or basket.refusal == MALFORMED then
     answer(reply, i, MALFORMED)
   else

@@ -41,7 +41,7 @@ end
 local baskets, which = resolve_baskets(keys.skus, baskets_blob)
 local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
 local op_ids = cmsgpack.unpack(ops_blob)
-local n = check_batch(buyers, ids, op_ids)
+local n = check_batch(buyers, ids, op_ids, which)
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 local reply = new_reply()
@@ -78,7 +78,10 @@ local function refund(buyer, hold, basket, op_id)
 end
 
 for i = 1, n do
-  local buyer, id, basket = buyers[i], ids[i], baskets[which and which[i] or 1]
+  local buyer, id, basket = buyers[i], ids[i], baskets[1]
+  if which then
+    basket = baskets[which[i]]
+  end
   if not is_id(buyer) or not is_id(id) or not is_id(op_ids[i]) or not basket
     or basket.refusal == MALFORMED then
     answer(reply, i, MALFORMED)

@@ -68,8 +68,7 @@ local function resolve()
   return lines, nil
 end
 
-local function restock(lines, body)
-  local before = redis.call('HGET', keys.restocks, op_id)
+local function restock(lines, body, before)
   if before then
     return before == body and RESTOCKED or CONFLICT, before == body
   end
@@ -97,12 +96,14 @@ local function restock(lines, body)
   return RESTOCKED, false, allotments
 end
 
-expire_due(book, shard, keys, SWEEP_MAX)
+-- Read before the sweep, which is a step of its own: a wrong type must stop that too.
+local before = redis.call('HGET', keys.restocks, op_id)
 local lines, code = resolve()
+expire_due(book, shard, keys, SWEEP_MAX)
 local replayed, allotments
 if lines then
   local body = cmsgpack.pack(lines)
-  code, replayed, allotments = restock(lines, body)
+  code, replayed, allotments = restock(lines, body, before)
   close_book(book, shard, keys, fields)
   if allotments then
     redis.call('HSET', keys.stock, unpack(allotments))

@@ -1,4 +1,6 @@
+-- include lib/are_ids
 -- include lib/pack_baskets
+-- include lib/read_rows
 -- include lib/refuse_units
 -- include lib/shard_full
 -- include lib/share_out
@@ -9,10 +11,7 @@
 local function hold_fresh(shard, keys, book, buyers, baskets, which, closed, blobs)
   local SHARD_FULL, HELD, MALFORMED = 'B', 'H', '!' -- outcomes
   local buyers_blob, ids_blob, marks_blob = unpack(blobs)
-  -- A separator here may be an id's or a length byte; the exact loop knows which. (Two plain
-  -- searches: a pattern costs 0.13 µs an order.)
-  if string.find(ids_blob, ';', 1, true) or string.find(ids_blob, '|', 1, true)
-    or (shard.due and shard.now >= shard.due) or not baskets[1] then
+  if (shard.due and shard.now >= shard.due) or not baskets[1] then
     return nil
   end
   local records, seen, n = redis.call('HMGET', keys.buyers, unpack(buyers)), {}, #buyers
@@ -25,11 +24,15 @@ local function hold_fresh(shard, keys, book, buyers, baskets, which, closed, blo
   end
 
   -- What each basket is answered before anybody of this batch has taken anything.
-  local full, open = shard_full(book, shard, keys.buyers), false
-  for _, basket in ipairs(baskets) do
+  local full, open, all_lines = shard_full(book, shard, keys.buyers), false, {}
+  for b, basket in ipairs(baskets) do
     if basket.refusal == MALFORMED then
       return nil
     end
+    all_lines[b] = basket.lines
+  end
+  read_rows(book, keys.stock, all_lines)
+  for _, basket in ipairs(baskets) do
     basket.code = closed or basket.refusal or (full and SHARD_FULL)
       or refuse_units(book, shard, keys, basket.lines, {}, 0)
     open = open or not basket.code
@@ -42,11 +45,15 @@ local function hold_fresh(shard, keys, book, buyers, baskets, which, closed, blo
     return { tonumber(shard.epoch), shard.now, 0, table.concat(codes), '' }
   end
   local ids = cmsgpack.unpack(ids_blob)
-  if #ids ~= n or book.buyers + n > shard.buyers_max then
+  if #ids ~= n or book.buyers + n > shard.buyers_max or not are_ids(buyers)
+    or not are_ids(ids) then
     return nil
   end
 
   local taken, codes = share_out(book, keys, baskets, which, n)
+  if taken and #taken == 0 then -- the open basket is nobody's
+    return { tonumber(shard.epoch), shard.now, 0, table.concat(codes), '' }
+  end
   local marks = { {}, {} }
   if taken then -- whoever was refused leaves no trace
     local kept = { {}, {}, {} }

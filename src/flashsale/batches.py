@@ -27,8 +27,8 @@ CHUNK = 256
 """Operations of a bulk call that travel in one script call: larger ones gain nothing in
 server time per operation and keep other callers waiting longer."""
 
-RETRY_PAUSES = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02)
-"""Seconds before asking again after TRY_AGAIN; the last one repeats."""
+LONGEST_PAUSE_S = 0.02
+"""Between sweeps that found nothing to do, while a script still says TRY_AGAIN."""
 
 STATES = {state.code: state for state in HoldState}
 _IMPLIED = {
@@ -163,11 +163,24 @@ def run_batch(
                 for n, answer in zip(part, answers, strict=True):
                     results[n] = _refuse_malformed(answer, name)
         waiting = [n for n in waiting if _is_again(results[n])]
-        pause = RETRY_PAUSES[min(attempt, len(RETRY_PAUSES) - 1)]
-        attempt += 1
-        if waiting and not (yield Pause(pause)):
+        if waiting and not (yield from sweep_for_retry(keys, attempt)):
             break
+        attempt += 1
     return results
+
+
+def sweep_for_retry(keys: ShardKeys, attempt: int) -> Operation[bool]:
+    """After TRY_AGAIN: help with the sweep that it waits for. False if there is no time left."""
+    if not (yield Pause(0.0)):
+        return False
+    try:
+        reply = yield shard_call("expire", keys, limits.SWEEP_MAX)
+    except StoreError:
+        return False  # what is known stays true: not applied, try again
+    _, _, expired, _, _ = expect(reply, 5, "expire")
+    if expired:
+        return True
+    return bool((yield Pause(min(0.001 * 2**attempt, LONGEST_PAUSE_S))))
 
 
 def _is_again(result: Answer | FlashSaleError) -> bool:
@@ -207,10 +220,11 @@ def perform_once(sale: str, call: Call, name: str) -> Operation[Answer]:
         (answer,) = _read_answers(sale, [Target("", "")], reply, name)
         if answer.outcome is Outcome.MALFORMED:
             raise ProtocolError(f"{name} refused what this client holds for well-formed")
-        pause = RETRY_PAUSES[min(attempt, len(RETRY_PAUSES) - 1)]
-        attempt += 1
-        if answer.outcome is not Outcome.TRY_AGAIN or not (yield Pause(pause)):
+        if answer.outcome is not Outcome.TRY_AGAIN:
             return answer
+        if not (yield from sweep_for_retry(ShardKeys.of(sale), attempt)):
+            return answer
+        attempt += 1
 
 
 def reject(sale: str, code: bytes) -> None:

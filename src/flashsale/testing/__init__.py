@@ -1,0 +1,55 @@
+"""For your own tests: a model of a sale, and strategies for Hypothesis.
+
+`OracleSale` says what the engine must answer. The strategies make identifiers, baskets,
+sales and hostile input; they need Hypothesis (``pip install hypothesis``), the oracle needs
+nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from flashsale.errors import ConfigurationError
+from flashsale.testing.oracle import OracleSale
+
+if TYPE_CHECKING:
+    from flashsale.testing.strategies import (
+        baskets,
+        hostile_baskets,
+        hostile_identifiers,
+        hostile_quantities,
+        identifiers,
+        quantities,
+        sales,
+    )
+
+__all__ = [
+    "OracleSale",
+    "baskets",
+    "hostile_baskets",
+    "hostile_identifiers",
+    "hostile_quantities",
+    "identifiers",
+    "quantities",
+    "sales",
+]
+
+
+def __getattr__(name: str) -> object:
+    # Only the strategies come this way, so that the oracle works without Hypothesis.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        strategies = importlib.import_module("flashsale.testing.strategies")
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        raise ConfigurationError(
+            f"flashsale.testing.{name} needs Hypothesis: pip install hypothesis"
+        ) from error
+    return getattr(strategies, name)
+
+
+def __dir__() -> list[str]:
+    return __all__
