@@ -1,0 +1,413 @@
+"""The audit finds whatever disagrees, names it, and finds nothing where nothing is wrong."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from flashsale import FlashSale, HoldRequest, SaleHandle
+from support.lab import T0, Lab
+from support.shells import connect
+
+
+def busy(lab: Lab) -> SaleHandle:
+    """A sale with a hold in every state; red is limited to 9 a buyer, the sale to 12."""
+    sale = lab.open({"red": 50, "blue": 50}, limits={"red": 9}, limit=12)
+    sale.hold("late", {"red": 1}, hold_id="h").unwrap()
+    lab.set_time(sale, T0 + 1_000)
+    sale.expire()
+    for buyer in ("ann", "bob", "cyd", "dan"):
+        sale.hold(buyer, {"red": 2, "blue": 1}, hold_id="h").unwrap()
+    sale.extend("dan", "h", deadline_ms=T0 + 5_000).unwrap()
+    sale.confirm("ann", "h").unwrap()
+    sale.confirm("bob", "h", lines={"red": 1}).unwrap()
+    sale.release("cyd", "h").unwrap()
+    sale.release("eve", "unknown").unwrap()
+    sale.refund("ann", "h", lines={"red": 1}, op_id="r").unwrap()
+    sale.restock({"red": 5, "blue": -1}, op_id="o").unwrap()
+    sale.pause()
+    lab.set_time(sale, T0 + 1_500)
+    sale.confirm("late", "h", late="retake").unwrap()
+    sale.hold_many([HoldRequest(f"x{n}", {"blue": 1}, "h") for n in range(3)])
+    sale.resume()
+    sale.hold_many([HoldRequest(f"x{n}", {"red": 1}, "h") for n in range(3)])
+    return sale
+
+
+def test_nothing_is_wrong_with_a_sale_to_which_everything_has_happened(lab: Lab) -> None:
+    sale = busy(lab)
+    report = sale.audit()
+    assert (report.ok, report.problems, report.truncated) == (True, (), False)
+    assert (report.sale, report.epoch, report.sequence) == (sale.id, 1, sale.snapshot().sequence)
+    assert (report.entries, report.checkpoint) == (report.sequence, 0)
+    assert (report.buyers, report.holds) == (9, 9)
+    assert report.events > report.entries
+
+
+# --- corrupting the state -----------------------------------------------------------------
+
+
+class Vandal:
+    """Changes a sale behind the library's back."""
+
+    def __init__(self, lab: Lab, sale: SaleHandle) -> None:
+        self.raw: Any = lab.raw
+        self.keys = lab.keys(sale)
+
+    def add(self, counter: str, step: int) -> None:
+        self.raw.hincrby(self.keys.stock, counter, step)
+
+    def move(self, source: str, target: str) -> None:
+        self.add(source, -1)
+        self.add(target, 1)
+
+    def record(self, buyer: str, old: bytes, new: bytes) -> None:
+        record = self.raw.hget(self.keys.buyers, buyer)
+        assert record.count(old) == 1, record
+        self.raw.hset(self.keys.buyers, buyer, record.replace(old, new))
+
+    def add_record(self, buyer: str, text: str) -> None:
+        self.raw.hset(self.keys.buyers, buyer, text)
+
+    def ledger(self, change: Callable[[list[Any]], list[Any]]) -> None:
+        """Write the ledger again, changed; its entries are immutable."""
+        entries = change(self.raw.xrange(self.keys.ledger))
+        self.raw.delete(self.keys.ledger)
+        for number, fields in entries:
+            self.raw.xadd(self.keys.ledger, fields, id=number)
+
+    def field(self, number: int, name: bytes, change: Callable[[Any], Any]) -> None:
+        """Change a msgpack field of an entry."""
+
+        def edit(entries: list[Any]) -> list[Any]:
+            fields = entries[number][1]
+            value = msgspec.msgpack.decode(fields[name])
+            fields[name] = msgspec.msgpack.encode(change(value))
+            return entries
+
+        self.ledger(edit)
+
+    def entry(self, letter: bytes) -> int:
+        """The index of the first entry with this field."""
+        entries = self.raw.xrange(self.keys.ledger)
+        return next(n for n, (_, fields) in enumerate(entries) if letter in fields)
+
+    def swap(self, one: int, other: int) -> None:
+        def edit(entries: list[Any]) -> list[Any]:
+            numbers = [number for number, _ in entries]
+            bodies = [fields for _, fields in entries]
+            bodies[one], bodies[other] = bodies[other], bodies[one]
+            return list(zip(numbers, bodies, strict=True))
+
+        self.ledger(edit)
+
+    def time(self, number: int, at_ms: int) -> None:
+        def edit(entries: list[Any]) -> list[Any]:
+            entries[number][1][b"t"] = at_ms
+            return entries
+
+        self.ledger(edit)
+
+    def epoch(self, number: int) -> None:
+        self.ledger(
+            lambda entries: [
+                (b"2-" + name.partition(b"-")[2], fields) if n >= number else (name, fields)
+                for n, (name, fields) in enumerate(entries)
+            ]
+        )
+
+
+Act = Callable[[Vandal], object]
+
+# What is done to the sale, and what a problem of the report must say.
+COUNTERS: dict[str, tuple[Act, str]] = {
+    f"counter {counter}": (lambda v, c=counter: v.add(f"0{c}", 1), rf"sku 'red': {name} is \d+, ")
+    for counter, name in {
+        "t": "allotment",
+        "a": "available",
+        "x": "set_aside",
+        "h": "held",
+        "s": "sold",
+    }.items()
+}
+STOCK: dict[str, tuple[Act, str]] = {
+    "conservation": (lambda v: v.add("1a", 1), "sku 'blue': allotment 49 is not available"),
+    "a unit moved from available to sold": (lambda v: v.move("0a", "0s"), "sku 'red': sold is"),
+    "a unit moved from held to available": (lambda v: v.move("0h", "0a"), "sku 'red': held is"),
+    "a unit of another sku": (lambda v: v.move("0h", "1h"), "sku 'blue': held is"),
+    "a negative counter": (lambda v: (v.add("0x", -1), v.add("0a", 1)), "set_aside is -1"),
+    "limit of a sku": (lambda v: v.raw.hset(v.keys.stock, "0l", 10), "sku 'red': limit is 10"),
+    "state of the sale": (
+        lambda v: v.raw.hset(v.keys.sale, "state", "ended"),
+        "the sale is ended, the ledger says running",
+    ),
+}
+RECORDS: dict[str, tuple[Act, str]] = {
+    "a missing record": (
+        lambda v: v.raw.hdel(v.keys.buyers, "dan"),
+        "hold 'h' of buyer 'dan' is in the ledger, not in the buyer's record",
+    ),
+    "a missing record of a tombstone": (
+        lambda v: v.raw.hdel(v.keys.buyers, "eve"),
+        "hold 'unknown' of buyer 'eve' is in the ledger, not in",
+    ),
+    "a missing hold": (
+        lambda v: v.add_record("ann", "1r4000000002000other"),
+        "hold 'h' of buyer 'ann' is in the ledger, not in",
+    ),
+    "an extra record": (
+        lambda v: v.add_record("mallory", "1c4000000002000h"),
+        "hold 'h' of buyer 'mallory' is in the record, not in the ledger",
+    ),
+    "an extra hold without units": (
+        lambda v: v.record("ann", b"1c", b"1r4000000002000extra;c"),
+        "hold 'extra' of buyer 'ann' is in the record, not in the ledger",
+    ),
+    "held made confirmed": (
+        lambda v: v.record("dan", b"1h", b"1c"),
+        "hold 'h' of buyer 'dan' is confirmed, the ledger says held",
+    ),
+    "confirmed made held": (
+        lambda v: v.record("late", b"1c", b"1h"),
+        # It is shown as expired, being overdue.
+        "hold 'h' of buyer 'late' is expired, the ledger says confirmed",
+    ),
+    "released made expired": (
+        lambda v: v.record("cyd", b"1r", b"1e"),
+        "hold 'h' of buyer 'cyd' is expired, the ledger says released",
+    ),
+    "other lines": (
+        lambda v: v.record("dan", b"0*2,1", b"0,1*2"),
+        "hold 'h' of buyer 'dan' has other lines than the ledger says",
+    ),
+    "more units": (
+        lambda v: v.record("dan", b"0*2", b"0*3"),
+        "sku 'red': the buyers' records have 6 units held",
+    ),
+    "another part confirmed": (
+        lambda v: v.record("bob", b"|k", b"|k1"),
+        "hold 'h' of buyer 'bob' has other lines than the ledger says",
+    ),
+    "a refund forgotten": (
+        lambda v: v.record("ann", b"|fr:", b""),
+        "hold 'h' of buyer 'ann' has other lines than the ledger says",
+    ),
+    "a refund under another op_id": (
+        lambda v: v.record("ann", b"|fr:", b"|fz:"),
+        "hold 'h' of buyer 'ann' has other refunds than the ledger says",
+    ),
+    "another deadline": (
+        lambda v: v.record("dan", b"1h4000000005000", b"1h4000000005001"),
+        "hold 'h' of buyer 'dan' has another deadline than the ledger says",
+    ),
+    "another original deadline": (
+        lambda v: v.record("dan", b"|o4000000002000", b"|o4000000001000"),
+        "hold 'h' of buyer 'dan' has another deadline than the ledger says",
+    ),
+    "above the limit of a sku": (
+        lambda v: v.record("ann", b"0*2", b"0*11"),
+        "buyer 'ann' has 10 of 'red', the limit is 9",
+    ),
+    "above the limit of the sale": (
+        lambda v: v.record("ann", b",1", b",1*12"),
+        "buyer 'ann' has 13 units, the limit is 12",
+    ),
+    "records of two buyers swapped": (
+        lambda v: (
+            v.add_record("ann", v.raw.hget(v.keys.buyers, "bob")),
+            v.add_record("bob", "1r4000000002000h|0*2,1"),
+        ),
+        "hold 'h' of buyer 'bob' is released, the ledger says confirmed",
+    ),
+}
+LEDGER: dict[str, tuple[Act, str]] = {
+    "a deleted entry": (
+        lambda v: v.raw.xdel(v.keys.ledger, "1-5"),
+        "ledger: entries 5 to 5 are missing",
+    ),
+    "several deleted entries": (
+        lambda v: v.raw.xdel(v.keys.ledger, "1-7", "1-8", "1-9"),
+        "ledger: entries 7 to 9 are missing",
+    ),
+    "the first entry deleted": (
+        lambda v: v.raw.xdel(v.keys.ledger, "1-1"),
+        "ledger: entries 1 to 1 are missing",
+    ),
+    "the last entry deleted": (
+        lambda v: v.ledger(lambda entries: entries[:-1]),
+        r"ledger: entries (\d+) to \1 are missing",
+    ),
+    "all entries deleted": (
+        lambda v: v.raw.delete(v.keys.ledger),
+        r"ledger: entries 1 to \d+ are missing",
+    ),
+    "a confirmation before its hold": (
+        lambda v: v.swap(v.entry(b"cb"), 1),
+        "ledger: confirmed of hold 'h' of buyer 'ann' before its hold",
+    ),
+    "time goes back": (
+        lambda v: v.time(6, T0),
+        "ledger: time goes back at entry 7",
+    ),
+    "an entry of another epoch": (
+        lambda v: v.epoch(6),
+        "ledger: entry 7 is of epoch 2",
+    ),
+    "lines of one event changed": (
+        lambda v: v.field(v.entry(b"rb"), b"rl", lambda _: [["0,1*2"]]),
+        "sku 'red': available is",
+    ),
+    "another buyer": (
+        lambda v: v.field(v.entry(b"rb"), b"rb", lambda _: ["dan"]),
+        "hold 'h' of buyer 'dan' is held, the ledger says released",
+    ),
+    "another hold id": (
+        lambda v: v.field(v.entry(b"rb"), b"ri", lambda _: ["other"]),
+        "hold 'other' of buyer 'cyd' is in the ledger, not in the buyer's record",
+    ),
+    "a hold told twice": (
+        lambda v: v.field(v.entry(b"hb") + 3, b"hb", lambda _: ["ann"]),
+        "ledger: hold 'h' of buyer 'ann' is held twice",
+    ),
+    "a restock of another size": (
+        lambda v: v.field(v.entry(b"k"), b"k", lambda k: [k[0], [0, 6, 1, -1]]),
+        "sku 'red': allotment is 55, the ledger says 56",
+    ),
+    "another extension": (
+        lambda v: v.field(v.entry(b"xb"), b"xd", lambda _: [T0 + 4_000]),
+        "hold 'h' of buyer 'dan' has another deadline than the ledger says",
+    ),
+    "another op_id of a refund": (
+        lambda v: v.field(v.entry(b"fb"), b"fo", lambda _: ["z"]),
+        "hold 'h' of buyer 'ann' has other refunds than the ledger says",
+    ),
+}
+DAMAGE = COUNTERS | STOCK | RECORDS | LEDGER
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_the_audit_finds_and_names(lab: Lab, kind: str) -> None:
+    sale = busy(lab)
+    act, says = DAMAGE[kind]
+    act(Vandal(lab, sale))
+    report = sale.audit()
+    assert not report.ok
+    assert any(re.search(says, problem) for problem in report.problems), report.problems
+
+
+def test_a_report_lists_a_hundred_problems_and_says_that_there_are_more(lab: Lab) -> None:
+    sale = lab.open({"red": 1_000})
+    sale.hold_many([HoldRequest(f"b{n}", {"red": 1}, "h") for n in range(300)])
+    lab.raw.delete(lab.keys(sale).buyers)
+    report = sale.audit()
+    assert (report.ok, len(report.problems), report.truncated) == (False, 100, True)
+
+
+# --- after a trim -------------------------------------------------------------------------
+
+
+def test_the_audit_adds_up_from_the_checkpoint(lab: Lab) -> None:
+    sale = busy(lab)
+    lab.set_time(sale, T0 + 10_000)
+    sale.expire()
+    sequence = sale.snapshot().sequence
+    assert sale.ledger.trim() == sequence - 1
+    sale.hold("zoe", {"red": 1}, hold_id="h").unwrap()
+    report = sale.audit()
+    assert (report.problems, report.checkpoint) == ((), sequence - 1)
+    assert report.entries == 2
+    Vandal(lab, sale).add("0s", 1)
+    assert any("sold is" in problem for problem in sale.audit().problems)
+
+
+AFTER_TRIM: dict[str, Callable[[SaleHandle], object]] = {
+    "confirm": lambda s: s.confirm("dan", "h"),
+    "confirm in part": lambda s: s.confirm("dan", "h", lines={"red": 1}),
+    "release": lambda s: s.release("dan", "h"),
+    "extend": lambda s: s.extend("dan", "h", deadline_ms=T0 + 20_000),
+    "confirm and refund": lambda s: (
+        s.confirm("dan", "h"),
+        s.refund("dan", "h", lines={"red": 2, "blue": 1}, op_id="all"),
+    ),
+    "confirm and refund in part": lambda s: (
+        s.confirm("dan", "h"),
+        s.refund("dan", "h", lines={"red": 2}, op_id="some"),
+    ),
+    "refund": lambda s: s.refund("ann", "h", lines={"red": 1, "blue": 1}, op_id="rest"),
+    "refund in part": lambda s: s.refund("ann", "h", lines={"red": 1}, op_id="some"),
+    "retake": lambda s: s.confirm("x1", "h", late="retake"),
+    "retake and refund": lambda s: (
+        s.confirm("x1", "h", late="retake"),
+        s.refund("x1", "h", lines={"red": 1}, op_id="all"),
+    ),
+    "another hold of the same buyer": lambda s: s.hold("ann", {"blue": 1}, hold_id="h2"),
+}
+
+
+@pytest.mark.parametrize("verb", AFTER_TRIM)
+def test_a_hold_that_began_before_the_checkpoint_may_go_on_after_it(lab: Lab, verb: str) -> None:
+    sale = busy(lab)
+    sale.extend("dan", "h", deadline_ms=T0 + 15_000).unwrap()
+    lab.set_time(sale, T0 + 10_000)
+    sale.expire()
+    sale.restock({"red": 1}, op_id="o2").unwrap()
+    assert sale.ledger.trim() > 10
+    AFTER_TRIM[verb](sale)
+    assert sale.audit().problems == ()
+    lab.set_time(sale, T0 + 30_000)
+    sale.expire()
+    assert sale.audit().problems == ()
+
+
+# --- while the sale goes on ---------------------------------------------------------------
+
+
+def trade(shop: FlashSale, sale_id: str, seed: int, stop: threading.Event) -> None:
+    sale = shop.sale(sale_id)
+    n = 0
+    while not stop.is_set():
+        n += 1
+        buyer = f"buyer-{seed}-{n % 40}"
+        hold_id = f"h{n // 40 % 50}"
+        sale.hold(buyer, {"red": 1, "blue": 1} if n % 3 else {"red": 1}, hold_id=hold_id)
+        match n % 5:
+            case 0:
+                sale.confirm(buyer, hold_id, lines={"red": 1})
+            case 1:
+                sale.confirm(buyer, hold_id)
+                sale.refund(buyer, hold_id, lines={"red": 1}, op_id="r")
+            case 2:
+                sale.release(buyer, hold_id)
+            case 3:
+                later = sale.snapshot().at_ms + 30
+                sale.extend(buyer, hold_id, deadline_ms=later)
+        if n % 50 == 0:
+            sale.restock({"red": 1, "blue": 2}, op_id=f"o-{seed}-{n}")
+
+
+def test_an_audit_of_a_sale_that_is_being_changed_reports_no_false_problem(
+    lab: Lab, server_url: str
+) -> None:
+    sale = lab.open({"red": 500, "blue": 500}, hold_ttl_ms=20, holds_max=64)
+    lab.set_time(sale, 0)  # the server's own time
+    stop = threading.Event()
+    with connect("sync", server_url) as shop:
+        traders = [
+            threading.Thread(target=trade, args=(shop, sale.id, seed, stop)) for seed in range(2)
+        ]
+        for trader in traders:
+            trader.start()
+        try:
+            reports = [sale.audit() for _ in range(12)]
+        finally:
+            stop.set()
+            for trader in traders:
+                trader.join()
+    assert [report.problems for report in reports] == [()] * 12
+    assert reports[-1].sequence > reports[0].sequence + 10
+    assert sale.audit().problems == ()

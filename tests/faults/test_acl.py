@@ -1,0 +1,191 @@
+"""The library runs under the README's least permissions, and needs every one of them."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from flashsale import ConfigurationError, FlashSale, HoldRequest, Outcome, Sale, Sku
+from flashsale.embedded import EmbeddedServer
+
+ORDERS = (
+    "+info +evalsha +eval +time +exists +unlink +hget +hgetall +hmget +hset +hdel +hlen +hscan "
+    "+hvals +xadd +xrange +xtrim +zadd +zcard +zrangebyscore +zrem"
+)
+"""For a user that may call every verb."""
+
+FSYNC = "+config|get"
+"""In addition, with durability="fsync"."""
+
+VIEWER = "+info +evalsha +eval +time +hget +hgetall +hmget +hlen +hscan +xrange"
+"""For a user that may look (snapshot, find, holds_of, ledger.read, audit) and change nothing."""
+
+_number = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedServer]:
+    with EmbeddedServer.start(durability="fsync") as server:
+        yield server
+
+
+@pytest.fixture
+def admin(server: EmbeddedServer) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+        client.script_flush()
+        yield client
+
+
+@pytest.fixture
+def login(server: EmbeddedServer, admin: Any) -> Callable[..., str]:
+    """Makes a user with these permissions; the URL to connect with."""
+
+    def make(commands: str) -> str:
+        user = f"user-{next(_number)}"
+        admin.execute_command(
+            "ACL", "SETUSER", user, "on", ">secret", "~flashsale:*", *commands.split()
+        )
+        return f"redis://{user}:secret@127.0.0.1:{server.port}"
+
+    return make
+
+
+def without(commands: str, one: str) -> str:
+    return " ".join(word for word in commands.split() if word != one)
+
+
+def whole_life(shop: Any) -> None:
+    """Every verb of a sale, from its opening to its purge."""
+    sale = shop.open(Sale(f"life-{next(_number)}", [Sku("red", 50, limit=9)]))
+    late = sale.hold("late", {"red": 2}, hold_id="h").unwrap()
+    sale.extend(late, deadline_ms=late.deadline_ms + 60_000).unwrap()
+    sale.hold_many([HoldRequest(f"buyer-{n}", {"red": 1}, "h") for n in range(3)])
+    sale.hold("ann", {"red": 2}, hold_id="h", channel="app", note="19.90").unwrap()
+    sale.confirm("ann", "h", lines={"red": 1}).unwrap()
+    sale.refund("ann", "h", lines={"red": 1}, op_id="r").unwrap()
+    sale.confirm("buyer-0", "h").unwrap()
+    sale.release("buyer-1", "h").unwrap()
+    sale.release("never", "h").unwrap()
+    sale.restock({"red": 5}, op_id="t").unwrap()
+    assert sale.pause().outcome is Outcome.PAUSED
+    sale.resume().unwrap()
+    look(sale)
+    sale.release(late).unwrap()
+    brief_life(shop)
+
+
+def brief_life(shop: Any) -> None:
+    """What comes after a deadline: it has passed at once in this sale."""
+    sale = shop.open(Sale(f"life-{next(_number)}", [Sku("red", 50)], hold_ttl_ms=1))
+    late = sale.hold("late", {"red": 2}, hold_id="h").unwrap()
+    time.sleep(0.005)
+    assert sale.expire() == 1
+    sale.confirm(late, late="retake").unwrap()
+    assert sale.ledger.register("sink") == 0
+    last = sale.snapshot().sequence
+    assert sale.ledger.ack("sink", last) == last
+    assert sale.ledger.trim() > 0
+    assert sale.ledger.forget("sink") == last
+    assert sale.audit().ok
+    assert sale.end().outcome is Outcome.ENDED
+    sale.purge().unwrap()
+
+
+def look(sale: Any) -> None:
+    """Everything that only reads."""
+    sale.snapshot()
+    assert sale.find("late", "h") is not None
+    assert sale.holds_of("late")
+    assert sale.ledger.read().entries
+    assert sale.audit().ok
+
+
+def test_every_verb_runs_under_the_least_permissions(
+    login: Callable[..., str], admin: Any, connect: Callable[..., FlashSale]
+) -> None:
+    admin.acl_log_reset()
+    whole_life(connect(login(ORDERS), timeout_ms=10_000))
+    # What redis-py tells the server about itself is refused, and it does not mind.
+    denied = {entry["object"] for entry in admin.acl_log()}
+    assert denied <= {"client|setinfo"}
+
+
+@pytest.mark.parametrize("command", ORDERS.split())
+def test_no_permission_of_an_order_service_can_be_left_out(
+    command: str, login: Callable[..., str]
+) -> None:
+    with (
+        FlashSale.from_url(login(without(ORDERS, command)), timeout_ms=10_000) as shop,
+        pytest.raises(ConfigurationError, match="refuses this user"),
+    ):
+        whole_life(shop)
+
+
+def test_fsync_needs_one_permission_more(
+    login: Callable[..., str], connect: Callable[..., FlashSale]
+) -> None:
+    whole_life(connect(login(f"{ORDERS} {FSYNC}"), timeout_ms=10_000, durability="fsync"))
+    shop = connect(login(ORDERS), timeout_ms=10_000, durability="fsync")
+    with pytest.raises(ConfigurationError, match=r"refuses this user.*config\|get"):
+        shop.server()
+
+
+def test_a_viewer_sees_everything_and_changes_nothing(
+    login: Callable[..., str], server: EmbeddedServer, connect: Callable[..., FlashSale], admin: Any
+) -> None:
+    seen = a_sale_to_look_at(server)
+    sale = connect(login(VIEWER), timeout_ms=10_000).sale(seen)
+    look(sale)
+    before = {key: admin.dump(key) for key in admin.scan_iter()}
+    for change in (
+        lambda: sale.hold("ann", {"red": 1}, hold_id="h"),
+        lambda: sale.confirm("late", "h"),
+        lambda: sale.release("late", "h"),
+        lambda: sale.restock({"red": 1}, op_id="t"),
+        lambda: sale.pause(),
+        lambda: sale.ledger.register("sink"),
+    ):
+        with pytest.raises(ConfigurationError, match="refuses this user"):
+            change()
+    assert {key: admin.dump(key) for key in admin.scan_iter()} == before
+
+
+@pytest.mark.parametrize("command", VIEWER.split())
+def test_no_permission_of_a_viewer_can_be_left_out(
+    command: str, login: Callable[..., str], server: EmbeddedServer, admin: redis.Redis
+) -> None:
+    seen = a_sale_to_look_at(server)
+    admin.script_flush()
+    with (
+        FlashSale.from_url(login(without(VIEWER, command)), timeout_ms=10_000) as shop,
+        pytest.raises(ConfigurationError, match="refuses this user"),
+    ):
+        look(shop.sale(seen))
+
+
+def a_sale_to_look_at(server: EmbeddedServer) -> str:
+    with FlashSale.from_url(server.url, timeout_ms=10_000) as shop:
+        sale = shop.open(Sale(f"seen-{next(_number)}", [Sku("red", 5)]))
+        sale.hold("late", {"red": 2}, hold_id="h").unwrap()
+        return sale.id
+
+
+def test_the_keys_of_others_are_out_of_reach(
+    login: Callable[..., str], admin: Any, server: EmbeddedServer
+) -> None:
+    url = login(ORDERS)
+    with redis.Redis.from_url(url) as client, pytest.raises(redis.exceptions.NoPermissionError):
+        client.hget("somebody-elses", "field")
+
+
+def test_the_readme_has_these_very_permissions() -> None:
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+    for commands in (ORDERS, VIEWER, FSYNC):
+        assert commands in " ".join(text.split())

@@ -1,0 +1,202 @@
+"""A client that is made or used wrongly says what is wrong and what to do instead."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+
+from flashsale import (
+    AsyncFlashSale,
+    ConfigurationError,
+    FlashSale,
+    Outcome,
+    StoreUnavailable,
+)
+from flashsale.embedded import free_port
+
+# --- processes and event loops ------------------------------------------------------------
+
+FORKS = """
+import asyncio, os, sys, traceback
+from flashsale import AsyncFlashSale, ConfigurationError, FlashSale, Sale, Sku
+
+url = sys.argv[1]
+
+def refused(call):
+    try:
+        call()
+    except ConfigurationError as error:
+        return "before a fork" in str(error) and "one per process" in str(error)
+    return False
+
+def in_child(work):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            code = 0 if work() else 2
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+shop = FlashSale.from_url(url)
+sale = shop.open(Sale("forked", [Sku("red", 5)]))
+codes = [
+    in_child(lambda: refused(lambda: sale.hold("ann", {"red": 1}, hold_id="h"))),
+    in_child(lambda: refused(shop.server)),
+    in_child(lambda: refused(shop.close)),
+]
+
+async def in_loop():
+    shop = AsyncFlashSale.from_url(url)
+    sale = shop.sale("forked")
+    await sale.snapshot()
+    return shop, sale
+
+runner = asyncio.Runner()
+async_shop, async_sale = runner.run(in_loop())
+
+def in_child_loop(work):
+    return in_child(lambda: refused(lambda: asyncio.run(work())))
+
+codes.append(in_child_loop(lambda: async_sale.find("ann", "h")))
+codes.append(in_child_loop(async_shop.aclose))
+
+def with_its_own():
+    with FlashSale.from_url(url) as own:
+        return own.sale("forked").hold("bob", {"red": 1}, hold_id="h").unwrap()
+
+codes.append(in_child(with_its_own))
+assert sale.find("ann", "h") is None
+assert sale.find("bob", "h") is not None
+runner.run(async_shop.aclose())
+runner.close()
+shop.close()
+print(codes)
+"""
+
+
+def test_a_client_used_after_a_fork_says_so_and_the_parents_goes_on(server_url: str) -> None:
+    # In a process of its own: this one has threads, and forking it would be a fault of ours.
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(FORKS), server_url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        check=False,
+    )
+    with redis.Redis.from_url(server_url) as admin:
+        admin.delete(*admin.keys("flashsale:{forked#0}:*"))
+    assert done.stdout.split("\n")[0] == "[0, 0, 0, 0, 0, 0]", done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_client_used_from_another_event_loop_says_so(server_url: str) -> None:
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+
+        async def begin() -> AsyncFlashSale:
+            shop = AsyncFlashSale.from_url(server_url)
+            await shop.server()
+            return shop
+
+        async def go_on(shop: AsyncFlashSale) -> None:
+            await shop.sale("any").hold("ann", {"red": 1}, hold_id="h")
+
+        async def enter(shop: AsyncFlashSale) -> None:
+            async with shop:
+                pass
+
+        shop = first.run(begin())
+        for misuse in (go_on, enter, AsyncFlashSale.aclose):
+            with pytest.raises(ConfigurationError, match="another event loop: make one per loop"):
+                second.run(misuse(shop))
+        assert first.run(shop.sale("any").hold("ann", {"red": 1}, hold_id="h")).outcome is (
+            Outcome.SALE_UNKNOWN
+        )
+        first.run(shop.aclose())
+
+
+# --- where the server is ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("client", [FlashSale, AsyncFlashSale])
+def test_without_a_url_the_environments_is_taken_and_none_is_an_error(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FLASHSALE_URL", raising=False)
+    for nothing in (None, ""):
+        with pytest.raises(ConfigurationError, match=r"set FLASHSALE_URL.*\.embedded\(\)"):
+            client.from_url(nothing)
+    monkeypatch.setenv("FLASHSALE_URL", "")
+    with pytest.raises(ConfigurationError, match="FLASHSALE_URL"):
+        client.from_url()
+
+
+@pytest.mark.parametrize("client", [FlashSale, AsyncFlashSale])
+@pytest.mark.parametrize(
+    "url", ["localhost:6379", "http://localhost", "redis://localhost:port", "redis://:s/cret@host"]
+)
+def test_a_url_that_cannot_be_read_is_refused_without_telling_the_password(
+    client: Any, url: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="must look like redis://") as raised:
+        client.from_url(url)
+    assert "cret" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_the_environments_url_is_used_and_an_explicit_one_goes_before_it(
+    server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLASHSALE_URL", server_url)
+    with FlashSale.from_url() as shop:
+        assert shop.server().version
+    monkeypatch.setenv("FLASHSALE_URL", f"redis://127.0.0.1:{free_port()}")
+    with FlashSale.from_url(server_url) as shop:
+        assert shop.server().version
+    with FlashSale.from_url(timeout_ms=200) as shop, pytest.raises(StoreUnavailable):
+        shop.server()
+
+
+# --- which client -------------------------------------------------------------------------
+
+
+def test_each_shell_takes_its_own_kind_of_client_only() -> None:
+    with (
+        redis.Redis() as client,
+        pytest.raises(ConfigurationError, match=r"must be a redis\.asyncio\.Redis, not redis"),
+    ):
+        AsyncFlashSale(client)
+    with pytest.raises(ConfigurationError, match=r"must be a redis\.Redis, not redis\.asyncio"):
+        FlashSale(redis.asyncio.Redis())  # type: ignore[arg-type]
+    for kind in (FlashSale, AsyncFlashSale):
+        for wrong in (None, "redis://localhost", redis.ConnectionPool()):
+            with pytest.raises(ConfigurationError, match="client: must be"):
+                kind(wrong)  # type: ignore[arg-type]
+
+
+async def test_a_client_of_ones_own_gives_its_connection_settings(server_url: str) -> None:
+    with (
+        redis.Redis.from_url(server_url, client_name="mine", decode_responses=True) as client,
+        FlashSale(client) as shop,
+        redis.Redis.from_url(server_url) as admin,
+    ):
+        assert shop.sale("any").hold("a", {"red": 1}, hold_id="h").outcome is Outcome.SALE_UNKNOWN
+        assert [c for c in admin.client_list() if c["name"] == "mine"]
+        assert client.ping()  # it stays its owner's
+    theirs = redis.asyncio.Redis.from_url(server_url, client_name="ours", decode_responses=True)
+    async with theirs, AsyncFlashSale(theirs) as async_shop:
+        answer = await async_shop.sale("any").hold("a", {"red": 1}, hold_id="h")
+        assert answer.outcome is Outcome.SALE_UNKNOWN
+        assert await theirs.ping()

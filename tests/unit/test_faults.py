@@ -1,0 +1,114 @@
+"""Each exception of the redis client becomes the right one of ours, with the right certainty."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+from redis import exceptions
+
+from flashsale import (
+    ConfigurationError,
+    FlashSaleError,
+    OutcomeUnknown,
+    ProtocolError,
+    StoreUnavailable,
+)
+from flashsale.faults import LONGEST_PAUSE_S, fault_of, give_up, pause_after
+
+LOST = [
+    redis.ConnectionError("Connection closed by server."),
+    redis.TimeoutError("Timeout reading from socket"),
+    ConnectionResetError(104, "reset by peer"),
+    BrokenPipeError(32, "broken pipe"),
+    TimeoutError(),
+    OSError(113, "no route to host"),
+    exceptions.MaxConnectionsError("Too many connections"),
+]
+WAITING = [
+    exceptions.BusyLoadingError("LOADING the dataset in memory"),
+    redis.ResponseError("BUSY Redis is busy running a script."),
+    redis.ResponseError("LOADING Redis is loading the dataset in memory"),
+    redis.ResponseError("MASTERDOWN Link with MASTER is down"),
+    redis.ResponseError("CLUSTERDOWN The cluster is down"),
+    exceptions.ClusterDownError("The cluster is down"),
+    exceptions.MasterDownError("Link with MASTER is down"),
+    redis.ResponseError("TRYAGAIN Multiple keys request during rehashing of slot"),
+    exceptions.TryAgainError("Multiple keys request during rehashing of slot"),
+]
+REFUSED: list[tuple[Exception, type[FlashSaleError], str]] = [
+    (redis.ResponseError("OOM command not allowed"), StoreUnavailable, "OOM command"),
+    (exceptions.OutOfMemoryError("command not allowed"), StoreUnavailable, "OOM command"),
+    (redis.ResponseError("MISCONF unable to persist"), StoreUnavailable, "MISCONF"),
+    (redis.ResponseError("NOREPLICAS Not enough good replicas"), StoreUnavailable, "NOREPLICAS"),
+    (exceptions.ReadOnlyError("You can't write"), StoreUnavailable, "READONLY You can't write"),
+    (redis.ResponseError("WRONGTYPE Operation against a key"), StoreUnavailable, "WRONGTYPE"),
+    (exceptions.ClusterCrossSlotError("Keys in request"), StoreUnavailable, "CROSSSLOT Keys"),
+    (redis.AuthenticationError("invalid password"), ConfigurationError, "refuses this user"),
+    (exceptions.NoPermissionError("no permission"), ConfigurationError, "refuses this user"),
+    (redis.ResponseError("NOAUTH Authentication required."), ConfigurationError, "NOAUTH"),
+    (redis.ResponseError("NOPERM no permissions"), ConfigurationError, "NOPERM"),
+    (redis.ResponseError("WRONGPASS invalid"), ConfigurationError, "WRONGPASS"),
+    (
+        redis.ResponseError("ERR ACL failure in script: User has no permissions"),
+        ConfigurationError,
+        "ACL failure",
+    ),
+    (redis.ResponseError("ERR The ID specified in XADD is equal"), ProtocolError, "XADD"),
+    (redis.ResponseError("FLASHSALE_FORMAT the sale is in"), ProtocolError, "FLASHSALE_FORMAT"),
+    (ValueError("a bug"), ProtocolError, "unexpected ValueError: a bug"),
+]
+
+
+def name(value: object) -> str | None:
+    return f"{type(value).__name__}: {value}"[:40] if isinstance(value, Exception) else None
+
+
+@pytest.mark.parametrize("sent", [False, True])
+@pytest.mark.parametrize("error", LOST, ids=name)
+def test_a_lost_connection_is_tried_again_and_unsure_only_if_the_request_was_sent(
+    error: Exception, sent: bool
+) -> None:
+    fault = fault_of(error, sent=sent)
+    assert (fault.error, fault.unsure, fault.final) == (error, sent, None)
+
+
+@pytest.mark.parametrize("sent", [False, True])
+@pytest.mark.parametrize("error", WAITING, ids=name)
+def test_a_server_that_asks_to_wait_has_applied_nothing(error: Exception, sent: bool) -> None:
+    fault = fault_of(error, sent=sent)
+    assert (fault.unsure, fault.final) == (False, None)
+
+
+@pytest.mark.parametrize(("error", "kind", "says"), REFUSED, ids=name)
+def test_a_refusal_is_final_and_says_what_the_server_said(
+    error: Exception, kind: type[FlashSaleError], says: str
+) -> None:
+    fault = fault_of(error, sent=True)
+    assert type(fault.final) is kind
+    assert says in str(fault.final)
+    assert fault.unsure is (not isinstance(error, redis.RedisError))
+
+
+def test_when_time_is_up_the_error_says_whether_it_may_have_been_applied() -> None:
+    unknown = give_up(redis.TimeoutError("slow"), unsure=True, timeout_ms=250)
+    assert type(unknown) is OutcomeUnknown
+    assert str(unknown) == (
+        "no answer within 250 ms; last: slow. It may have been applied: ask again with the same ids"
+    )
+    unavailable = give_up(redis.ConnectionError("refused"), unsure=False, timeout_ms=250)
+    assert type(unavailable) is StoreUnavailable
+    assert str(unavailable) == "no answer within 250 ms; last: refused. It was not applied"
+
+
+@pytest.mark.parametrize("last", [None, TimeoutError()], ids=repr)
+def test_an_attempt_without_a_word_still_makes_a_sentence(last: Exception | None) -> None:
+    text = str(give_up(last, unsure=False, timeout_ms=1))
+    assert text.startswith("no answer within 1 ms")
+    assert ": ." not in text
+
+
+def test_pauses_grow_up_to_a_bound() -> None:
+    pauses = [pause_after(attempt) for attempt in range(20)]
+    assert pauses == sorted(pauses)
+    assert 0 < pauses[0] < pauses[1]
+    assert pauses[-1] == LONGEST_PAUSE_S
