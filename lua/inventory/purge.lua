@@ -3,35 +3,56 @@
 --
 -- KEYS  sale skus stock buyers ledger deadlines restocks readers
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
--- CODES p PURGED, n NOT_ENDED, h HOLDS_OUTSTANDING, d READERS_BEHIND, u SALE_UNKNOWN
+-- CODES p PURGED, n NOT_ENDED, h HOLDS_OUTSTANDING, d READERS_BEHIND, T TRY_AGAIN,
+--       u SALE_UNKNOWN
 
-local k_sale, k_skus, k_stock, k_buyers, k_ledger, k_deadlines, k_restocks, k_readers =
-  unpack(KEYS)
+local keys = {
+  sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
+  deadlines = KEYS[6], restocks = KEYS[7], readers = KEYS[8],
+}
 local caller_ms = ARGV[1]
 
 -- include lib/load_shard
+-- include lib/new_book
+-- include lib/expire_due
+-- include lib/close_book
 
 local PURGED, NOT_ENDED, HOLDS_OUTSTANDING, READERS_BEHIND = 'p', 'n', 'h', 'd' -- outcomes
+local TRY_AGAIN = 'T' -- outcomes
+local SWEEP_MAX = 1024
 
-local shard, refusal, time = load_shard(k_sale, caller_ms)
+local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
   local replayed = refusal == PURGED and cmsgpack.pack({ 1, '', 0, 1 }) or ''
   return { 0, time, 0, refusal, replayed }
 end
-if shard.state ~= 'ended' then
-  return { tonumber(shard.epoch), shard.now, 0, NOT_ENDED, '' }
-end
-for index = 0, redis.call('HLEN', k_skus) - 1 do
-  if tonumber(redis.call('HGET', k_stock, index .. 'h')) > 0 then
-    return { tonumber(shard.epoch), shard.now, 0, HOLDS_OUTSTANDING, '' }
+-- Read before the sweep, which is a step of its own: a wrong type must stop that too.
+local readers = redis.call('HVALS', keys.readers)
+local book = new_book()
+expire_due(book, shard, keys, SWEEP_MAX)
+close_book(book, shard, keys, {})
+
+local function refuse()
+  if shard.state ~= 'ended' then
+    return NOT_ENDED
   end
-end
-for _, finished in ipairs(redis.call('HVALS', k_readers)) do
-  if tonumber(finished) < shard.sequence then
-    return { tonumber(shard.epoch), shard.now, 0, READERS_BEHIND, '' }
+  for index = 0, redis.call('HLEN', keys.skus) - 1 do
+    if tonumber(redis.call('HGET', keys.stock, index .. 'h')) > 0 then
+      return shard.due and shard.now >= shard.due and TRY_AGAIN or HOLDS_OUTSTANDING
+    end
   end
+  for _, finished in ipairs(readers) do
+    if tonumber(finished) < shard.sequence then
+      return READERS_BEHIND
+    end
+  end
+  return nil
 end
-redis.call('UNLINK', k_sale, k_skus, k_stock, k_buyers, k_ledger, k_deadlines, k_restocks,
-  k_readers)
-redis.call('HSET', k_sale, 'format', '1', 'state', 'purged', 'epoch', shard.epoch)
-return { tonumber(shard.epoch), shard.now, 0, PURGED, '' }
+
+local code = refuse()
+if not code then
+  redis.call('UNLINK', keys.sale, keys.skus, keys.stock, keys.buyers, keys.ledger, keys.deadlines,
+    keys.restocks, keys.readers)
+  redis.call('HSET', keys.sale, 'format', '1', 'state', 'purged', 'epoch', shard.epoch)
+end
+return { tonumber(shard.epoch), shard.now, 0, code or PURGED, '' }

@@ -72,9 +72,6 @@ local function restock(lines, body, before)
   if before then
     return before == body and RESTOCKED or CONFLICT, before == body
   end
-  if redis.call('HLEN', keys.restocks) >= RESTOCKS_MAX then
-    return TOO_MANY_RESTOCKS
-  end
   local allotments = {}
   for k = 1, #lines, 2 do
     local row, change = sku_row(book, keys.stock, lines[k]), lines[k + 1]
@@ -88,6 +85,9 @@ local function restock(lines, body, before)
     allotments[#allotments + 1] = lines[k] .. 't'
     allotments[#allotments + 1] = allotment + change
   end
+  if redis.call('HLEN', keys.restocks) >= RESTOCKS_MAX then
+    return TOO_MANY_RESTOCKS
+  end
   for k = 1, #lines, 2 do
     book.rows[lines[k]].a = book.rows[lines[k]].a + lines[k + 1]
     book.changed_rows[lines[k]] = true
@@ -99,6 +99,9 @@ end
 -- Read before the sweep, which is a step of its own: a wrong type must stop that too.
 local before = redis.call('HGET', keys.restocks, op_id)
 local lines, code = resolve()
+if before and code == SKU_UNKNOWN then
+  code = CONFLICT
+end
 expire_due(book, shard, keys, SWEEP_MAX)
 local replayed, allotments
 if lines then

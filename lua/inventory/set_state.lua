@@ -14,19 +14,22 @@ local caller_ms, state = unpack(ARGV)
 
 -- include lib/load_shard
 -- include lib/new_book
+-- include lib/expire_due
 -- include lib/new_reply
 -- include lib/answer
 -- include lib/send_reply
 -- include lib/close_book
 
 local PAUSED, RESUMED, ENDED, MALFORMED = 'P', 'r', 'Z', '!' -- outcomes
+local SWEEP_PER_CALL = 128
 local CODES = { paused = PAUSED, running = RESUMED, ended = ENDED }
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
   return { 0, time, 0, refusal, '' }
 end
-local reply = new_reply()
+local book, fields, reply = new_book(), {}, new_reply()
+expire_due(book, shard, keys, SWEEP_PER_CALL)
 if not CODES[state] then
   answer(reply, 1, MALFORMED)
 elseif shard.state == state then
@@ -35,8 +38,11 @@ elseif shard.state == state then
 elseif shard.state == 'ended' then
   answer(reply, 1, ENDED)
 else
-  close_book(new_book(), shard, keys, { 's', state })
-  redis.call('HSET', keys.sale, 'state', state)
+  fields = { 's', state }
   answer(reply, 1, CODES[state])
+end
+close_book(book, shard, keys, fields)
+if #fields > 0 then
+  redis.call('HSET', keys.sale, 'state', state)
 end
 return send_reply(shard, reply)

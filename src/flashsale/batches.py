@@ -180,7 +180,7 @@ def sweep_for_retry(keys: ShardKeys, attempt: int) -> Operation[bool]:
     _, _, expired, _, _ = expect(reply, 5, "expire")
     if expired:
         return True
-    return bool((yield Pause(min(0.001 * 2**attempt, LONGEST_PAUSE_S))))
+    return bool((yield Pause(min(0.001 * 2 ** min(attempt, 10), LONGEST_PAUSE_S))))
 
 
 def _is_again(result: Answer | FlashSaleError) -> bool:

@@ -87,4 +87,4 @@ def give_up(last: Exception | None, *, unsure: bool, timeout_ms: int) -> FlashSa
 
 def pause_after(attempt: int) -> float:
     """Seconds to wait before attempt number `attempt` + 1."""
-    return float(min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S))
+    return float(min(FIRST_PAUSE_S * 2 ** min(attempt, 10), LONGEST_PAUSE_S))

@@ -239,7 +239,10 @@ class Answer(Struct, frozen=True):
         return make_ref(self.sale, self.buyer, self.hold_id)
 
     def unwrap(self) -> Answer:
-        """Return this answer if the verb did what it was asked; raise `Rejected` if not."""
+        """Return this answer if the verb did what it was asked; raise `Rejected` if not.
+
+        Not for `pause` and `end`: their PAUSED and ENDED are refusals when a hold gets them.
+        """
         if self.outcome in SUCCESSES:
             return self
         raise Rejected(self.outcome, self._subject())
@@ -270,7 +273,7 @@ class Hold(Struct, frozen=True):
 
     lines: what was held at first. sold: what of it is paid and not refunded.
     deadline_ms: the current deadline; original_deadline_ms: the one first given (an
-    extension or a retake moves the current one). A tombstone, left by releasing an id
+    extension moves the current one). A tombstone, left by releasing an id
     before its hold arrived, has no lines and no deadlines.
     refunds: per op_id the lines that came back.
     """

@@ -59,8 +59,8 @@ class Vandal:
         self.raw: Any = lab.raw
         self.keys = lab.keys(sale)
 
-    def add(self, counter: str, step: int) -> None:
-        self.raw.hincrby(self.keys.stock, counter, step)
+    def add(self, counter: str, step: int) -> object:
+        return self.raw.hincrby(self.keys.stock, counter, step)
 
     def move(self, source: str, target: str) -> None:
         self.add(source, -1)
@@ -71,8 +71,8 @@ class Vandal:
         assert record.count(old) == 1, record
         self.raw.hset(self.keys.buyers, buyer, record.replace(old, new))
 
-    def add_record(self, buyer: str, text: str) -> None:
-        self.raw.hset(self.keys.buyers, buyer, text)
+    def add_record(self, buyer: str, text: str) -> object:
+        return self.raw.hset(self.keys.buyers, buyer, text)
 
     def ledger(self, change: Callable[[list[Any]], list[Any]]) -> None:
         """Write the ledger again, changed; its entries are immutable."""
@@ -124,9 +124,14 @@ class Vandal:
 
 Act = Callable[[Vandal], object]
 
+
+def add_one(counter: str) -> Act:
+    return lambda vandal: vandal.add(counter, 1)
+
+
 # What is done to the sale, and what a problem of the report must say.
 COUNTERS: dict[str, tuple[Act, str]] = {
-    f"counter {counter}": (lambda v, c=counter: v.add(f"0{c}", 1), rf"sku 'red': {name} is \d+, ")
+    f"counter {counter}": (add_one(f"0{counter}"), rf"sku 'red': {name} is \d+, ")
     for counter, name in {
         "t": "allotment",
         "a": "available",

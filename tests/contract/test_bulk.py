@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,7 +20,7 @@ def told(answers: list[Answer]) -> list[tuple[object, ...]]:
     ]
 
 
-def all_answers(items: list[object]) -> list[Answer]:
+def all_answers(items: Sequence[object]) -> list[Answer]:
     assert all(isinstance(item, Answer) for item in items), items
     return [item for item in items if isinstance(item, Answer)]
 
@@ -32,7 +32,7 @@ def test_a_bulk_larger_than_a_chunk_keeps_its_order(lab: Lab) -> None:
         for n in range(700)
     ]
     requests[300] = HoldRequest("buyer-0", {"blue": 1}, "h0")  # a repetition of the first
-    answers = all_answers([*sale.hold_many(requests)])
+    answers = all_answers(sale.hold_many(requests))
     assert [(a.buyer, a.hold_id) for a in answers] == [(r.buyer, r.hold_id) for r in requests]
     assert {answer.outcome.name for answer in answers} == {"HELD"}
     assert [n for n, answer in enumerate(answers) if answer.replayed] == [300]
@@ -45,7 +45,7 @@ def test_a_bulk_larger_than_a_chunk_keeps_its_order(lab: Lab) -> None:
 def test_a_bulk_of_which_only_the_first_can_have_the_stock_serves_the_first(lab: Lab) -> None:
     sale = lab.open({"red": 300})
     requests = [HoldRequest(f"buyer-{n}", {"red": 1}, "h") for n in range(700)]
-    got = [a.outcome.name for a in all_answers([*sale.hold_many(requests)])]
+    got = [a.outcome.name for a in all_answers(sale.hold_many(requests))]
     assert got == ["HELD"] * 300 + ["SOLD_OUT"] * 400
 
 
@@ -84,7 +84,7 @@ def test_an_empty_bulk_is_answered_by_an_empty_list_without_a_call(lab: Lab) -> 
 def test_many_holds_are_confirmed_and_released_by_answer_hold_or_ref(lab: Lab) -> None:
     sale = lab.open({"red": 700})
     requests = [HoldRequest(f"buyer-{n}", {"red": 1}, "h") for n in range(600)]
-    answers = all_answers([*sale.hold_many(requests)])
+    answers = all_answers(sale.hold_many(requests))
     hold = sale.find("buyer-1", "h")
     assert hold is not None
     mixed: list[object] = [answers[0], hold, answers[2].ref, "not a ref", *answers[3:300]]
@@ -148,7 +148,7 @@ def one_by_one(sale: SaleHandle, requests: list[HoldRequest]) -> list[Answer]:
 
 
 def all_at_once(sale: SaleHandle, requests: list[HoldRequest]) -> list[Answer]:
-    return all_answers([*sale.hold_many(requests)])
+    return all_answers(sale.hold_many(requests))
 
 
 def bulk(verb: str) -> Callable[[SaleHandle, list[HoldRequest]], list[Answer]]:

@@ -44,7 +44,6 @@ BAD_QUANTITIES: dict[str, Any] = {
 }
 
 
-
 @pytest.fixture
 def shop(_shops: dict[str, FlashSale]) -> FlashSale:
     """One shell is enough: what is sent here goes past it."""
@@ -67,7 +66,7 @@ def send(lab: Lab, name: str, sale: SaleHandle, *args: Any) -> str | None:
 def unharmed(lab: Lab, sale: SaleHandle) -> None:
     """Whatever was sent, the books are right, can be read, and hold nothing strange."""
     assert sale.audit().problems == ()
-    buyers = lab.raw.hgetall(lab.keys(sale).buyers)
+    buyers: Any = lab.raw.hgetall(lab.keys(sale).buyers)
     assert all(VALID_ID.fullmatch(buyer) for buyer in buyers)
     for entry in sale.ledger.read(count=1_000).entries:
         for event in entry.events:
@@ -200,9 +199,7 @@ BAD_BASKETS: dict[str, Any] = {
 
 @pytest.mark.parametrize("bad", BAD_BASKETS)
 @pytest.mark.parametrize("verb", ["hold", "confirm", "refund"])
-def test_a_basket_that_is_none_is_refused_and_others_are_not(
-    lab: Lab, verb: str, bad: str
-) -> None:
+def test_a_basket_that_is_none_is_refused_and_others_are_not(lab: Lab, verb: str, bad: str) -> None:
     state, letter, rest = VERBS[verb]
     sale = stocked(lab, state)
     blob = encode([[["red", 1], BAD_BASKETS[bad]], [1, 2, 1]])
@@ -377,8 +374,18 @@ def test_a_bad_change_of_stock_refuses_the_whole_restock(lab: Lab, bad: str) -> 
 
 @pytest.mark.parametrize(
     "changes",
-    [[], ["red"], ["red", 1, "red", 1], ["a b", 1], [0, 1], {"red": 1}, "red", 7, None]
-    + [[x for n in range(1_001) for x in (f"s{n}", 1)]],
+    [
+        [],
+        ["red"],
+        ["red", 1, "red", 1],
+        ["a b", 1],
+        [0, 1],
+        {"red": 1},
+        "red",
+        7,
+        None,
+        [x for n in range(1_001) for x in (f"s{n}", 1)],
+    ],
     ids=lambda changes: repr(changes)[:20],
 )
 def test_changes_of_stock_that_are_none_are_refused(lab: Lab, changes: Any) -> None:

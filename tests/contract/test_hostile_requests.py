@@ -1,4 +1,4 @@
-"""Hostile input through the clients: InvalidRequest names the field and the rule, nothing is written."""
+"""Hostile input to the clients: InvalidRequest names field and rule, nothing is written."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_what_is_no_mapping_of_changes_is_refused(lab: Lab) -> None:
         return sale.restock(value, op_id="o")
 
     too_many = {"too many": {f"s{n}": 1 for n in range(1_001)}}
-    mappings = {"empty mapping": {}} | too_many
+    mappings: dict[str, Any] = {"empty mapping": {}} | too_many
     refused(lab, restock, without(BASKETS, *map(str, MAPPINGS)), "changes", "must be a mapping")
     refused(lab, restock, mappings, "changes", "must name 1 to 1000 skus")
 

@@ -103,9 +103,7 @@ def test_each_reason_alone_refuses_the_hold_with_its_outcome(lab: Lab, reason: s
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_of_two_reasons_the_earlier_in_the_order_answers(
-    lab: Lab, first: str, second: str
-) -> None:
+def test_of_two_reasons_the_earlier_in_the_order_answers(lab: Lab, first: str, second: str) -> None:
     bad = Bad(lab)
     getattr(bad, second)()
     getattr(bad, first)()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flashsale import HoldRequest, InvalidRequest, Rejected, SaleHandle
+from flashsale import Entry, HoldRequest, InvalidRequest, Rejected, SaleHandle
 from support.lab import T0, Lab, describe
 
 
@@ -131,7 +131,8 @@ def test_a_refusal_is_not_in_the_ledger(lab: Lab) -> None:
 def test_a_reader_gets_every_entry_once_by_asking_for_what_follows(lab: Lab) -> None:
     sale = busy(lab)
     whole = sale.ledger.read(count=1_000).entries
-    got, after = [], 0
+    got: list[Entry] = []
+    after = 0
     while page := sale.ledger.read(after=after, count=3).entries:
         assert len(page) <= 3
         got += page

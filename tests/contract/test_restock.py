@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,7 @@ def test_a_restock_is_possible_in_every_state_of_the_sale(lab: Lab, state: str) 
 def test_the_op_ids_of_a_sale_are_bounded(lab: Lab) -> None:
     sale = lab.open()
     sale.restock({"red": 1}, op_id="mine").unwrap()
-    others = {f"other-{n}": "x" for n in range(9_999)}
+    others: dict[Any, Any] = {f"other-{n}": "x" for n in range(9_999)}
     lab.raw.hset(lab.keys(sale).restocks, mapping=others)
     before = lab.dump(sale)
     assert sale.restock({"red": 1}, op_id="new").outcome is Outcome.TOO_MANY_RESTOCKS

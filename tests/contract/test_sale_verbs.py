@@ -73,9 +73,7 @@ def test_a_paused_or_ended_sale_refuses_new_holds_and_everything_else_goes_on(
     assert sale.extend("ann", "late", deadline_ms=T0 + 2_000).outcome is Outcome.EXTENDED
     assert sale.confirm("ann", "paid").outcome is Outcome.CONFIRMED
     assert sale.release("ann", "given-up").outcome is Outcome.RELEASED
-    assert (
-        sale.refund("ann", "paid", lines={"red": 1}, op_id="r").outcome is Outcome.REFUNDED
-    )
+    assert sale.refund("ann", "paid", lines={"red": 1}, op_id="r").outcome is Outcome.REFUNDED
     assert sale.restock({"red": 1}, op_id="o").outcome is Outcome.RESTOCKED
     lab.set_time(sale, T0 + 2_000)
     assert sale.expire() == 1

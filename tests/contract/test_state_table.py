@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from msgspec import Struct
@@ -13,7 +14,7 @@ from support.lab import T0, Lab
 BASKET = {"red": 3, "blue": 1}
 WHO = ("ann", "h1")
 
-RULES = {"hold_ttl_ms": 1_000, "extend_max_ms": 5_000}
+RULES: dict[str, Any] = {"hold_ttl_ms": 1_000, "extend_max_ms": 5_000}
 
 
 # --- how a hold of red*3 blue*1, taken at T0, comes into each state -----------------------

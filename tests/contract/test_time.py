@@ -1,4 +1,4 @@
-"""The server's clock decides, a shard's time never goes back, and a strange clock is not believed."""
+"""The server's clock decides, a shard's time never goes back, a strange clock is not believed."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ def test_what_was_held_goes_on_after_closing(lab: Lab) -> None:
 # --- deadlines ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("at_ms", "outcome"), [(999, Outcome.CONFIRMED), (1_000, Outcome.EXPIRED)]
-)
+@pytest.mark.parametrize(("at_ms", "outcome"), [(999, Outcome.CONFIRMED), (1_000, Outcome.EXPIRED)])
 def test_a_hold_is_never_confirmed_at_or_past_its_deadline(
     lab: Lab, at_ms: int, outcome: Outcome
 ) -> None:

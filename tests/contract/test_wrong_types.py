@@ -91,9 +91,7 @@ NEEDS: dict[str, list[str]] = {
 }
 DUE_NEEDS = ["sale", "stock", "buyers", "ledger", "deadlines"]
 SWEEPING = [
-    name
-    for name in VERBS
-    if "." not in name and name not in ("pause", "find", "snapshot", "audit")
+    name for name in VERBS if "." not in name and name not in ("pause", "find", "snapshot", "audit")
 ]
 
 CELLS = [(verb, key, False) for verb, keys in NEEDS.items() for key in keys] + [

@@ -26,6 +26,16 @@ T0 = 4_000_000_000_000
 COUNTERS = {"allotment": "t", "available": "a", "set_aside": "x", "held": "h", "sold": "s"}
 
 Dump = dict[str, Any]
+"""Per key everything in it, None if there is no such key."""
+
+READ: dict[str, Callable[[Any, Any], object]] = {
+    "none": lambda client, key: client.exists(key),
+    "hash": lambda client, key: client.hgetall(key),
+    "stream": lambda client, key: client.xrange(key),
+    "zset": lambda client, key: client.zrange(key, 0, -1, withscores=True),
+    "string": lambda client, key: client.get(key),
+    "list": lambda client, key: client.lrange(key, 0, -1),
+}
 
 
 class Seen(Struct):
@@ -68,10 +78,17 @@ class Lab:
 
     def dump(self, *sales: SaleHandle) -> Dump:
         """Everything that these sales' keys hold."""
+        names = [name for sale in sales for name in msgspec.structs.astuple(self.keys(sale))]
+        with self.raw.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.type(name)
+            types = [kind.decode() for kind in pipeline.execute()]
+            for name, kind in zip(names, types, strict=True):
+                READ[kind](pipeline, name)
+            contents = pipeline.execute()
         return {
-            key: dump_key(self.raw, key)
-            for sale in sales
-            for key in msgspec.structs.astuple(self.keys(sale))
+            name: None if kind == "none" else content
+            for name, kind, content in zip(names, types, contents, strict=True)
         }
 
     @contextmanager
@@ -102,9 +119,7 @@ class Lab:
 
     def run(self, call: Call, *, caller_ms: int) -> Any:
         """Run a client's call, but with another clock."""
-        return self.raw.eval(
-            call.script.source, len(call.keys), *call.keys, caller_ms, *call.args
-        )
+        return self.raw.eval(call.script.source, len(call.keys), *call.keys, caller_ms, *call.args)
 
 
 def keys_of(source: str) -> list[str]:
@@ -119,18 +134,7 @@ def describe(event: Event) -> str:
     return " ".join([event.kind.value, *lines, *filter(None, [event.op_id])])
 
 
-def dump_key(raw: Any, key: str) -> Any:
+def dump_key(raw: Any, key: str | bytes) -> Any:
     """The whole content of a key of any type; None if there is none."""
-    match raw.type(key):
-        case b"hash":
-            return raw.hgetall(key)
-        case b"stream":
-            return raw.xrange(key)
-        case b"zset":
-            return raw.zrange(key, 0, -1, withscores=True)
-        case b"string":
-            return raw.get(key)
-        case b"list":
-            return raw.lrange(key, 0, -1)
-        case _:
-            return None
+    kind = raw.type(key).decode()
+    return None if kind == "none" else READ[kind](raw, key)

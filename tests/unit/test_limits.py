@@ -14,11 +14,11 @@ from flashsale.testing import hostile_identifiers, identifiers
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~@+=/-"
 
 
-def test_every_character_of_the_alphabet_and_no_other_ascii_character_may_be_in_an_identifier() -> (
-    None
-):
-    allowed = [chr(n) for n in range(128) if accepted(lambda c=chr(n): limits.check_id("x", c))]
-    assert sorted(allowed) == sorted(ALPHABET)
+def test_an_identifier_may_have_every_character_of_the_alphabet_and_no_other() -> None:
+    def fits(character: str) -> bool:
+        return accepted(lambda: limits.check_id("x", character))
+
+    assert sorted(filter(fits, map(chr, range(0x2FFF)))) == sorted(ALPHABET)
 
 
 def accepted(check: Callable[[], object]) -> bool:

@@ -164,7 +164,8 @@ def test_every_outcome_has_a_letter_of_its_own_a_word_and_a_meaning() -> None:
         assert outcome.meaning[0].islower()
         assert not outcome.meaning.endswith(".")
         assert isinstance(outcome.again, bool)
-        assert Outcome(outcome.value) is OUTCOME_BY_CODE[outcome.code] is outcome
+        assert Outcome(outcome.value) is outcome  # type: ignore[call-arg]
+        assert OUTCOME_BY_CODE[outcome.code] is outcome
 
 
 def test_no_letter_of_a_state_is_that_of_another() -> None:

@@ -326,18 +326,25 @@ def test_restocking_changes_allotment_and_available_in_any_state(
     oracle.check()
 
 
-def test_a_restock_is_all_lines_or_none_and_the_first_refusal_answers() -> None:
+def test_a_restock_is_all_lines_or_none_and_the_first_sku_that_cannot_be_answers() -> None:
     oracle = opened()
     held(oracle)
     huge = limits.STOCK_MAX
     wanted: list[dict[str, int]] = [
         {"blue": 1, "nothing": -1},
         {"blue": huge, "red": -8},
+        {"blue": -10, "red": huge},
         {"blue": huge - 9, "red": 1},
         {"blue": huge - 10, "red": 1},
     ]
     outcomes = [oracle.restock(c, op_id=f"r{n}", now_ms=NOW).outcome for n, c in enumerate(wanted)]
-    assert outcomes == [O.SKU_UNKNOWN, O.BELOW_COMMITTED, O.STOCK_TOO_LARGE, O.RESTOCKED]
+    assert outcomes == [
+        O.SKU_UNKNOWN,
+        O.BELOW_COMMITTED,
+        O.STOCK_TOO_LARGE,
+        O.STOCK_TOO_LARGE,
+        O.RESTOCKED,
+    ]
     assert oracle.snapshot(now_ms=NOW).skus["red"].allotment == 11
 
 

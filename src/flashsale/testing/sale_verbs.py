@@ -58,7 +58,10 @@ class SaleVerbs(SaleModel):
         return self._answer(_SWITCHED[state])
 
     def restock(self, changes: Mapping[str, int], *, op_id: str, now_ms: int) -> Answer:
-        """Change allotments up or down, all lines or none."""
+        """Change allotments up or down, all lines or none.
+
+        Of several lines that cannot be, the first in the order of the sale's skus answers.
+        """
         limits.check_id("op_id", op_id)
         wanted = changes_of(changes)
         self._begin(now_ms)
@@ -79,10 +82,12 @@ class SaleVerbs(SaleModel):
         units = self._books.units
         if any(sku not in units for sku in changes):
             return Outcome.SKU_UNKNOWN
-        if any(units[sku].available + change < 0 for sku, change in changes.items()):
-            return Outcome.BELOW_COMMITTED
-        if any(units[sku].allotment + c > limits.STOCK_MAX for sku, c in changes.items()):
-            return Outcome.STOCK_TOO_LARGE
+        for sku in self.sale.skus:
+            change = changes.get(sku.id, 0)
+            if units[sku.id].available + change < 0:
+                return Outcome.BELOW_COMMITTED
+            if units[sku.id].allotment + change > limits.STOCK_MAX:
+                return Outcome.STOCK_TOO_LARGE
         if len(self._restocks) >= limits.RESTOCKS_MAX:
             return Outcome.TOO_MANY_RESTOCKS
         return None

@@ -1,0 +1,207 @@
+"""From requests to calls and from replies to answers, without a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from flashsale import (
+    Answer,
+    HoldRequest,
+    HoldState,
+    InvalidRequest,
+    Outcome,
+    OutcomeUnknown,
+    ProtocolError,
+    StoreUnavailable,
+    inventory,
+)
+from flashsale.batches import CHUNK, LONGEST_PAUSE_S, Target
+from flashsale.calls import Call, Operation, Pause
+
+NOW, DEADLINE = 1_000, 2_000
+
+
+def requests(count: int) -> list[HoldRequest]:
+    return [HoldRequest(f"buyer-{n}", {"red": 1}, "h") for n in range(count)]
+
+
+def buyers_of(call: Call) -> list[str]:
+    found: list[str] = msgspec.msgpack.decode(call.args[0])  # type: ignore[arg-type]
+    return found
+
+
+def reply(codes: str, details: list[Any] | None = None) -> list[Any]:
+    packed = msgspec.msgpack.encode(details) if details else b""
+    return [1, NOW, DEADLINE, codes.encode(), packed]
+
+
+class Server:
+    """Answers an operation's calls from a script and notes them."""
+
+    def __init__(self, *replies: Any, patience: int = 10**6) -> None:
+        self.replies = list(replies)
+        self.calls: list[Call] = []
+        self.pauses: list[float] = []
+        self.patience = patience
+
+    def run(self, operation: Operation[Any]) -> Any:
+        send: Any = None
+        error: Exception | None = None
+        try:
+            while True:
+                step = operation.throw(error) if error else operation.send(send)
+                send, error = None, None
+                if isinstance(step, Pause):
+                    self.pauses.append(step.seconds)
+                    send = len(self.pauses) <= self.patience
+                    continue
+                self.calls.append(step)
+                answer = self.replies.pop(0)
+                if isinstance(answer, Exception):
+                    error = answer
+                else:
+                    send = answer
+        except StopIteration as end:
+            return end.value
+
+
+def test_one_letter_answers_a_whole_batch() -> None:
+    answers = Server(reply("H")).run(inventory.hold_many("1111", requests(3)))
+    expected = [
+        Answer(Outcome.HELD, "1111", f"buyer-{n}", "h", HoldState.HELD, DEADLINE, False, False, NOW)
+        for n in range(3)
+    ]
+    assert answers == expected
+
+
+def test_details_tell_what_a_letter_does_not_imply() -> None:
+    details = [1, "c", 1_500, 1, 3, "", 0, 0]
+    first, second, third = Server(reply("HsQ", details)).run(
+        inventory.hold_many("1111", requests(3))
+    )
+    assert (first.state, first.deadline_ms, first.replayed) == (HoldState.CONFIRMED, 1_500, True)
+    assert (second.outcome, second.may_return) == (Outcome.SOLD_OUT, True)
+    assert (second.state, second.deadline_ms) == (None, None)
+    assert (third.outcome, third.state, third.deadline_ms) == (Outcome.CONFLICT, None, None)
+
+
+def test_a_bulk_travels_in_chunks_and_keeps_its_order() -> None:
+    count = 2 * CHUNK + 10
+    server = Server(reply("H"), reply("S"), reply("HS" * 5))
+    answers = server.run(inventory.hold_many("1111", requests(count)))
+    assert [len(buyers_of(call)) for call in server.calls] == [CHUNK, CHUNK, 10]
+    assert [answer.buyer for answer in answers] == [f"buyer-{n}" for n in range(count)]
+    assert [answer.outcome.code for answer in answers] == (
+        ["H"] * CHUNK + ["S"] * CHUNK + ["H", "S"] * 5
+    )
+
+
+def swept(expired: int) -> list[Any]:
+    return [1, NOW, expired, 0, b""]
+
+
+def names_of(calls: list[Call]) -> list[str]:
+    return [call.script.name.removeprefix("inventory/") for call in calls]
+
+
+def test_only_what_says_try_again_is_asked_again_after_a_sweep() -> None:
+    server = Server(reply("HTST"), swept(128), reply("TH"), swept(5), reply("S"))
+    answers = server.run(inventory.hold_many("1111", requests(4)))
+    assert names_of(server.calls) == ["hold", "expire", "hold", "expire", "hold"]
+    asked = [buyers_of(call) for call in server.calls[::2]]
+    assert asked == [[f"buyer-{n}" for n in range(4)], ["buyer-1", "buyer-3"], ["buyer-1"]]
+    assert [answer.outcome.code for answer in answers] == ["H", "S", "S", "H"]
+    assert server.pauses == [0.0, 0.0]
+
+
+def test_a_sweep_that_finds_nothing_is_followed_by_a_pause_that_grows_up_to_a_bound() -> None:
+    rounds = 1_100
+    server = Server(*[reply("T"), swept(0)] * rounds, reply("H"))
+    answer = server.run(inventory.hold("1111", requests(1)[0]))
+    assert answer.outcome is Outcome.HELD
+    waits = server.pauses[1::2]
+    assert len(waits) == rounds
+    assert waits == sorted(waits)
+    assert 0 < waits[0] < waits[1] < waits[-1] == LONGEST_PAUSE_S
+
+
+def test_a_sweep_that_fails_leaves_the_answer_as_it_is() -> None:
+    server = Server(reply("HT"), StoreUnavailable("refused"))
+    answers = server.run(inventory.hold_many("1111", requests(2)))
+    assert [answer.outcome.code for answer in answers] == ["H", "T"]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda: inventory.hold("1111", requests(1)[0]),
+        lambda: inventory.restock("1111", {"red": -1}, "o"),
+    ],
+    ids=["hold", "restock"],
+)
+def test_when_the_callers_time_is_over_try_again_is_the_answer(operation: Any) -> None:
+    server = Server(*[reply("T"), swept(1)] * 3, reply("T"), patience=3)
+    answer = server.run(operation())
+    assert answer.outcome is Outcome.TRY_AGAIN
+    assert answer.outcome.again
+    assert len(server.calls) == 7
+
+
+@pytest.mark.parametrize("error", [OutcomeUnknown("lost"), StoreUnavailable("refused")])
+def test_a_chunk_that_is_lost_is_an_error_in_its_places_and_the_rest_goes_on(
+    error: Exception,
+) -> None:
+    server = Server(reply("H"), error, reply("H"))
+    answers = server.run(inventory.hold_many("1111", requests(3 * CHUNK)))
+    assert {type(item) for item in answers[:CHUNK]} == {Answer}
+    assert set(answers[CHUNK : 2 * CHUNK]) == {error}
+    assert {type(item) for item in answers[2 * CHUNK :]} == {Answer}
+
+
+def test_the_error_of_a_single_call_is_raised() -> None:
+    with pytest.raises(OutcomeUnknown, match="lost"):
+        Server(OutcomeUnknown("lost")).run(inventory.hold("1111", requests(1)[0]))
+
+
+def test_a_request_that_is_refused_is_not_sent() -> None:
+    server = Server()
+    with pytest.raises(InvalidRequest):
+        server.run(inventory.hold("1111", HoldRequest("ann", {"red": 0}, "h")))
+    bad = [HoldRequest("a b", {"red": 1}, "h")] * 3
+    assert {type(item) for item in server.run(inventory.hold_many("1111", bad))} == {InvalidRequest}
+    assert server.calls == []
+
+
+def test_malformed_is_a_protocol_error_because_this_client_checked_it() -> None:
+    with pytest.raises(ProtocolError, match="hold refused what this client holds for well-formed"):
+        Server(reply("!")).run(inventory.hold("1111", requests(1)[0]))
+    with pytest.raises(ProtocolError, match="restock refused what this client"):
+        Server(reply("!")).run(inventory.restock("1111", {"red": 1}, "o"))
+    first, second = Server(reply("H!")).run(inventory.hold_many("1111", requests(2)))
+    assert isinstance(first, Answer)
+    assert isinstance(second, ProtocolError)
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [None, b"OK", [], [1, 2, 3], [*reply("HH"), 0], reply(""), reply("HHH"), reply("%")],
+    ids=repr,
+)
+def test_a_reply_of_another_shape_is_a_protocol_error(strange: Any) -> None:
+    for operation in (
+        inventory.hold_many("1111", requests(2)),
+        inventory.confirm_many("1111", [Target("ann", "h"), Target("bob", "h")], "refuse"),
+    ):
+        answers = Server(strange).run(operation)
+        assert {type(item) for item in answers} == {ProtocolError}
+
+
+def test_marks_travel_only_if_there_are_any() -> None:
+    plain, marked = Server(reply("H")), Server(reply("H"))
+    plain.run(inventory.hold("1111", HoldRequest("ann", {"red": 1}, "h")))
+    marked.run(inventory.hold("1111", HoldRequest("ann", {"red": 1}, "h", "app", "n")))
+    assert plain.calls[0].args[3] == b""
+    assert msgspec.msgpack.decode(marked.calls[0].args[3]) == [["app"], ["n"]]  # type: ignore[arg-type]
