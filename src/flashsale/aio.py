@@ -17,7 +17,7 @@ from flashsale import audit, batches, inventory, ledger, limits, server_check, v
 from flashsale.calls import Call, Operation, Pause
 from flashsale.connecting import ATTEMPTS, connection_options, now_ms, url_or_environment
 from flashsale.errors import ConfigurationError, FlashSaleError
-from flashsale.faults import fault_of, give_up, pause_after
+from flashsale.faults import fault_of, give_up, pause_after, refused
 from flashsale.models import (
     Answer,
     AuditReport,
@@ -67,6 +67,7 @@ class AsyncFlashSale:
         options = connection_options(pool, Retry) | {"socket_timeout": None}
         self._pool = ConnectionPool(pool.connection_class, pool.max_connections, **options)
         self._pid = os.getpid()
+        self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: server_check.ServerInfo | None = None
         self._embedded: EmbeddedServer | None = None
@@ -117,7 +118,8 @@ class AsyncFlashSale:
 
     async def aclose(self) -> None:
         """Close the connections and stop the embedded server, if there is one. Idempotent."""
-        self._check_owner()
+        self._check_process()
+        self._closed = True
         await self._pool.disconnect()
         if self._embedded is not None:
             await asyncio.to_thread(self._embedded.stop)
@@ -180,6 +182,11 @@ class AsyncFlashSale:
         return limits.check_int("timeout_ms", timeout_ms, 1, 600_000)
 
     def _check_owner(self) -> None:
+        self._check_process()
+        if self._closed:
+            raise ConfigurationError("this AsyncFlashSale is closed")
+
+    def _check_process(self) -> None:
         if os.getpid() != self._pid:
             raise ConfigurationError(
                 "this AsyncFlashSale was made before a fork: make one per process"
@@ -226,7 +233,7 @@ class AsyncFlashSale:
             except Exception as error:  # every kind is judged in one place
                 fault = fault_of(error, sent=connection is not None)
                 if fault.final is not None:
-                    raise fault.final from error
+                    raise refused(fault.final, unsure=unsure) from error
                 unsure, last = unsure or fault.unsure, error
             finally:
                 if connection is not None:

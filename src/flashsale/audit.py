@@ -18,11 +18,15 @@ from msgspec import Struct
 
 from flashsale import ledger, views
 from flashsale.calls import Operation
+from flashsale.errors import InvalidRequest
 from flashsale.ledger import Entry, Event, EventKind, Names, Page
 from flashsale.models import AuditReport, Hold, HoldState, Sale, SaleState, SkuView, Snapshot
 
 PROBLEMS_MAX = 100
 """Problems that a report lists; `truncated` says that there are more."""
+
+RESTARTS = 3
+"""How often an audit begins again because the ledger was trimmed under it."""
 
 PAGE = 500
 """Ledger entries, and about as many buyers, in one read."""
@@ -177,6 +181,16 @@ def _name(buyer: str, hold_id: str) -> str:
 
 def audit(sale: str) -> Operation[AuditReport]:
     """Compare ledger and state; see the module's docstring."""
+    for _ in range(RESTARTS):
+        try:
+            return (yield from _audit_once(sale))
+        except InvalidRequest as error:  # a reader trimmed what was still to be read
+            if error.field != "after":
+                raise
+    return (yield from _audit_once(sale))
+
+
+def _audit_once(sale: str) -> Operation[AuditReport]:
     first = yield from views.snapshot(sale)
     trimmed = yield from _checkpoint(sale, first)
     replay = _Replay(first.sale, trimmed)

@@ -15,7 +15,7 @@ from msgspec import Struct
 from flashsale import limits
 from flashsale.baskets import Lines, encode, pack_baskets
 from flashsale.calls import Call, Operation, Pause, expect, outcome_of
-from flashsale.errors import FlashSaleError, InvalidRequest, ProtocolError, Rejected, StoreError
+from flashsale.errors import FlashSaleError, InvalidRequest, ProtocolError, Rejected
 from flashsale.keys import ShardKeys
 from flashsale.models import Answer, Hold, HoldState, Outcome
 from flashsale.refs import parse_ref
@@ -63,6 +63,9 @@ def target_of(sale: str, hold: str | Answer | Hold, hold_id: str | None) -> Targ
         found = (hold.sale, hold.buyer, hold.hold_id)
     elif hold_id is not None:
         return Target(limits.check_id("buyer", hold), limits.check_id("hold_id", hold_id))
+    elif not isinstance(hold, str):
+        rule = "must be the `ref` of an answer, an Answer or a Hold, or a buyer with a hold_id"
+        raise InvalidRequest("ref", f"{rule}, not {type(hold).__name__}")
     else:
         found = parse_ref(hold)
     if found[0] != sale:
@@ -70,8 +73,15 @@ def target_of(sale: str, hold: str | Answer | Hold, hold_id: str | None) -> Targ
     return Target(limits.check_id("buyer", found[1]), limits.check_id("hold_id", found[2]))
 
 
+def check_sequence(field: str, values: object) -> None:
+    """A bulk call takes a list or a tuple, of any length: its time-out is what bounds it."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
+        raise InvalidRequest(field, f"must be a sequence, not {type(values).__name__}")
+
+
 def targets_of(sale: str, holds: Sequence[Answer | Hold | str]) -> list[Target | InvalidRequest]:
     """As target_of for a bulk call: what is wrong with one is told in its place."""
+    check_sequence("holds", holds)
     found: list[Target | InvalidRequest] = []
     for hold in holds:
         try:
@@ -156,7 +166,7 @@ def run_batch(
             try:
                 reply = yield _batch_call(name, keys, items, *extra)
                 answers = _read_answers(sale, [target for target, _ in items], reply, name)
-            except (StoreError, ProtocolError) as error:
+            except FlashSaleError as error:
                 for n in part:
                     results[n] = error
             else:
@@ -175,9 +185,9 @@ def sweep_for_retry(keys: ShardKeys, attempt: int) -> Operation[bool]:
         return False
     try:
         reply = yield shard_call("expire", keys, limits.SWEEP_MAX)
-    except StoreError:
+        _, _, expired, _, _ = expect(reply, 5, "expire")
+    except FlashSaleError:
         return False  # what is known stays true: not applied, try again
-    _, _, expired, _, _ = expect(reply, 5, "expire")
     if expired:
         return True
     return bool((yield Pause(min(0.001 * 2 ** min(attempt, 10), LONGEST_PAUSE_S))))
@@ -195,6 +205,7 @@ def _refuse_malformed(answer: Answer, name: str) -> Answer | FlashSaleError:
 
 def check_all(requests: Sequence[T], check: Callable[[T], Item]) -> list[Item | FlashSaleError]:
     """Check every request of a bulk call; what is wrong with one is told in its place."""
+    check_sequence("requests", requests)
     checked: list[Item | FlashSaleError] = []
     for request in requests:
         try:

@@ -75,11 +75,20 @@ def _full_text(error: redis.ResponseError) -> str:
     return " ".join([*words[:1], str(error)])
 
 
+def refused(final: FlashSaleError, *, unsure: bool) -> FlashSaleError:
+    """What to raise for a refusal, which says nothing of an earlier, unanswered attempt."""
+    if unsure:
+        return OutcomeUnknown(
+            f"an earlier attempt may have been applied: ask again with the same ids; then: {final}"
+        )
+    return final
+
+
 def give_up(last: Exception | None, *, unsure: bool, timeout_ms: int) -> FlashSaleError:
     """What to raise when the time is up."""
     why = f"no answer within {timeout_ms} ms"
     if last is not None:
-        why += f"; last: {str(last) or type(last).__name__}"
+        why += f"; last: {str(last).rstrip('.') or type(last).__name__}"
     if unsure:
         return OutcomeUnknown(f"{why}. It may have been applied: ask again with the same ids")
     return StoreUnavailable(f"{why}. It was not applied")

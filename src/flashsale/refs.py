@@ -38,7 +38,8 @@ def parse_ref(ref: str) -> Ref:
     """Read a reference back; InvalidRequest if it is not one of ours."""
     parts = ref.split("__") if isinstance(ref, str) else []
     if len(parts) != 3:
-        raise InvalidRequest("ref", "must be the `ref` of an answer: sale__buyer__hold-id")
+        rule = "must be the `ref` of an answer (sale__buyer__hold-id)"
+        raise InvalidRequest("ref", f"{rule}; with a buyer, pass hold_id too")
     sale, buyer, hold_id = (
         _ESCAPED.sub(lambda match: chr(int(match[1], 16)), part) for part in parts
     )

@@ -16,7 +16,7 @@ from flashsale import audit, batches, inventory, ledger, limits, server_check, v
 from flashsale.calls import Call, Operation, Pause
 from flashsale.connecting import ATTEMPTS, connection_options, now_ms, url_or_environment
 from flashsale.errors import ConfigurationError, FlashSaleError
-from flashsale.faults import fault_of, give_up, pause_after
+from flashsale.faults import fault_of, give_up, pause_after, refused
 from flashsale.models import (
     Answer,
     AuditReport,
@@ -85,6 +85,7 @@ class FlashSale:
             **connection_options(pool, Retry),
         )
         self._pid = os.getpid()
+        self._closed = False
         self._server: server_check.ServerInfo | None = None
         self._embedded: EmbeddedServer | None = None
 
@@ -133,7 +134,8 @@ class FlashSale:
 
     def close(self) -> None:
         """Close the connections and stop the embedded server, if there is one. Idempotent."""
-        self._check_owner()
+        self._check_process()
+        self._closed = True
         self._pool.disconnect()
         if self._embedded is not None:
             self._embedded.stop()
@@ -196,6 +198,11 @@ class FlashSale:
         return limits.check_int("timeout_ms", timeout_ms, 1, 600_000)
 
     def _check_owner(self) -> None:
+        self._check_process()
+        if self._closed:
+            raise ConfigurationError("this FlashSale is closed")
+
+    def _check_process(self) -> None:
         if os.getpid() != self._pid:
             raise ConfigurationError("this FlashSale was made before a fork: make one per process")
 
@@ -230,7 +237,7 @@ class FlashSale:
             except Exception as error:  # every kind is judged in one place
                 fault = fault_of(error, sent=connection is not None)
                 if fault.final is not None:
-                    raise fault.final from error
+                    raise refused(fault.final, unsure=unsure) from error
                 unsure, last = unsure or fault.unsure, error
             finally:
                 if connection is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
 
-from flashsale import FlashSale, HoldRequest, SaleHandle
+from flashsale import FlashSale, FlashSaleError, HoldRequest, SaleHandle, audit
+from flashsale.calls import Operation
 from support.lab import T0, Lab
 from support.shells import connect
 
@@ -123,6 +124,7 @@ class Vandal:
 
 
 Act = Callable[[Vandal], object]
+T = TypeVar("T")
 
 
 def add_one(counter: str) -> Act:
@@ -370,6 +372,53 @@ def test_a_hold_that_began_before_the_checkpoint_may_go_on_after_it(lab: Lab, ve
 
 
 # --- while the sale goes on ---------------------------------------------------------------
+
+
+def with_interruption(
+    operation: Operation[T], number: int, interrupt: Callable[[], object]
+) -> Operation[T]:
+    """The operation, with something done by others before its call of this number."""
+    reply: Any = None
+    error: FlashSaleError | None = None
+    while True:
+        try:
+            step = operation.throw(error) if error else operation.send(reply)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        number -= 1
+        if number == 0:
+            interrupt()
+        try:
+            reply, error = (yield step), None
+        except FlashSaleError as caught:
+            error = caught
+
+
+@pytest.mark.parametrize("number", range(2, 6))
+@pytest.mark.parametrize("verb", ["trim", "hold", "confirm", "release", "pause", "restock"])
+def test_an_audit_is_right_whatever_happens_between_two_of_its_calls(
+    lab: Lab, server_url: str, verb: str, number: int
+) -> None:
+    sale = busy(lab)
+    sale.extend("dan", "h", deadline_ms=T0 + 15_000).unwrap()
+    lab.set_time(sale, T0 + 10_000)
+    sale.expire()
+    with connect("sync", server_url) as others:
+        other = others.sale(sale.id)
+        meanwhile: dict[str, Callable[[], object]] = {
+            "trim": other.ledger.trim,
+            "hold": lambda: other.hold("zoe", {"red": 1}, hold_id="h").unwrap(),
+            "confirm": lambda: other.confirm("dan", "h", lines={"red": 1}).unwrap(),
+            "release": lambda: other.release("dan", "h").unwrap(),
+            "pause": other.pause,
+            "restock": lambda: other.restock({"red": 3}, op_id="new").unwrap(),
+        }
+        before = lab.dump(sale)
+        operation = with_interruption(audit.audit(sale.id), number, meanwhile[verb])
+        assert lab.shop.perform(operation).problems == ()
+        assert lab.dump(sale) != before
+    assert sale.audit().problems == ()
 
 
 def trade(shop: FlashSale, sale_id: str, seed: int, stop: threading.Event) -> None:

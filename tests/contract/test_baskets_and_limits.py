@@ -103,6 +103,18 @@ def test_sold_out_may_return_while_unpaid_holds_would_be_enough(lab: Lab) -> Non
     assert not may_return({"red": 1})
 
 
+@pytest.mark.parametrize("basket", [{"red": 2}, {"red": 2, "blue": 1}], ids=str)
+def test_units_set_aside_are_not_sold_and_may_return(lab: Lab, basket: dict[str, int]) -> None:
+    sale = lab.open({"red": 3, "blue": 3})
+    lab.raw.hset(lab.keys(sale).stock, mapping={"0a": 1, "0x": 2})  # as if kept for a draw
+    many = [HoldRequest(f"buyer-{n}", basket, "h") for n in range(3)]
+    for answer in (*sale.hold_many(many), sale.hold("ann", basket, hold_id="h")):
+        assert isinstance(answer, Answer)
+        assert (answer.outcome, answer.may_return) == (Outcome.SOLD_OUT, True)
+    view = sale.snapshot().skus["red"]
+    assert (view.available, view.set_aside, view.held) == (1, 2, 0)
+
+
 def test_threads_that_share_a_client_sell_every_unit_once(lab: Lab, server_url: str) -> None:
     sale = lab.open({"red": 50})
     with connect("sync", server_url) as shared, ThreadPoolExecutor(8) as threads:

@@ -159,6 +159,22 @@ def test_an_identifier_that_looks_like_a_part_of_a_record_cannot_pass_for_anothe
     assert lab.dump(sale) == before
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_number_does_not_pass_for_the_identifier_that_is_written_like_it(
+    lab: Lab, verb: str
+) -> None:
+    state, _, rest = VERBS[verb]
+    rest = [encode([T0 + 2_000])] if verb == "extend" else rest
+    rest = [ONE, encode(["r"])] if verb == "refund" else rest
+    sale = stocked(lab, "fresh")
+    if state != "fresh":
+        sale.hold("7", {"red": 1}, hold_id="7").unwrap()
+    if state == "confirmed":
+        sale.confirm("7", "7").unwrap()
+    refused_whole(lab, sale, verb, encode([7]), encode(["7"]), *rest)
+    refused_whole(lab, sale, verb, encode(["7"]), encode([7]), *rest)
+
+
 @pytest.mark.parametrize("bad", BAD_QUANTITIES)
 @pytest.mark.parametrize("verb", ["hold", "confirm", "refund"])
 def test_a_basket_with_a_bad_quantity_is_refused_and_others_are_not(

@@ -298,6 +298,21 @@ def test_good_requests_among_hostile_ones_are_decided_as_if_alone(lab: Lab) -> N
     assert sale.snapshot().skus["red"].held == len(bad)
 
 
+@pytest.mark.parametrize("verb", ["hold_many", "confirm_many", "release_many"])
+def test_a_bulk_is_a_list_or_a_tuple(lab: Lab, verb: str) -> None:
+    field = "requests" if verb == "hold_many" else "holds"
+    values: dict[str, Any] = {
+        "None": None,
+        "text": "ann",
+        "bytes": b"ann",
+        "a mapping": {"ann": "h"},
+        "a set": {"ann"},
+        "a generator": (name for name in ["ann"]),
+        "an int": 1,
+    }
+    refused(lab, lambda s, v: getattr(s, verb)(v), values, field, "must be a sequence, not ")
+
+
 @pytest.mark.parametrize("verb", ["confirm_many", "release_many"])
 def test_hostile_names_in_bulk_are_told_in_their_places(lab: Lab, verb: str) -> None:
     sale = busy(lab)

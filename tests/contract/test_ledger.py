@@ -303,6 +303,18 @@ def test_the_script_trims_no_further_than_it_may_whatever_it_is_told(lab: Lab) -
     assert lab.dump(sale) == before
 
 
+def test_the_script_does_not_trim_what_is_still_to_fall_due(lab: Lab) -> None:
+    sale = busy(lab)
+    lab.set_time(sale, T0 + 1_001)
+    assert sale.expire() == 0
+    page = sale.ledger.read(count=1)
+    before = lab.dump(sale)
+    for upto in (page.cursor, page.cursor + 1):
+        assert lab.eval("ledger/trim", sale, 0, upto, "{}")[3] == b"d"
+    assert lab.dump(sale) == before
+    assert lab.eval("ledger/trim", sale, 0, page.cursor - 1, "{}")[3] == b""
+
+
 def test_a_sale_goes_on_after_a_trim(lab: Lab) -> None:
     sale = swept(lab)
     sale.ledger.trim()

@@ -13,7 +13,7 @@ from flashsale import (
     ProtocolError,
     StoreUnavailable,
 )
-from flashsale.faults import LONGEST_PAUSE_S, fault_of, give_up, pause_after
+from flashsale.faults import LONGEST_PAUSE_S, fault_of, give_up, pause_after, refused
 
 LOST = [
     redis.ConnectionError("Connection closed by server."),
@@ -87,6 +87,15 @@ def test_a_refusal_is_final_and_says_what_the_server_said(
     assert type(fault.final) is kind
     assert says in str(fault.final)
     assert fault.unsure is (not isinstance(error, redis.RedisError))
+
+
+def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_was_applied() -> None:
+    final = StoreUnavailable("the server refused, not applied: OOM command not allowed")
+    assert refused(final, unsure=False) is final
+    unknown = refused(final, unsure=True)
+    assert type(unknown) is OutcomeUnknown
+    assert "ask again with the same ids" in str(unknown)
+    assert str(final) in str(unknown)
 
 
 def test_when_time_is_up_the_error_says_whether_it_may_have_been_applied() -> None:
