@@ -146,8 +146,9 @@ def test_find_says_that_there_is_none_with_exit_code_1(
 def test_a_ref_that_is_not_ours_is_an_error(cli: Callable[..., Told]) -> None:
     told = cli("find", "not-a-ref")
     assert (told.code, told.out) == (2, "")
-    assert (
-        told.err == "flashsale: error: ref: must be the `ref` of an answer: sale__buyer__hold-id\n"
+    assert told.err == (
+        "flashsale: error: ref: must be the `ref` of an answer (sale__buyer__hold-id); "
+        "with a buyer, pass hold_id too\n"
     )
 
 
