@@ -33,9 +33,9 @@ def server() -> Iterator[EmbeddedServer]:
         yield started
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def direct(server: EmbeddedServer) -> Iterator[redis.Redis]:
-    """Sees what really happened."""
+    """Sees what really happened; every test begins on an empty server."""
     with redis.Redis.from_url(server.url, decode_responses=True) as client:
         client.flushall()
         yield client
