@@ -6,15 +6,17 @@ own place and harms no other; answers keep the order of the requests.
 
 from __future__ import annotations
 
+import copy
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from flashsale import limits
-from flashsale.baskets import Lines, encode, pack_baskets
-from flashsale.calls import Call, Operation, Pause, expect, outcome_of
+from flashsale.baskets import WHOLE, Lines, encode, pack_baskets
+from flashsale.calls import Call, Operation, Pause, Receive, Send, expect, outcome_of
 from flashsale.errors import FlashSaleError, InvalidRequest, ProtocolError, Rejected
 from flashsale.keys import ShardKeys
 from flashsale.models import Answer, Hold, HoldState, Outcome
@@ -26,6 +28,10 @@ T = TypeVar("T")
 CHUNK = 256
 """Operations of a bulk call that travel in one script call: larger ones gain nothing in
 server time per operation and keep other callers waiting longer."""
+
+WINDOW = 4
+"""Chunks of a bulk call on their way at a time: while the server decides one, the client reads the
+last and writes the next."""
 
 LONGEST_PAUSE_S = 0.02
 """Between sweeps that found nothing to do, while a script still says TRY_AGAIN."""
@@ -48,8 +54,28 @@ class Target(Struct, frozen=True):
     hold_id: str
 
 
-Item = tuple[Target, tuple[Lines, str | int, str | int]]
-"""One checked operation: its hold, its lines, and up to two further values."""
+class Item(Struct, frozen=True, gc=False):
+    """One checked operation: its hold, its lines, and up to two further values.
+
+    Those are the channel and the note of a hold, the deadline of an extend, a refund's op_id.
+    """
+
+    buyer: str
+    hold_id: str
+    lines: Lines = WHOLE
+    first: str | int = ""
+    second: str = ""
+
+
+Result: TypeAlias = Answer | FlashSaleError
+
+
+class Kind(Struct, frozen=True):
+    """What the operations of one batch have in common: the script, the sale, what else it takes."""
+
+    name: str
+    sale: str
+    extra: tuple[str, ...] = ()
 
 
 # --- who and what -------------------------------------------------------------------------
@@ -97,85 +123,145 @@ def shard_call(name: str, keys: ShardKeys, *args: bytes | str | int) -> Call:
     return Call(load_script(f"inventory/{name}"), own, args)
 
 
-def _batch_call(name: str, keys: ShardKeys, items: Sequence[Item], *extra: str) -> Call:
-    buyers = encode([target.buyer for target, _ in items])
-    ids = encode([target.hold_id for target, _ in items])
-    baskets = pack_baskets([values[0] for _, values in items])
-    match name:
+def batch_call(kind: Kind, items: Sequence[Item]) -> Call:
+    """The script call that carries a batch."""
+    keys = ShardKeys.of(kind.sale)
+    buyers = encode([item.buyer for item in items])
+    ids = encode([item.hold_id for item in items])
+    match kind.name:
         case "hold":
-            first = [values[1] for _, values in items]
-            second = [values[2] for _, values in items]
+            baskets = pack_baskets([item.lines for item in items])
+            first, second = [item.first for item in items], [item.second for item in items]
             marks = encode([first, second]) if any(first) or any(second) else b""
-            return shard_call(name, keys, buyers, ids, baskets, marks)
+            return shard_call("hold", keys, buyers, ids, baskets, marks)
         case "confirm":
-            return shard_call(name, keys, buyers, ids, baskets, *extra)
+            baskets = pack_baskets([item.lines for item in items])
+            return shard_call("confirm", keys, buyers, ids, baskets, *kind.extra)
         case "refund":
-            return shard_call(name, keys, buyers, ids, baskets, encode([v[1] for _, v in items]))
+            baskets = pack_baskets([item.lines for item in items])
+            op_ids = encode([item.first for item in items])
+            return shard_call("refund", keys, buyers, ids, baskets, op_ids)
         case "extend":
-            return shard_call(name, keys, buyers, ids, encode([v[1] for _, v in items]))
-        case _:
+            return shard_call("extend", keys, buyers, ids, encode([item.first for item in items]))
+        case name:
             return shard_call(name, keys, buyers, ids)
 
 
-def _read_answers(sale: str, targets: Sequence[Target], reply: object, name: str) -> list[Answer]:
+def read_answers(kind: Kind, items: Sequence[Item], reply: object) -> list[Answer]:
+    """The answers of a batch's reply, in the order of its operations."""
+    name, sale = kind.name, kind.sale
     _, now, deadline, raw_codes, raw_details = expect(reply, 5, name)
-    codes, count = raw_codes.decode(), len(targets)
+    codes, count = raw_codes.decode(), len(items)
     if len(codes) == 1:
         codes *= count
     if len(codes) != count:
         raise ProtocolError(f"{name} answered {len(codes)} outcomes to {count} operations")
-    details: dict[int, tuple[str, int, bool]] = {}
+    plain = {code: _plain(code, name, deadline) for code in set(codes)}
+    answers = []
+    for item, code in zip(items, codes, strict=True):
+        outcome, state, until, may_return = plain[code]
+        answers.append(
+            Answer(outcome, sale, item.buyer, item.hold_id, state, until, False, may_return, now)
+        )
     if raw_details:
         flat = msgspec.msgpack.decode(raw_details)
         for at in range(0, len(flat), 4):
-            details[flat[at] - 1] = (flat[at + 1], flat[at + 2], bool(flat[at + 3]))
-    answers = []
-    for number, (target, code) in enumerate(zip(targets, codes, strict=True)):
-        may_return = code == "s"
-        outcome = Outcome.SOLD_OUT if may_return else outcome_of(code, name)
-        state: HoldState | None
-        if number in details:
-            letter, due, replayed = details[number]
-            state, until = STATES.get(letter), due or None
-        else:
-            state, replayed = _IMPLIED.get(outcome), False
-            until = deadline if outcome is Outcome.HELD else None
-        answers.append(
-            Answer(
-                outcome, sale, target.buyer, target.hold_id, state, until, replayed, may_return, now
+            number, letter, due, replayed = flat[at : at + 4]
+            answers[number - 1] = msgspec.structs.replace(
+                answers[number - 1],
+                state=STATES.get(letter),
+                deadline_ms=due or None,
+                replayed=bool(replayed),
             )
-        )
     return answers
 
 
+def _plain(
+    code: str, name: str, deadline: int
+) -> tuple[Outcome, HoldState | None, int | None, bool]:
+    """What a letter without details says: outcome, state, deadline, may_return."""
+    may_return = code == "s"
+    outcome = Outcome.SOLD_OUT if may_return else outcome_of(code, name)
+    until = deadline if outcome is Outcome.HELD else None
+    return outcome, _IMPLIED.get(outcome), until, may_return
+
+
 def run_batch(
-    name: str, sale: str, checked: Sequence[Item | FlashSaleError], *extra: str
+    kind: Kind,
+    items: Sequence[Item],
+    tell: Callable[[int, Result], None],
+    chunk_max: int = CHUNK,
+) -> Operation[None]:
+    """Send operations in chunks, several on their way at a time, and tell each what came of it.
+
+    What says TRY_AGAIN is asked again after a sweep, and told last. Operations of one buyer are
+    judged in their order: a chunk with a buyer of a chunk still on its way waits for that one.
+    """
+    waiting: Sequence[int] = range(len(items))
+    attempt = 0
+    while waiting:
+        again = yield from _send_all(kind, items, waiting, tell, chunk_max)
+        if again and not (yield from sweep_for_retry(ShardKeys.of(kind.sale), attempt)):
+            for n, answer in again.items():
+                tell(n, answer)
+            return
+        waiting, attempt = list(again), attempt + 1
+
+
+def _send_all(
+    kind: Kind,
+    items: Sequence[Item],
+    waiting: Sequence[int],
+    tell: Callable[[int, Result], None],
+    chunk_max: int,
+) -> Operation[dict[int, Answer]]:
+    """One pass: what it did not tell, because it is to be asked again."""
+    again: dict[int, Answer] = {}
+    sent: deque[tuple[Sequence[int], list[Item], set[str], Any]] = deque()
+
+    def receive() -> Operation[None]:
+        part, chunk, _, ticket = sent.popleft()
+        try:
+            answers = read_answers(kind, chunk, (yield Receive(ticket)))
+        except FlashSaleError as error:
+            for n in part:
+                own = copy.copy(error)
+                own.__cause__ = error.__cause__
+                tell(n, own)
+            return
+        for n, answer in zip(part, answers, strict=True):
+            if answer.outcome is Outcome.TRY_AGAIN:
+                again[n] = answer
+            else:
+                tell(n, _refuse_malformed(answer, kind.name))
+
+    for start in range(0, len(waiting), chunk_max):
+        part = waiting[start : start + chunk_max]
+        chunk = [items[n] for n in part]
+        buyers = {item.buyer for item in chunk}
+        while len(sent) == WINDOW or any(not buyers.isdisjoint(others) for _, _, others, _ in sent):
+            yield from receive()
+        sent.append((part, chunk, buyers, (yield Send(batch_call(kind, chunk)))))
+    while sent:
+        yield from receive()
+    return again
+
+
+def run_all(
+    kind: Kind, checked: Sequence[Item | FlashSaleError]
 ) -> Operation[list[Answer | FlashSaleError]]:
-    """Send what passed its checks, in chunks, and ask again for what says TRY_AGAIN."""
-    keys = ShardKeys.of(sale)
-    results: list[Answer | FlashSaleError] = [
+    """A bulk call: what failed its check keeps its error, the rest is sent; answers in order."""
+    results: list[Result] = [
         item if isinstance(item, FlashSaleError) else InvalidRequest("batch", "was not sent")
         for item in checked
     ]
-    waiting = [n for n, item in enumerate(checked) if not isinstance(item, FlashSaleError)]
-    attempt = 0
-    while waiting:
-        for start in range(0, len(waiting), CHUNK):
-            part = waiting[start : start + CHUNK]
-            items = [item for n in part if not isinstance(item := checked[n], FlashSaleError)]
-            try:
-                reply = yield _batch_call(name, keys, items, *extra)
-                answers = _read_answers(sale, [target for target, _ in items], reply, name)
-            except FlashSaleError as error:
-                for n in part:
-                    results[n] = error
-            else:
-                for n, answer in zip(part, answers, strict=True):
-                    results[n] = _refuse_malformed(answer, name)
-        waiting = [n for n in waiting if _is_again(results[n])]
-        if waiting and not (yield from sweep_for_retry(keys, attempt)):
-            break
-        attempt += 1
+    places = [n for n, item in enumerate(checked) if isinstance(item, Item)]
+    items = [item for item in checked if isinstance(item, Item)]
+
+    def tell(n: int, result: Result) -> None:
+        results[places[n]] = result
+
+    yield from run_batch(kind, items, tell)
     return results
 
 
@@ -191,10 +277,6 @@ def sweep_for_retry(keys: ShardKeys, attempt: int) -> Operation[bool]:
     if expired:
         return True
     return bool((yield Pause(min(0.001 * 2 ** min(attempt, 10), LONGEST_PAUSE_S))))
-
-
-def _is_again(result: Answer | FlashSaleError) -> bool:
-    return isinstance(result, Answer) and result.outcome is Outcome.TRY_AGAIN
 
 
 def _refuse_malformed(answer: Answer, name: str) -> Answer | FlashSaleError:
@@ -215,20 +297,12 @@ def check_all(requests: Sequence[T], check: Callable[[T], Item]) -> list[Item | 
     return checked
 
 
-def only(results: list[Answer | FlashSaleError]) -> Answer:
-    """The answer of a batch of one; its error is raised."""
-    (result,) = results
-    if isinstance(result, FlashSaleError):
-        raise result
-    return result
-
-
 def perform_once(sale: str, call: Call, name: str) -> Operation[Answer]:
     """A verb on the sale itself, asked again while it says TRY_AGAIN."""
     attempt = 0
     while True:
         reply = yield call
-        (answer,) = _read_answers(sale, [Target("", "")], reply, name)
+        (answer,) = read_answers(Kind(name, sale), [Item("", "")], reply)
         if answer.outcome is Outcome.MALFORMED:
             raise ProtocolError(f"{name} refused what this client holds for well-formed")
         if answer.outcome is not Outcome.TRY_AGAIN:

@@ -1,7 +1,7 @@
 """What a subject asks of a shell: values, no I/O.
 
-A verb is an `Operation`: a generator that yields one `Call` or `Pause` at a time, is sent the
-reply, and returns its result. Both shells run any operation and know no subject.
+A verb is an `Operation`: a generator that yields one `Step` at a time, is sent what came of it,
+and returns its result. Both shells run any operation and know no subject.
 """
 
 from __future__ import annotations
@@ -34,7 +34,20 @@ class Pause(Struct, frozen=True):
     seconds: float
 
 
-Operation: TypeAlias = Generator[Call | Pause, Any, T]
+class Send(Struct, frozen=True):
+    """Send a call and go on without its reply; what is sent back is a ticket for `Receive`."""
+
+    call: Call
+
+
+class Receive(Struct, frozen=True):
+    """The reply to what was sent for this ticket, or its error, raised here."""
+
+    ticket: Any
+
+
+Step: TypeAlias = Call | Pause | Send | Receive
+Operation: TypeAlias = Generator[Step, Any, T]
 
 
 def expect(reply: object, length: int, script: str) -> Reply:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 
+from flashsale.calls import Call
 from flashsale.errors import ConfigurationError
 
 URL_VARIABLE = "FLASHSALE_URL"
 
-ATTEMPTS = 3
-"""A call's time is divided among so many attempts: a lost reply must leave time to ask again."""
+MAX_CONNECTIONS = 100
+"""Connections of a client to one server, unless it is given others."""
+
+_OWN_BOOKKEEPING = ("maint_", "orig_", "himport", "event_dispatcher", "response_callbacks")
+"""Settings that tie redis-py's pools and cluster nodes to themselves."""
+
+_NOT_OURS = {"max_connections", "connection_class", "redis_connect_func"}
 
 
 def now_ms() -> int:
@@ -37,17 +44,21 @@ def url_or_environment(url: str | None) -> str:
     return url
 
 
-def connection_options(pool: Any, retry_class: Any) -> dict[str, Any]:
+def connection_options(kwargs: Mapping[str, Any], retry_class: Any) -> dict[str, Any]:
     """A given client's connection settings, for a pool that does not retry by itself.
 
     redis-py would retry ten times with growing pauses while connecting, past any time-out of
-    ours. Keys that tie a pool to its own bookkeeping stay behind.
+    ours.
     """
-    kwargs = {
+    kept = {
         key: value
-        for key, value in pool.connection_kwargs.items()
-        if not key.startswith(("maint_", "orig_", "himport", "event_dispatcher"))
+        for key, value in kwargs.items()
+        if not key.startswith(_OWN_BOOKKEEPING) and key not in _NOT_OURS
     }
-    kwargs["retry"] = retry_class(NoBackoff(), 0)
-    kwargs["retry_on_error"] = []
-    return kwargs
+    return kept | {"retry": retry_class(NoBackoff(), 0), "retry_on_error": []}
+
+
+def commands_of(call: Call) -> list[tuple[Any, ...]]:
+    """What to send for a call: by its digest, and with its text if that is not known yet."""
+    command = ("EVALSHA", call.script.sha, len(call.keys), *call.keys, now_ms(), *call.args)
+    return [command, ("EVAL", call.script.source, *command[2:])]

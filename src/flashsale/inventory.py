@@ -13,12 +13,12 @@ from flashsale import limits
 from flashsale.baskets import WHOLE, check_basket, encode
 from flashsale.batches import (
     Item,
+    Kind,
     Target,
     check_all,
-    only,
     perform_once,
     reject,
-    run_batch,
+    run_all,
     shard_call,
 )
 from flashsale.calls import Call, Operation, expect
@@ -27,82 +27,103 @@ from flashsale.keys import ShardKeys
 from flashsale.models import Answer, Basket, HoldRequest, Outcome, Sale, SaleState
 from flashsale.scripts import load_script
 
-
-def _hold_item(request: HoldRequest) -> Item:
-    if not isinstance(request, HoldRequest):
-        raise InvalidRequest("requests", f"must be HoldRequests, not {type(request).__name__}")
-    buyer = limits.check_id("buyer", request.buyer)
-    hold_id = limits.check_id("hold_id", request.hold_id)
-    lines = check_basket("basket", request.basket)
-    if request.channel != "":
-        limits.check_id("channel", request.channel)
-    limits.check_note("note", request.note)
-    return Target(buyer, hold_id), (lines, request.channel, request.note)
+# --- verbs on holds: what is checked, and what the operations of a batch share -------------
 
 
-# --- verbs on holds -----------------------------------------------------------------------
+def hold_kind(sale: str) -> Kind:
+    """Take stock for buyers until a deadline."""
+    return Kind("hold", sale)
 
 
-def hold(sale: str, request: HoldRequest) -> Operation[Answer]:
-    """Take stock for one buyer until a deadline."""
-    return only((yield from run_batch("hold", sale, [_hold_item(request)])))
+def hold_item(buyer: str, basket: Basket, hold_id: str, channel: str, note: str) -> Item:
+    """One hold, checked."""
+    limits.check_id("buyer", buyer)
+    limits.check_id("hold_id", hold_id)
+    lines = check_basket("basket", basket)
+    if channel != "":
+        limits.check_id("channel", channel)
+    if note != "":
+        limits.check_note("note", note)
+    return Item(buyer, hold_id, lines, channel, note)
 
 
 def hold_many(
     sale: str, requests: Sequence[HoldRequest]
 ) -> Operation[list[Answer | FlashSaleError]]:
     """Take stock for many buyers, item by item."""
-    return (yield from run_batch("hold", sale, check_all(requests, _hold_item)))
+    return (yield from run_all(hold_kind(sale), check_all(requests, _request_item)))
 
 
-def check_late(late: str) -> str:
-    """The two ways to treat a payment that comes after the deadline."""
+def _request_item(request: HoldRequest) -> Item:
+    if not isinstance(request, HoldRequest):
+        raise InvalidRequest("requests", f"must be HoldRequests, not {type(request).__name__}")
+    return hold_item(request.buyer, request.basket, request.hold_id, request.channel, request.note)
+
+
+def confirm_kind(sale: str, late: str) -> Kind:
+    """Sell holds; `late` is one of the two ways to treat a payment after the deadline."""
     if late not in ("refuse", "retake"):
         raise InvalidRequest("late", f'must be "refuse" or "retake", not {limits.shown(late)}')
-    return late
+    return Kind("confirm", sale, (late,))
 
 
-def confirm(sale: str, target: Target, lines: Basket | None, late: str) -> Operation[Answer]:
-    """Sell a hold, whole or some of its lines."""
+def confirm_item(target: Target, lines: Basket | None) -> Item:
+    """One payment: of the whole hold, or of some of its lines."""
     wanted = WHOLE if lines is None else check_basket("lines", lines)
-    item: Item = (target, (wanted, "", ""))
-    return only((yield from run_batch("confirm", sale, [item], check_late(late))))
+    return Item(target.buyer, target.hold_id, wanted)
 
 
 def confirm_many(
     sale: str, targets: Sequence[Target | InvalidRequest], late: str
 ) -> Operation[list[Answer | FlashSaleError]]:
     """Sell many holds, each whole."""
-    return (yield from run_batch("confirm", sale, _bare(targets), check_late(late)))
+    return (yield from run_all(confirm_kind(sale, late), _bare(targets)))
 
 
-def release(sale: str, target: Target) -> Operation[Answer]:
-    """Give a hold up."""
-    return only((yield from run_batch("release", sale, [(target, (WHOLE, "", ""))])))
+def release_kind(sale: str) -> Kind:
+    """Give holds up."""
+    return Kind("release", sale)
+
+
+def release_item(target: Target) -> Item:
+    """One hold to give up."""
+    return Item(target.buyer, target.hold_id)
 
 
 def release_many(
     sale: str, targets: Sequence[Target | InvalidRequest]
 ) -> Operation[list[Answer | FlashSaleError]]:
     """Give many holds up."""
-    return (yield from run_batch("release", sale, _bare(targets)))
+    return (yield from run_all(release_kind(sale), _bare(targets)))
 
 
 def _bare(targets: Sequence[Target | InvalidRequest]) -> list[Item | FlashSaleError]:
-    return [t if isinstance(t, InvalidRequest) else (t, (WHOLE, "", "")) for t in targets]
+    return [t if isinstance(t, InvalidRequest) else Item(t.buyer, t.hold_id) for t in targets]
 
 
-def extend(sale: str, target: Target, deadline_ms: int) -> Operation[Answer]:
-    """Set a hold's deadline later."""
+def extend_kind(sale: str) -> Kind:
+    """Set holds' deadlines later."""
+    return Kind("extend", sale)
+
+
+def extend_item(target: Target, deadline_ms: int) -> Item:
+    """One hold and its new deadline."""
     limits.check_int("deadline_ms", deadline_ms, 0, limits.TIME_MAX_MS)
-    item: Item = (target, (WHOLE, deadline_ms, ""))
-    return only((yield from run_batch("extend", sale, [item])))
+    return Item(target.buyer, target.hold_id, WHOLE, deadline_ms)
 
 
-def refund(sale: str, target: Target, lines: Basket, op_id: str) -> Operation[Answer]:
-    """Take paid lines back into stock, once by `op_id`."""
-    item: Item = (target, (check_basket("lines", lines), limits.check_id("op_id", op_id), ""))
-    return only((yield from run_batch("refund", sale, [item])))
+def refund_kind(sale: str) -> Kind:
+    """Take paid lines back into stock."""
+    return Kind("refund", sale)
+
+
+def refund_item(target: Target, lines: Basket, op_id: str) -> Item:
+    """One refund, once by `op_id`."""
+    wanted = check_basket("lines", lines)
+    return Item(target.buyer, target.hold_id, wanted, limits.check_id("op_id", op_id))
+
+
+# --- verbs on the sale --------------------------------------------------------------------
 
 
 def expire(sale: str, max_holds: int) -> Operation[int]:
@@ -115,9 +136,6 @@ def expire(sale: str, max_holds: int) -> Operation[int]:
         reject(sale, code)
         expired += swept
     return expired
-
-
-# --- verbs on the sale --------------------------------------------------------------------
 
 
 def open_sale(sale: Sale) -> Operation[Answer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
+import redis
 from msgspec import Struct
 
 from flashsale import limits
@@ -37,6 +38,12 @@ def parse_info(raw: bytes) -> dict[str, str]:
     """INFO's lines as a mapping."""
     lines = raw.decode("utf-8", "replace").splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line and line[0] != "#")
+
+
+def check_ready(info: Mapping[str, str]) -> None:
+    """A server that still reads its data answers INFO, but not with what will hold then."""
+    if info.get("loading", "0") != "0":
+        raise redis.exceptions.BusyLoadingError("the server is still loading its data")
 
 
 def check_server(info: Mapping[str, str]) -> ServerInfo:

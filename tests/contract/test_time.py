@@ -169,10 +169,9 @@ def callers_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sets how far the clients' clock is from the true time, in milliseconds."""
 
     def shift(by_ms: int) -> None:
-        for shell in ("sync", "aio"):
-            monkeypatch.setattr(
-                f"flashsale.{shell}.now_ms", lambda: time.time_ns() // 1_000_000 + by_ms
-            )
+        monkeypatch.setattr(
+            "flashsale.connecting.now_ms", lambda: time.time_ns() // 1_000_000 + by_ms
+        )
 
     return shift
 

@@ -18,8 +18,8 @@ from flashsale import (
     StoreUnavailable,
     inventory,
 )
-from flashsale.batches import CHUNK, LONGEST_PAUSE_S, Target
-from flashsale.calls import Call, Operation, Pause
+from flashsale.batches import CHUNK, LONGEST_PAUSE_S, Target, run_batch
+from flashsale.calls import Call, Operation, Pause, Receive, Send
 
 NOW, DEADLINE = 1_000, 2_000
 
@@ -54,6 +54,17 @@ class Server:
             while True:
                 step = operation.throw(error) if error else operation.send(send)
                 send, error = None, None
+                if isinstance(step, Receive):
+                    answer = step.ticket
+                    if isinstance(answer, Exception):
+                        error = answer
+                    else:
+                        send = answer
+                    continue
+                if isinstance(step, Send):
+                    self.calls.append(step.call)
+                    send = self.replies.pop(0)
+                    continue
                 if isinstance(step, Pause):
                     self.pauses.append(step.seconds)
                     send = len(self.pauses) <= self.patience
@@ -66,6 +77,19 @@ class Server:
                     send = answer
         except StopIteration as end:
             return end.value
+
+
+def single(request: HoldRequest) -> Operation[Any]:
+    """A batch of one, as a client's gatherer sends it; its error is raised."""
+    item = inventory.hold_item(*msgspec.structs.astuple(request))
+    told: list[Any] = []
+    yield from run_batch(
+        inventory.hold_kind("1111"), [item], lambda number, result: told.append(result)
+    )
+    (result,) = told
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def test_one_letter_answers_a_whole_batch() -> None:
@@ -120,7 +144,7 @@ def test_only_what_says_try_again_is_asked_again_after_a_sweep() -> None:
 def test_a_sweep_that_finds_nothing_is_followed_by_a_pause_that_grows_up_to_a_bound() -> None:
     rounds = 1_100
     server = Server(*[reply("T"), swept(0)] * rounds, reply("H"))
-    answer = server.run(inventory.hold("1111", requests(1)[0]))
+    answer = server.run(single(requests(1)[0]))
     assert answer.outcome is Outcome.HELD
     waits = server.pauses[1::2]
     assert len(waits) == rounds
@@ -137,7 +161,7 @@ def test_a_sweep_that_fails_leaves_the_answer_as_it_is() -> None:
 @pytest.mark.parametrize(
     "operation",
     [
-        lambda: inventory.hold("1111", requests(1)[0]),
+        lambda: single(requests(1)[0]),
         lambda: inventory.restock("1111", {"red": -1}, "o"),
     ],
     ids=["hold", "restock"],
@@ -157,19 +181,21 @@ def test_a_chunk_that_is_lost_is_an_error_in_its_places_and_the_rest_goes_on(
     server = Server(reply("H"), error, reply("H"))
     answers = server.run(inventory.hold_many("1111", requests(3 * CHUNK)))
     assert {type(item) for item in answers[:CHUNK]} == {Answer}
-    assert set(answers[CHUNK : 2 * CHUNK]) == {error}
+    lost = answers[CHUNK : 2 * CHUNK]
+    assert {(type(item), str(item)) for item in lost} == {(type(error), str(error))}
+    assert len(set(map(id, lost))) == CHUNK  # each its own: raised, they get tracebacks
     assert {type(item) for item in answers[2 * CHUNK :]} == {Answer}
 
 
 def test_the_error_of_a_single_call_is_raised() -> None:
     with pytest.raises(OutcomeUnknown, match="lost"):
-        Server(OutcomeUnknown("lost")).run(inventory.hold("1111", requests(1)[0]))
+        Server(OutcomeUnknown("lost")).run(single(requests(1)[0]))
 
 
 def test_a_request_that_is_refused_is_not_sent() -> None:
     server = Server()
     with pytest.raises(InvalidRequest):
-        server.run(inventory.hold("1111", HoldRequest("ann", {"red": 0}, "h")))
+        server.run(single(HoldRequest("ann", {"red": 0}, "h")))
     bad = [HoldRequest("a b", {"red": 1}, "h")] * 3
     assert {type(item) for item in server.run(inventory.hold_many("1111", bad))} == {InvalidRequest}
     assert server.calls == []
@@ -177,7 +203,7 @@ def test_a_request_that_is_refused_is_not_sent() -> None:
 
 def test_malformed_is_a_protocol_error_because_this_client_checked_it() -> None:
     with pytest.raises(ProtocolError, match="hold refused what this client holds for well-formed"):
-        Server(reply("!")).run(inventory.hold("1111", requests(1)[0]))
+        Server(reply("!")).run(single(requests(1)[0]))
     with pytest.raises(ProtocolError, match="restock refused what this client"):
         Server(reply("!")).run(inventory.restock("1111", {"red": 1}, "o"))
     first, second = Server(reply("H!")).run(inventory.hold_many("1111", requests(2)))
@@ -201,7 +227,7 @@ def test_a_reply_of_another_shape_is_a_protocol_error(strange: Any) -> None:
 
 def test_marks_travel_only_if_there_are_any() -> None:
     plain, marked = Server(reply("H")), Server(reply("H"))
-    plain.run(inventory.hold("1111", HoldRequest("ann", {"red": 1}, "h")))
-    marked.run(inventory.hold("1111", HoldRequest("ann", {"red": 1}, "h", "app", "n")))
+    plain.run(single(HoldRequest("ann", {"red": 1}, "h")))
+    marked.run(single(HoldRequest("ann", {"red": 1}, "h", "app", "n")))
     assert plain.calls[0].args[3] == b""
     assert msgspec.msgpack.decode(marked.calls[0].args[3]) == [["app"], ["n"]]  # type: ignore[arg-type]

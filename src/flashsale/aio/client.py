@@ -1,0 +1,234 @@
+"""The asyncio client: runs operations for one event loop, knows no subject."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from redis.asyncio import Redis, RedisCluster
+
+from flashsale import inventory, limits, server_check
+from flashsale.aio.connections import Connections
+from flashsale.aio.gathering import Gatherer
+from flashsale.aio.handles import AsyncSaleHandle
+from flashsale.attempts import Attempts
+from flashsale.batches import Item, Kind
+from flashsale.batching import BATCH_MAX, BYTES_MAX, QUEUE_MAX, Gathering
+from flashsale.calls import Call, Operation, Pause, Receive, Reply, Send
+from flashsale.connecting import MAX_CONNECTIONS, url_or_environment
+from flashsale.errors import ConfigurationError, FlashSaleError
+from flashsale.models import Answer, Sale
+
+if TYPE_CHECKING:
+    from flashsale.embedded import EmbeddedServer
+
+T = TypeVar("T")
+
+
+class AsyncFlashSale:
+    """The engine for asyncio programs; tasks of one event loop may share one.
+
+    `client` is a `redis.asyncio.Redis` of your own (also one of a Sentinel's `master_for`) or a
+    `redis.asyncio.RedisCluster`; its connection settings are used, in pools that belong to this
+    object. `timeout_ms` (1 to 600,000) bounds every call, retries included; a call may set its
+    own. `durability`: "memory" is what the server's settings give; "fsync" means that an
+    acknowledged order is on disk, and is checked before a server is used.
+
+    Calls made at the same time share script calls: `await` one order at a time, in as many tasks
+    as you like. At most `queue_max` of them (1 to 10,000,000) and about `queue_bytes_max` bytes
+    wait here, one sale's at most as many as there is room left for others; beyond that a call
+    raises Overloaded at once. Calls for one buyer are sent one after the other, in their order.
+
+    Belongs to the process that made it and to the event loop of its first call: use after a
+    fork or from another loop raises ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        client: Redis | RedisCluster,
+        *,
+        timeout_ms: int = 2_000,
+        durability: server_check.Durability = "memory",
+        queue_max: int = QUEUE_MAX,
+        queue_bytes_max: int = BYTES_MAX,
+    ) -> None:
+        server_check.check_options(timeout_ms, durability)
+        self.timeout_ms = timeout_ms
+        self.durability = durability
+        self._connections = Connections(client, durability)
+        policy = Gathering(
+            batch_max=BATCH_MAX[durability], queue_max=queue_max, bytes_max=queue_bytes_max
+        )
+        self._gatherer = Gatherer(policy, self._drive)
+        self._pid = os.getpid()
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._embedded: EmbeddedServer | None = None
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str | None = None,
+        *,
+        timeout_ms: int = 2_000,
+        durability: server_check.Durability = "memory",
+        max_connections: int = MAX_CONNECTIONS,
+        queue_max: int = QUEUE_MAX,
+        queue_bytes_max: int = BYTES_MAX,
+    ) -> Self:
+        """Connect to `url`, or to FLASHSALE_URL; ConfigurationError if there is neither.
+
+        Of a cluster, any node will do.
+        """
+        server_check.check_options(timeout_ms, durability)
+        seconds = timeout_ms / 1000
+        client = Redis.from_url(
+            url_or_environment(url),
+            max_connections=max_connections,
+            socket_timeout=seconds,
+            socket_connect_timeout=seconds,
+        )
+        return cls(
+            client,
+            timeout_ms=timeout_ms,
+            durability=durability,
+            queue_max=queue_max,
+            queue_bytes_max=queue_bytes_max,
+        )
+
+    @classmethod
+    def embedded(
+        cls, *, timeout_ms: int = 2_000, durability: server_check.Durability = "memory"
+    ) -> Self:
+        """Start a server of this client's own; `aclose` stops it and its data are gone."""
+        from flashsale.embedded import EmbeddedServer
+
+        server = EmbeddedServer.start(durability=durability)
+        shop = cls.from_url(server.url, timeout_ms=timeout_ms, durability=durability)
+        shop._embedded = server
+        return shop
+
+    async def __aenter__(self) -> Self:
+        self._check_owner()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self, *, drain_ms: int | None = None) -> None:
+        """Wait for the calls that were accepted, at most `drain_ms` (default: `timeout_ms`).
+
+        Then close the connections and stop the embedded server, if there is one. A call without
+        an answer by then raises StoreUnavailable (it was not sent) or OutcomeUnknown. Idempotent.
+        """
+        self._check_process()
+        self._closed = True
+        await self._gatherer.drain(self._limit(drain_ms) / 1000)
+        await self._connections.close()
+        if self._embedded is not None:
+            await asyncio.to_thread(self._embedded.stop)
+
+    @property
+    def url(self) -> str | None:
+        """The embedded server's URL, for other processes; None without one."""
+        return None if self._embedded is None else self._embedded.url
+
+    async def server(self, *, timeout_ms: int | None = None) -> server_check.ServerInfo:
+        """The server's name and version, checked to be one this library can trust."""
+        self._check_owner()
+        return await self._connections.server(Attempts.within(self._limit(timeout_ms)))
+
+    async def open(self, sale: Sale, *, timeout_ms: int | None = None) -> AsyncSaleHandle:
+        """Create a sale: the operator's one-time step.
+
+        The same definition again is a no-op; another one raises Rejected with CONFLICT, an id
+        that was purged with PURGED.
+        """
+        await self.perform(inventory.open_sale(sale), timeout_ms)
+        return AsyncSaleHandle(self, sale.id)
+
+    def sale(self, sale_id: str) -> AsyncSaleHandle:
+        """Attach to a sale, without I/O; its verbs answer SALE_UNKNOWN if it is not there."""
+        return AsyncSaleHandle(self, limits.check_id("sale", sale_id))
+
+    # --- moving bytes ---------------------------------------------------------------------
+
+    async def perform(self, operation: Operation[T], timeout_ms: int | None = None) -> T:
+        """Run an operation: send its calls, give it the replies, return its result."""
+        self._check_owner()
+        return await self._drive(operation, Attempts.within(self._limit(timeout_ms)))
+
+    def _ask(self, kind: Kind, item: Item, timeout_ms: int | None) -> asyncio.Future[Answer]:
+        """The answer to one operation, which shares its script call with others'."""
+        self._check_owner()
+        limit_ms = self.timeout_ms if timeout_ms is None else self._limit(timeout_ms)
+        return self._gatherer.ask(kind, item, limit_ms)
+
+    async def _drive(self, operation: Operation[T], attempts: Attempts) -> T:
+        reserve = attempts.limit_ms / 1000 / 10
+        sent: set[asyncio.Task[Reply]] = set()
+        try:
+            step = next(operation)
+            while True:
+                try:
+                    reply: Any
+                    match step:
+                        case Call():
+                            reply = await self._connections.send(step, attempts)
+                        case Send(call=call):
+                            own = (
+                                Attempts(attempts.deadline, attempts.limit_ms) if sent else attempts
+                            )
+                            reply = asyncio.create_task(self._connections.send(call, own))
+                            sent.add(reply)
+                            await asyncio.sleep(0)  # so that it is sent while the next is built
+                        case Receive(ticket=ticket):
+                            sent.discard(ticket)
+                            reply = await ticket
+                        case Pause(seconds=seconds):
+                            # What follows needs time, too: without it, it would end unknown.
+                            reply = attempts.remaining() - seconds > reserve
+                            if reply:
+                                await asyncio.sleep(seconds)
+                except FlashSaleError as error:
+                    step = operation.throw(error)
+                else:
+                    step = operation.send(reply)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            operation.close()
+            for task in sent:
+                task.cancel()
+            await asyncio.gather(*sent, return_exceptions=True)
+
+    def _limit(self, timeout_ms: int | None) -> int:
+        if timeout_ms is None:
+            return self.timeout_ms
+        return limits.check_int("timeout_ms", timeout_ms, 1, 600_000)
+
+    def _check_owner(self) -> None:
+        self._check_process()
+        if self._closed:
+            raise ConfigurationError("this AsyncFlashSale is closed")
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise ConfigurationError(
+                "this AsyncFlashSale was made before a fork: make one per process"
+            )
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise ConfigurationError(
+                "this AsyncFlashSale belongs to another event loop: make one per loop"
+            )

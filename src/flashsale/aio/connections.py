@@ -1,0 +1,202 @@
+"""Moves a call's bytes: to the right server, in bounded time, again if that may help."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import redis
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio.retry import Retry
+
+from flashsale import server_check
+from flashsale.attempts import Attempts
+from flashsale.calls import Call, Reply
+from flashsale.connecting import MAX_CONNECTIONS, commands_of, connection_options
+from flashsale.errors import ConfigurationError
+from flashsale.topology import Address, Topology, slot_of
+
+Command = tuple[Any, ...]
+
+
+class _Node:
+    """The connections to one server; more callers than connections wait their turn."""
+
+    def __init__(self, pool: ConnectionPool, address: Address | None) -> None:
+        self.pool = pool
+        self.address = address
+        self.free = asyncio.Semaphore(pool.max_connections)
+        self.info: server_check.ServerInfo | None = None
+
+
+class Connections:
+    """The servers behind a client: one, that of a Sentinel's choice, or the nodes of a cluster."""
+
+    def __init__(self, client: Redis | RedisCluster, durability: server_check.Durability) -> None:
+        self.client = client  # a Sentinel's connections ask its pool for the primary
+        self._durability = durability
+        self._nodes: dict[Address | None, _Node] = {}
+        if isinstance(client, RedisCluster):
+            manager = client.nodes_manager
+            remap = manager.remap_host_port
+            seeds = [(node.host, int(node.port)) for node in manager.startup_nodes.values()]
+            self._topology = Topology(seeds, lambda address: remap(*address))
+            kwargs = client.connection_kwargs
+            self._kind: Any = kwargs["connection_class"]
+            self._max = min(kwargs["max_connections"], MAX_CONNECTIONS)
+        elif isinstance(client, Redis):
+            pool = client.connection_pool
+            self._topology = Topology()
+            kwargs, self._kind, self._max = (
+                pool.connection_kwargs,
+                pool.connection_class,
+                pool.max_connections,
+            )
+        else:
+            kind = f"{type(client).__module__}.{type(client).__name__}"
+            rule = "must be a redis.asyncio.Redis or redis.asyncio.RedisCluster"
+            raise ConfigurationError(f"client: {rule}, not {kind}")
+        # Every attempt is bounded by asyncio.timeout. With a time-out of its own redis-py sends
+        # through asyncio.wait_for, which on Python 3.11 may swallow a cancellation.
+        self._options = connection_options(kwargs, Retry) | {"socket_timeout": None}
+
+    async def send(self, call: Call, attempts: Attempts) -> Reply:
+        """The reply to a call, from whichever server decides its shard."""
+        slot = slot_of(call.keys[0])
+        asking: Address | None = None
+        while (patience := attempts.patience()) > 0:
+            node, redirected, asking = None, asking, None
+            try:
+                async with asyncio.timeout(patience):
+                    node = self._node(redirected) if redirected else await self._owner(slot)
+                    await self._check(node)
+                    commands = commands_of(call)
+                    reply: Reply
+                    reply = await self._exchange(node, commands, attempts, bool(redirected))
+                    attempts.answered()
+                    return reply
+            except Exception as error:  # every kind is judged in one place
+                pause = attempts.failed(error)
+                asking = self._learn_from(error, node, slot)
+            await asyncio.sleep(pause)
+        raise attempts.over()
+
+    async def server(self, attempts: Attempts) -> server_check.ServerInfo:
+        """The server, or a node of the cluster, once checked."""
+        while (patience := attempts.patience()) > 0:
+            node = None
+            try:
+                async with asyncio.timeout(patience):
+                    node = self._node(self._topology.owner_of(None))
+                    return await self._check(node)
+            except Exception as error:  # every kind is judged in one place
+                pause = attempts.failed(error)
+                self._learn_from(error, node, None)
+            await asyncio.sleep(pause)
+        raise attempts.over()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for node in self._nodes.values():
+            await node.pool.disconnect()
+
+    # --- which server ---------------------------------------------------------------------
+
+    def _node(self, address: Address | None) -> _Node:
+        node = self._nodes.get(address)
+        if node is None:
+            options = self._options
+            if address is not None:
+                options = options | {"host": address[0], "port": address[1]}
+            pool: ConnectionPool = ConnectionPool(self._kind, self._max, **options)
+            node = self._nodes[address] = _Node(pool, address)
+        return node
+
+    async def _owner(self, slot: int) -> _Node:
+        topology = self._topology
+        if topology.is_cluster is None:
+            await self._check(self._node(None))
+        if topology.is_stale:
+            asked = self._node(topology.who_to_ask())
+            try:
+                ranges = await self._exchange(asked, [("CLUSTER", "SLOTS")])
+            except (redis.ConnectionError, OSError):
+                topology.not_reached(asked.address)
+                raise
+            topology.learn(ranges, asked.address or self._given())
+        owner = topology.owner_of(slot)
+        if owner is None and topology.is_cluster:
+            topology.is_stale = True
+            raise redis.exceptions.ClusterDownError(f"slot {slot} is served by no node")
+        return self._node(owner)
+
+    def _given(self) -> Address:
+        return self._options.get("host", "localhost"), int(self._options.get("port", 6379))
+
+    def _learn_from(self, error: Exception, node: _Node | None, slot: int | None) -> Address | None:
+        """What a failed attempt tells of the servers; where to ask next time only, if anywhere."""
+        if isinstance(error, redis.exceptions.MovedError):
+            asked = node.address if node and node.address else self._given()
+            self._topology.moved(error.slot_id, (error.host, error.port), asked)
+        elif isinstance(error, redis.exceptions.AskError):
+            asked = node.address if node and node.address else self._given()
+            return self._topology.redirect((error.host, error.port), asked)
+        elif isinstance(error, (redis.ConnectionError, OSError)) and node is not None:
+            node.info = None  # another server may answer there now: it is checked again
+            self._topology.not_reached(node.address)
+        elif isinstance(error, (redis.exceptions.ClusterDownError, redis.exceptions.ReadOnlyError)):
+            self._topology.is_stale = bool(self._topology.is_cluster)
+        return None
+
+    async def _check(self, node: _Node) -> server_check.ServerInfo:
+        if node.info is None:
+            raw = await self._exchange(node, [("INFO", *server_check.INFO_SECTIONS)])
+            info = server_check.parse_info(raw)
+            server_check.check_ready(info)
+            found = server_check.check_server(info)
+            if self._durability == "fsync":
+                policy = await self._exchange(node, [("CONFIG", "GET", "appendfsync")])
+                server_check.check_fsync(info, server_check.config_value(policy))
+            node.info = found
+            if self._topology.is_cluster is None:
+                self._topology.is_cluster = False
+                if info.get("cluster_enabled") == "1":
+                    self._topology.found_cluster()
+        return node.info
+
+    # --- one request, one reply -----------------------------------------------------------
+
+    async def _exchange(
+        self,
+        node: _Node,
+        commands: list[Command],
+        attempts: Attempts | None = None,
+        asking: bool = False,
+    ) -> Any:
+        """Send the first command; the second, if any, is for NOSCRIPT."""
+        async with node.free:
+            connection = await node.pool.get_connection()  # type: ignore[no-untyped-call]
+            try:
+                if attempts is not None:
+                    attempts.sent = True
+                return await _ask(connection, commands, asking)
+            except asyncio.CancelledError:
+                # The reply may still come: nobody else may be given this connection with it.
+                await connection.disconnect(nowait=True)
+                raise
+            finally:
+                await node.pool.release(connection)
+
+
+async def _ask(connection: Any, commands: list[Command], asking: bool) -> Any:
+    for number, command in enumerate(commands):
+        if asking:
+            await connection.send_command("ASKING")
+            await connection.read_response(timeout=None)
+        try:
+            await connection.send_command(*command)
+            return await connection.read_response(disable_decoding=True, timeout=None)
+        except redis.exceptions.NoScriptError:
+            if number == len(commands) - 1:
+                raise
+    return None

@@ -1,0 +1,242 @@
+"""What a user holds in hand, with `await`: a sale and its ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from flashsale import audit, batches, inventory, ledger, views
+from flashsale.errors import FlashSaleError
+from flashsale.models import (
+    Answer,
+    AuditReport,
+    Basket,
+    Hold,
+    HoldRequest,
+    Late,
+    SaleState,
+    Snapshot,
+)
+
+if TYPE_CHECKING:
+    from flashsale.aio.client import AsyncFlashSale
+
+
+class AsyncSaleHandle:
+    """A sale as seen by an order service: its verbs, each one round trip.
+
+    Every verb is atomic and safe to repeat with the same ids. A verb on a hold names it by
+    buyer and hold id, or by an answer, a `Hold`, or a ref. Refusals are outcomes; raised are
+    InvalidRequest and Overloaded (nothing sent), StoreUnavailable (not applied), OutcomeUnknown
+    (may have been applied: repeat it), ConfigurationError and ProtocolError. `timeout_ms`
+    overrides the client's.
+    """
+
+    def __init__(self, shop: AsyncFlashSale, sale_id: str) -> None:
+        self._shop = shop
+        self.id = sale_id
+        self.ledger = AsyncLedgerHandle(shop, sale_id)
+        self._holding = inventory.hold_kind(sale_id)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id!r}>"
+
+    async def hold(
+        self,
+        buyer: str,
+        basket: Basket,
+        *,
+        hold_id: str,
+        channel: str = "",
+        note: str = "",
+        timeout_ms: int | None = None,
+    ) -> Answer:
+        """Take stock for a buyer until `deadline_ms`, the whole basket or nothing.
+
+        basket: {sku: qty} or a sequence of Line, 1 to 32 skus, 1 to 1,000,000 units each.
+        hold_id: unique per buyer; the same id and basket again give the original answer, and
+        another basket CONFLICT. channel (an identifier) and note (at most 256 bytes) go to the
+        ledger and do not count for identity.
+        """
+        item = inventory.hold_item(buyer, basket, hold_id, channel, note)
+        return await self._shop._ask(self._holding, item, timeout_ms)
+
+    async def hold_many(
+        self, requests: Sequence[HoldRequest], *, timeout_ms: int | None = None
+    ) -> list[Answer | FlashSaleError]:
+        """Many holds, 256 a script call, four calls on their way at a time.
+
+        Answers come in the order of the requests, errors in place. `timeout_ms` is for all of
+        them together.
+        """
+        return await self._shop.perform(inventory.hold_many(self.id, requests), timeout_ms)
+
+    async def confirm(
+        self,
+        hold: str | Answer | Hold,
+        hold_id: str | None = None,
+        *,
+        lines: Basket | None = None,
+        late: Late = "refuse",
+        timeout_ms: int | None = None,
+    ) -> Answer:
+        """Sell a paid hold; with `lines`, only those of its units, and the rest is given back.
+
+        late: what to do after the deadline: "refuse" answers EXPIRED, "retake" takes the stock
+        and the limit again if there is any, also after the sale's end.
+        """
+        target = batches.target_of(self.id, hold, hold_id)
+        kind, item = inventory.confirm_kind(self.id, late), inventory.confirm_item(target, lines)
+        return await self._shop._ask(kind, item, timeout_ms)
+
+    async def confirm_many(
+        self,
+        holds: Sequence[Answer | Hold | str],
+        *,
+        late: Late = "refuse",
+        timeout_ms: int | None = None,
+    ) -> list[Answer | FlashSaleError]:
+        """Sell many holds, each whole and named by an answer, a `Hold` or a ref; as hold_many."""
+        targets = batches.targets_of(self.id, holds)
+        return await self._shop.perform(inventory.confirm_many(self.id, targets, late), timeout_ms)
+
+    async def release(
+        self,
+        hold: str | Answer | Hold,
+        hold_id: str | None = None,
+        *,
+        timeout_ms: int | None = None,
+    ) -> Answer:
+        """Give a hold up. An id not known yet is remembered, so a delayed hold takes nothing."""
+        target = batches.target_of(self.id, hold, hold_id)
+        kind, item = inventory.release_kind(self.id), inventory.release_item(target)
+        return await self._shop._ask(kind, item, timeout_ms)
+
+    async def release_many(
+        self, holds: Sequence[Answer | Hold | str], *, timeout_ms: int | None = None
+    ) -> list[Answer | FlashSaleError]:
+        """Give many holds up, each named by an answer, a `Hold` or a ref; as hold_many."""
+        targets = batches.targets_of(self.id, holds)
+        return await self._shop.perform(inventory.release_many(self.id, targets), timeout_ms)
+
+    async def extend(
+        self,
+        hold: str | Answer | Hold,
+        hold_id: str | None = None,
+        *,
+        deadline_ms: int,
+        timeout_ms: int | None = None,
+    ) -> Answer:
+        """Set the deadline later, to an absolute time; an earlier one changes nothing.
+
+        At most the sale's `extend_max_ms` past the original deadline: DEADLINE_TOO_FAR beyond.
+        """
+        target = batches.target_of(self.id, hold, hold_id)
+        kind, item = inventory.extend_kind(self.id), inventory.extend_item(target, deadline_ms)
+        return await self._shop._ask(kind, item, timeout_ms)
+
+    async def refund(
+        self,
+        hold: str | Answer | Hold,
+        hold_id: str | None = None,
+        *,
+        lines: Basket,
+        op_id: str,
+        timeout_ms: int | None = None,
+    ) -> Answer:
+        """Take paid lines back into stock, once by `op_id`; at most 16 refunds a hold."""
+        target = batches.target_of(self.id, hold, hold_id)
+        kind, item = inventory.refund_kind(self.id), inventory.refund_item(target, lines, op_id)
+        return await self._shop._ask(kind, item, timeout_ms)
+
+    async def find(
+        self,
+        hold: str | Answer | Hold,
+        hold_id: str | None = None,
+        *,
+        timeout_ms: int | None = None,
+    ) -> Hold | None:
+        """The hold as the server remembers it, or None. Rejected if there is no such sale."""
+        target = batches.target_of(self.id, hold, hold_id)
+        return await self._shop.perform(views.find(self.id, target), timeout_ms)
+
+    async def holds_of(self, buyer: str, *, timeout_ms: int | None = None) -> list[Hold]:
+        """Every hold of a buyer, oldest first. Rejected if there is no such sale."""
+        return await self._shop.perform(views.holds_of(self.id, buyer), timeout_ms)
+
+    async def restock(
+        self, changes: Mapping[str, int], *, op_id: str, timeout_ms: int | None = None
+    ) -> Answer:
+        """Change allotments up or down, all or none, once by `op_id`."""
+        return await self._shop.perform(inventory.restock(self.id, changes, op_id), timeout_ms)
+
+    async def pause(self, *, timeout_ms: int | None = None) -> Answer:
+        """Refuse new holds until resumed; what is held goes on."""
+        return await self._shop.perform(inventory.set_state(self.id, SaleState.PAUSED), timeout_ms)
+
+    async def resume(self, *, timeout_ms: int | None = None) -> Answer:
+        """Take holds again."""
+        return await self._shop.perform(inventory.set_state(self.id, SaleState.RUNNING), timeout_ms)
+
+    async def end(self, *, timeout_ms: int | None = None) -> Answer:
+        """Refuse new holds for ever; what is held goes on."""
+        return await self._shop.perform(inventory.set_state(self.id, SaleState.ENDED), timeout_ms)
+
+    async def purge(self, *, timeout_ms: int | None = None) -> Answer:
+        """Delete an ended sale's data once nothing is held and every reader has read it all."""
+        return await self._shop.perform(inventory.purge(self.id), timeout_ms)
+
+    async def expire(self, max_holds: int = 1_024, *, timeout_ms: int | None = None) -> int:
+        """Sweep due holds back to stock, up to `max_holds` (1 to 1,024); how many they were.
+
+        Not needed for correctness: every verb sweeps on its way.
+        """
+        return await self._shop.perform(inventory.expire(self.id, max_holds), timeout_ms)
+
+    async def snapshot(self, *, timeout_ms: int | None = None) -> Snapshot:
+        """The sale at one moment. Rejected if there is no such sale."""
+        return await self._shop.perform(views.snapshot(self.id), timeout_ms)
+
+    async def audit(self, *, timeout_ms: int = 120_000) -> AuditReport:
+        """Replay the ledger against the state and name what disagrees; also on a running sale."""
+        return await self._shop.perform(audit.audit(self.id), timeout_ms)
+
+
+class AsyncLedgerHandle:
+    """What happened to a sale's stock, for whoever must know."""
+
+    def __init__(self, shop: AsyncFlashSale, sale_id: str) -> None:
+        self._shop = shop
+        self._sale_id = sale_id
+        self._names: ledger.Names | None = None
+
+    async def read(
+        self, *, after: int = 0, count: int = 100, timeout_ms: int | None = None
+    ) -> ledger.Page:
+        """Up to `count` (1 to 1,000) entries that follow sequence `after`."""
+        if self._names is None:
+            view = await self._shop.perform(views.snapshot(self._sale_id), timeout_ms)
+            self._names = audit.names_of(view.sale)
+        return await self._shop.perform(
+            ledger.read(self._sale_id, self._names, after, count), timeout_ms
+        )
+
+    async def register(self, reader: str, *, timeout_ms: int | None = None) -> int:
+        """Register a reader; nothing it has not finished is trimmed or purged.
+
+        Returns the sequence to read after: where it left off, if it was registered before.
+        """
+        return await self._shop.perform(ledger.register(self._sale_id, reader), timeout_ms)
+
+    async def ack(self, reader: str, sequence: int, *, timeout_ms: int | None = None) -> int:
+        """Say that a reader has finished everything up to `sequence`; it never goes back."""
+        operation = ledger.acknowledge(self._sale_id, reader, sequence)
+        return await self._shop.perform(operation, timeout_ms)
+
+    async def forget(self, reader: str, *, timeout_ms: int | None = None) -> int:
+        """Remove a reader; returns the last sequence it had finished."""
+        return await self._shop.perform(ledger.forget(self._sale_id, reader), timeout_ms)
+
+    async def trim(self, *, timeout_ms: int = 120_000) -> int:
+        """Trim what every reader has finished and no deadline needs; the new checkpoint."""
+        return await self._shop.perform(audit.trim(self._sale_id), timeout_ms)

@@ -1,0 +1,295 @@
+"""When waiting operations become a batch, and what too many of them means: the policy, no I/O.
+
+Callers that ask at the same time share script calls. There is no timer: an operation that finds
+nothing of its lane on its way goes at once; what waits when a reply comes back goes next, and a
+full batch goes without waiting for one. So an idle client adds no delay, and a busy one sends
+batches that grow with the load.
+
+A lane is what may travel in one batch: one script on one shard, with one time limit. Lanes take
+turns, so a quiet sale waits for at most one batch of each of the others, however many operations
+a noisy one has waiting. What a sale may have waiting is bounded by what is left for the others
+(dynamic thresholds: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
+switches", IEEE/ACM Transactions on Networking 6(2), 1998, with a factor of one), so none can fill
+the queue alone.
+
+Operations of one buyer go one after the other, in the order they came: the next is not sent
+before the last was answered. The scripts are fastest for a batch of buyers they do not know yet,
+so holds that suggest a retry (of a buyer with an operation on its way just now, or whose last one
+ended without an answer) travel in lanes of their own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from flashsale.batches import Item, Kind
+from flashsale.errors import Overloaded
+
+BATCH_MAX = {"memory": 256, "fsync": 1_024}
+"""Operations in one batch: more gain nothing in server time, unless every batch costs a write to
+the disk, and keep other callers waiting longer."""
+
+QUEUE_MAX = 65_536
+"""Operations waiting in one client, batches on their way not counted."""
+
+BYTES_MAX = 64 * 1024 * 1024
+"""Roughly their bytes, as `size_of` counts them."""
+
+IN_FLIGHT_MAX = 16
+"""Batches of a client on their way at a time."""
+
+LANE_IN_FLIGHT_MAX = 4
+"""Of them, those of one lane: enough to keep a server busy across a network."""
+
+SUSPECTS_MAX = 65_536
+"""Buyers remembered because their last operation ended without an answer."""
+
+
+class Caller(Protocol):
+    """Who waits for an answer: an `asyncio.Future`, or a thread's."""
+
+    def done(self) -> bool:
+        """Whether it was answered, timed out or has gone: then it is not sent any more."""
+
+
+class Pending(Struct, eq=False):
+    """One operation of one caller, from `offer` to its answer."""
+
+    item: Item
+    caller: Any
+    deadline: float
+    size: int
+    lane: Lane
+    following: Pending | None = None
+
+
+class Lane(Struct, eq=False):
+    """What may travel in one batch: one script, one sale, one time limit, retries or not."""
+
+    kind: Kind
+    limit_ms: int
+    suspect: bool
+    sale: SaleQueue
+    waiting: deque[Pending]
+    in_flight: int = 0
+    behind: int = 0
+    ready: bool = False
+
+
+class SaleQueue(Struct, eq=False):
+    """What all lanes of a sale share: how much waits, and each buyer's last operation."""
+
+    last_of: dict[str, Pending]
+    waiting: int = 0
+    lanes: int = 0
+
+
+class Batch(Struct, eq=False):
+    """Operations that travel together. `deadline` is the last of theirs."""
+
+    lane: Lane
+    pending: list[Pending]
+    deadline: float
+
+    @property
+    def items(self) -> list[Item]:
+        """What to send."""
+        return [pending.item for pending in self.pending]
+
+
+def size_of(item: Item) -> int:
+    """About what an operation takes while it waits, in bytes."""
+    return 256 + 64 * len(item.lines) + 4 * len(item.second)
+
+
+class Gathering:
+    """All that waits in one client. Not safe for threads by itself: a shell guards it.
+
+    `offer` what a caller asks for, `take` batches until there is none to send now, tell each
+    operation's end with `settled` and each batch's with `finished`, and take again.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_max: int = 256,
+        queue_max: int = QUEUE_MAX,
+        bytes_max: int = BYTES_MAX,
+        in_flight_max: int = IN_FLIGHT_MAX,
+        lane_in_flight_max: int = LANE_IN_FLIGHT_MAX,
+    ) -> None:
+        self.batch_max = batch_max
+        self.queue_max = queue_max
+        self.bytes_max = bytes_max
+        self.in_flight_max = in_flight_max
+        self.lane_in_flight_max = lane_in_flight_max
+        self.waiting = 0
+        self.bytes = 0
+        self.flying: set[Batch] = set()
+        self._sales: dict[str, SaleQueue] = {}
+        self._lanes: dict[tuple[Kind, int, bool], Lane] = {}
+        self._ready: deque[Lane] = deque()
+        self._behind: set[Pending] = set()
+        self._suspects: set[tuple[str, str]] = set()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing is on its way."""
+        return not self.waiting and not self.flying
+
+    def offer(
+        self, kind: Kind, item: Item, caller: Caller, *, deadline: float, limit_ms: int
+    ) -> Pending:
+        """Put an operation into the queue; Overloaded, at once, if there is no room for it."""
+        size = size_of(item)
+        sale = self._sales.get(kind.sale)
+        if sale is None:
+            sale = self._sales[kind.sale] = SaleQueue({})
+        if self.waiting and self._is_full(sale, size):
+            raise Overloaded(
+                f"{self.waiting} operations ({self.bytes} bytes) wait in this client, "
+                f"{sale.waiting} of them for sale {kind.sale!r}: nothing was sent, try again later"
+            )
+        last = sale.last_of.get(item.buyer)
+        suspect = kind.name == "hold" and (
+            last is not None or (bool(self._suspects) and self._is_suspect(kind.sale, item.buyer))
+        )
+        lane = self._lane(kind, limit_ms, suspect, sale)
+        pending = sale.last_of[item.buyer] = Pending(item, caller, deadline, size, lane)
+        sale.waiting += 1
+        self.waiting += 1
+        self.bytes += size
+        if last is None:
+            lane.waiting.append(pending)
+            if not lane.ready:
+                self._make_ready(lane)
+        else:
+            last.following = pending
+            self._behind.add(pending)
+            lane.behind += 1
+        return pending
+
+    def take(self) -> Batch | None:
+        """The batch to send now, if there is one; lanes take turns."""
+        while self._ready and len(self.flying) < self.in_flight_max:
+            lane = self._ready.popleft()
+            lane.ready = False
+            if not self._may_go(lane):
+                continue
+            chosen: list[Pending] = []
+            while lane.waiting and len(chosen) < self.batch_max:
+                pending = lane.waiting.popleft()
+                self._uncount(pending)
+                if pending.caller.done():
+                    self.settled(pending)
+                else:
+                    chosen.append(pending)
+            if not chosen:
+                self._close_if_empty(lane)
+                continue
+            batch = Batch(lane, chosen, max(pending.deadline for pending in chosen))
+            lane.in_flight += 1
+            self.flying.add(batch)
+            self._make_ready(lane)
+            return batch
+        return None
+
+    def settled(self, pending: Pending, *, unanswered: bool = False) -> None:
+        """An operation came to its end; the next one of its buyer may go.
+
+        `unanswered`: nobody knows what became of it, so the buyer's next hold may be a retry.
+        """
+        sale, buyer = pending.lane.sale, pending.item.buyer
+        if unanswered:
+            if len(self._suspects) >= SUSPECTS_MAX:
+                self._suspects.clear()
+            self._suspects.add((pending.lane.kind.sale, buyer))
+        following = pending.following
+        if following is not None:
+            pending.following = None
+            self._behind.discard(following)
+            following.lane.behind -= 1
+            following.lane.waiting.append(following)
+            self._make_ready(following.lane)
+        elif sale.last_of.get(buyer) is pending:
+            del sale.last_of[buyer]
+
+    def finished(self, batch: Batch) -> None:
+        """A batch came to its end: what waits in its lane may go."""
+        lane = batch.lane
+        self.flying.discard(batch)
+        lane.in_flight -= 1
+        self._make_ready(lane)
+        self._close_if_empty(lane)
+
+    def drop_gone(self) -> None:
+        """Forget what waits for callers who have gone, so that it takes no room."""
+        for lane in list(self._lanes.values()):
+            gone = [pending for pending in lane.waiting if pending.caller.done()]
+            if gone:
+                kept = [pending for pending in lane.waiting if not pending.caller.done()]
+                lane.waiting = deque(kept)
+                for pending in gone:
+                    self._uncount(pending)
+                    self.settled(pending)
+                self._close_if_empty(lane)
+
+    def unanswered(self) -> Iterator[tuple[Pending, Batch | None]]:
+        """All that has no answer yet, with the batch it travels in."""
+        for lane in self._lanes.values():
+            for pending in lane.waiting:
+                yield pending, None
+        for pending in self._behind:
+            yield pending, None
+        for batch in self.flying:
+            for pending in batch.pending:
+                yield pending, batch
+
+    # --- inside ---------------------------------------------------------------------------
+
+    def _is_full(self, sale: SaleQueue, size: int) -> bool:
+        return sale.waiting >= self.queue_max - self.waiting or self.bytes + size > self.bytes_max
+
+    def _is_suspect(self, sale: str, buyer: str) -> bool:
+        if (sale, buyer) not in self._suspects:
+            return False
+        self._suspects.discard((sale, buyer))
+        return True
+
+    def _lane(self, kind: Kind, limit_ms: int, suspect: bool, sale: SaleQueue) -> Lane:
+        key = (kind, limit_ms, suspect)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(kind, limit_ms, suspect, sale, deque())
+            sale.lanes += 1
+        return lane
+
+    def _may_go(self, lane: Lane) -> bool:
+        if lane.in_flight == 0:
+            return bool(lane.waiting)
+        return len(lane.waiting) >= self.batch_max and lane.in_flight < self.lane_in_flight_max
+
+    def _make_ready(self, lane: Lane) -> None:
+        if not lane.ready and self._may_go(lane):
+            lane.ready = True
+            self._ready.append(lane)
+
+    def _uncount(self, pending: Pending) -> None:
+        pending.lane.sale.waiting -= 1
+        self.waiting -= 1
+        self.bytes -= pending.size
+
+    def _close_if_empty(self, lane: Lane) -> None:
+        """Forget a lane nobody uses: a client may see any number of sales in its life."""
+        if lane.waiting or lane.in_flight or lane.behind:
+            return
+        key = (lane.kind, lane.limit_ms, lane.suspect)
+        if self._lanes.get(key) is lane:
+            del self._lanes[key]
+            lane.sale.lanes -= 1
+            if lane.sale.lanes == 0:
+                self._sales.pop(lane.kind.sale, None)

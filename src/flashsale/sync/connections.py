@@ -1,0 +1,293 @@
+"""Moves a call's bytes: to the right server, in bounded time, again if that may help."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import redis
+from msgspec import Struct
+from redis.retry import Retry
+
+from flashsale import server_check
+from flashsale.attempts import Attempts
+from flashsale.calls import Call, Reply
+from flashsale.connecting import MAX_CONNECTIONS, commands_of, connection_options
+from flashsale.errors import ConfigurationError
+from flashsale.topology import Address, Topology, slot_of
+
+Command = tuple[Any, ...]
+
+
+class _Attempt(threading.local):
+    """How long this thread's attempt may take, for a connection that is made on its way."""
+
+    seconds = 0.0
+
+
+_attempt = _Attempt()
+
+
+def _bounded(kind: type[Any]) -> type[Any]:
+    """The same kind of connection, whose connecting and handshake do not outlast the attempt."""
+
+    def connect(self: Any) -> None:
+        self.socket_timeout = self.socket_connect_timeout = _attempt.seconds
+        kind.connect(self)
+
+    return type(f"Bounded{kind.__name__}", (kind,), {"connect": connect})
+
+
+class _Node:
+    """The connections to one server; more callers than connections wait their turn."""
+
+    def __init__(self, pool: redis.ConnectionPool, address: Address | None) -> None:
+        self.pool = pool
+        self.address = address
+        self.free = threading.Semaphore(pool.max_connections)
+        self.info: server_check.ServerInfo | None = None
+
+
+class Ticket(Struct, eq=False):
+    """A call whose reply is still to be read, or whose first attempt failed."""
+
+    call: Call
+    attempts: Attempts
+    node: _Node | None = None
+    connection: Any = None
+    error: Exception | None = None
+
+
+class Connections:
+    """The servers behind a client: one, that of a Sentinel's choice, or the nodes of a cluster."""
+
+    def __init__(
+        self, client: redis.Redis | redis.RedisCluster, durability: server_check.Durability
+    ) -> None:
+        self.client = client  # a Sentinel's connections ask its pool for the primary
+        self._durability = durability
+        self._nodes: dict[Address | None, _Node] = {}
+        self._making = threading.Lock()
+        if isinstance(client, redis.RedisCluster):
+            manager = client.nodes_manager
+            remap = manager.remap_host_port
+            nodes = list(manager.nodes_cache.values())
+            seeds = [(node.host, int(node.port)) for node in nodes]
+            self._topology = Topology(seeds, lambda address: remap(*address))
+            pool = client.get_redis_connection(nodes[0]).connection_pool
+            most = min(pool.max_connections, MAX_CONNECTIONS)
+        elif isinstance(client, redis.Redis):
+            self._topology = Topology()
+            pool = client.connection_pool
+            most = pool.max_connections
+        else:
+            kind = f"{type(client).__module__}.{type(client).__name__}"
+            rule = "must be a redis.Redis or redis.RedisCluster"
+            raise ConfigurationError(f"client: {rule}, not {kind}")
+        self._kind, self._max = _bounded(pool.connection_class), most
+        self._options = connection_options(pool.connection_kwargs, Retry)
+
+    def send(self, call: Call, attempts: Attempts) -> Reply:
+        """The reply to a call, from whichever server decides its shard."""
+        slot = slot_of(call.keys[0])
+        asking: Address | None = None
+        while (patience := attempts.patience()) > 0:
+            node, redirected, asking = None, asking, None
+            _attempt.seconds = patience
+            try:
+                node = self._node(redirected) if redirected else self._owner(slot)
+                self._check(node)
+                commands = commands_of(call)
+                reply: Reply = self._exchange(node, commands, attempts, bool(redirected))
+                attempts.answered()
+                return reply
+            except Exception as error:  # every kind is judged in one place
+                pause = attempts.failed(error)
+                asking = self._learn_from(error, node, slot)
+            time.sleep(pause)
+        raise attempts.over()
+
+    def begin(self, call: Call, attempts: Attempts) -> Ticket:
+        """Send a call and do not wait for its reply; what goes wrong is kept for `finish`."""
+        ticket = Ticket(call, attempts)
+        if (patience := attempts.patience()) <= 0:
+            return ticket
+        _attempt.seconds = patience
+        try:
+            node = ticket.node = self._owner(slot_of(call.keys[0]))
+            self._check(node)
+            if not node.free.acquire(blocking=False):
+                return ticket  # it is sent when it is asked for
+            try:
+                ticket.connection = node.pool.get_connection()
+                attempts.sent = True
+                ticket.connection.send_command(*commands_of(call)[0])
+            except BaseException:
+                self._let_go(ticket)
+                raise
+        except Exception as error:  # judged by `finish`
+            ticket.error = error
+        return ticket
+
+    def finish(self, ticket: Ticket) -> Reply:
+        """The reply to what was begun; if it does not come, the call is sent again."""
+        attempts = ticket.attempts
+        try:
+            if ticket.error is not None:
+                raise ticket.error
+            if ticket.connection is not None:
+                try:
+                    patience = max(attempts.patience(), 0.001)
+                    connection = ticket.connection
+                    reply: Reply
+                    reply = connection.read_response(disable_decoding=True, timeout=patience)
+                finally:
+                    self._let_go(ticket)
+                attempts.answered()
+                return reply
+        except redis.exceptions.NoScriptError:
+            attempts.sent = False
+        except Exception as error:  # every kind is judged in one place
+            pause = attempts.failed(error)
+            self._learn_from(error, ticket.node, slot_of(ticket.call.keys[0]))
+            time.sleep(pause)
+        return self.send(ticket.call, attempts)
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Nobody waits for this reply any more; its connection is not used again with it."""
+        if ticket.connection is not None:
+            ticket.connection.disconnect()
+            self._let_go(ticket)
+
+    def server(self, attempts: Attempts) -> server_check.ServerInfo:
+        """The server, or a node of the cluster, once checked."""
+        while (patience := attempts.patience()) > 0:
+            node = None
+            _attempt.seconds = patience
+            try:
+                node = self._node(self._topology.owner_of(None))
+                return self._check(node)
+            except Exception as error:  # every kind is judged in one place
+                pause = attempts.failed(error)
+                self._learn_from(error, node, None)
+            time.sleep(pause)
+        raise attempts.over()
+
+    def close(self) -> None:
+        """Close every connection."""
+        for node in list(self._nodes.values()):
+            node.pool.disconnect()
+
+    # --- which server ---------------------------------------------------------------------
+
+    def _node(self, address: Address | None) -> _Node:
+        with self._making:
+            node = self._nodes.get(address)
+            if node is None:
+                options = self._options
+                if address is not None:
+                    options = options | {"host": address[0], "port": address[1]}
+                pool = redis.ConnectionPool(self._kind, self._max, **options)
+                node = self._nodes[address] = _Node(pool, address)
+            return node
+
+    def _owner(self, slot: int) -> _Node:
+        topology = self._topology
+        if topology.is_cluster is None:
+            self._check(self._node(None))
+        if topology.is_stale:
+            asked = self._node(topology.who_to_ask())
+            try:
+                ranges = self._exchange(asked, [("CLUSTER", "SLOTS")])
+            except (redis.ConnectionError, redis.TimeoutError, OSError):
+                topology.not_reached(asked.address)
+                raise
+            topology.learn(ranges, asked.address or self._given())
+        owner = topology.owner_of(slot)
+        if owner is None and topology.is_cluster:
+            topology.is_stale = True
+            raise redis.exceptions.ClusterDownError(f"slot {slot} is served by no node")
+        return self._node(owner)
+
+    def _given(self) -> Address:
+        return self._options.get("host", "localhost"), int(self._options.get("port", 6379))
+
+    def _learn_from(self, error: Exception, node: _Node | None, slot: int | None) -> Address | None:
+        """What a failed attempt tells of the servers; where to ask next time only, if anywhere."""
+        asked = node.address if node and node.address else self._given()
+        if isinstance(error, redis.exceptions.MovedError):
+            self._topology.moved(error.slot_id, (error.host, error.port), asked)
+        elif isinstance(error, redis.exceptions.AskError):
+            return self._topology.redirect((error.host, error.port), asked)
+        elif isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)) and node:
+            node.info = None  # another server may answer there now: it is checked again
+            self._topology.not_reached(node.address)
+        elif isinstance(error, (redis.exceptions.ClusterDownError, redis.exceptions.ReadOnlyError)):
+            self._topology.is_stale = bool(self._topology.is_cluster)
+        return None
+
+    def _check(self, node: _Node) -> server_check.ServerInfo:
+        found = node.info
+        if found is None:
+            raw = self._exchange(node, [("INFO", *server_check.INFO_SECTIONS)])
+            info = server_check.parse_info(raw)
+            server_check.check_ready(info)
+            found = server_check.check_server(info)
+            if self._durability == "fsync":
+                policy = self._exchange(node, [("CONFIG", "GET", "appendfsync")])
+                server_check.check_fsync(info, server_check.config_value(policy))
+            node.info = found
+            if self._topology.is_cluster is None:
+                self._topology.is_cluster = False
+                if info.get("cluster_enabled") == "1":
+                    self._topology.found_cluster()
+        return found
+
+    # --- one request, one reply -----------------------------------------------------------
+
+    def _exchange(
+        self,
+        node: _Node,
+        commands: list[Command],
+        attempts: Attempts | None = None,
+        asking: bool = False,
+    ) -> Any:
+        """Send the first command; the second, if any, is for NOSCRIPT."""
+        end = time.monotonic() + _attempt.seconds
+        if not node.free.acquire(timeout=_attempt.seconds):
+            raise redis.TimeoutError("every connection is in use")
+        connection = None
+        try:
+            connection = node.pool.get_connection()
+            if attempts is not None:
+                attempts.sent = True
+            return _ask(connection, commands, asking, end)
+        finally:
+            if connection is not None:
+                node.pool.release(connection)
+            node.free.release()
+
+    def _let_go(self, ticket: Ticket) -> None:
+        connection, ticket.connection = ticket.connection, None
+        if ticket.node is not None:
+            if connection is not None:
+                ticket.node.pool.release(connection)
+            ticket.node.free.release()
+
+
+def _ask(connection: Any, commands: list[Command], asking: bool, end: float) -> Any:
+    def read(**options: Any) -> Any:
+        return connection.read_response(timeout=max(end - time.monotonic(), 0.001), **options)
+
+    for number, command in enumerate(commands):
+        if asking:
+            connection.send_command("ASKING")
+            read()
+        connection.send_command(*command)
+        try:
+            return read(disable_decoding=True)
+        except redis.exceptions.NoScriptError:
+            if number == len(commands) - 1:
+                raise
+    return None

@@ -1,0 +1,179 @@
+"""Single calls of many threads (or greenlets), gathered into batches without a thread of its own.
+
+A batch is carried by the caller of its first operation; the others sleep until it has their
+answers. A caller that is killed on the way hands its batch to another.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flashsale import batches
+from flashsale.attempts import Attempts
+from flashsale.batches import Item, Kind, Result
+from flashsale.batching import Batch, Gathering, Pending
+from flashsale.calls import Operation
+from flashsale.errors import FlashSaleError, OutcomeUnknown, ProtocolError
+from flashsale.models import Answer
+
+Drive = Callable[[Operation[None], Attempts], None]
+
+
+class _Caller:
+    """A thread that waits: for its answer, or for a batch to carry."""
+
+    __slots__ = ("_bell", "_rung", "load", "result")
+
+    def __init__(self) -> None:
+        self._bell: Any = threading.Lock()
+        self._bell.acquire()
+        self._rung = False
+        self.load: Batch | None = None
+        self.result: Result | None = None
+
+    def done(self) -> bool:
+        return self.result is not None
+
+    def ring(self) -> None:
+        """Wake it; the gatherer's lock is held."""
+        if not self._rung:
+            self._rung = True
+            self._bell.release()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep until rung, at most so long."""
+        if self._bell.acquire(timeout=max(seconds, 0.0)):
+            self._rung = False
+
+
+class Gatherer:
+    """Puts callers' operations into batches and hands the answers back."""
+
+    def __init__(self, policy: Gathering, drive: Drive) -> None:
+        self.policy = policy
+        self._drive = drive
+        self._lock = threading.Lock()
+        self._attempts: dict[Batch, Attempts] = {}
+
+    def ask(self, kind: Kind, item: Item, limit_ms: int) -> Answer:
+        """The answer to one operation; Overloaded if too many wait already."""
+        caller = _Caller()
+        deadline = time.monotonic() + limit_ms / 1000
+        with self._lock:
+            pending = self.policy.offer(kind, item, caller, deadline=deadline, limit_ms=limit_ms)
+            self._dispatch()
+        try:
+            while caller.result is None:
+                if (load := self._take_load(caller)) is not None:
+                    self._carry(load, pending)
+                elif (remaining := deadline - time.monotonic()) > 0:
+                    caller.sleep(remaining)
+                else:
+                    self._give_up(pending)
+        except BaseException:
+            with self._lock:
+                caller.result = caller.result or OutcomeUnknown("its caller was interrupted")
+            raise
+        finally:
+            if (load := self._take_load(caller)) is not None:
+                self._hand_on(load)
+        if isinstance(caller.result, FlashSaleError):
+            raise caller.result
+        return caller.result
+
+    def drain(self, seconds: float) -> None:
+        """Wait for what was accepted; what is not answered by then is told so."""
+        deadline = time.monotonic() + seconds
+        while not self.policy.idle and time.monotonic() < deadline:
+            time.sleep(0.001)
+        with self._lock:
+            for pending, batch in list(self.policy.unanswered()):
+                self._tell(pending, self._attempts_of(pending, batch).over())
+
+    # --- batches --------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        """Give every batch that may go to its first caller; the lock is held."""
+        while (batch := self.policy.take()) is not None:
+            # The carrier's own time-out is the batch's: the first operation has the earliest.
+            attempts = Attempts(batch.pending[0].deadline, batch.lane.limit_ms)
+            self._attempts[batch] = attempts
+            self._load(batch)
+
+    def _load(self, batch: Batch) -> None:
+        caller = next((p.caller for p in batch.pending if not p.caller.done()), None)
+        if caller is None:
+            self._attempts.pop(batch, None)
+            self.policy.finished(batch)
+            self._dispatch()
+        else:
+            caller.load = batch
+            caller.ring()
+
+    def _take_load(self, caller: _Caller) -> Batch | None:
+        with self._lock:
+            load, caller.load = caller.load, None
+            return load
+
+    def _hand_on(self, batch: Batch) -> None:
+        """The caller who carried a batch is gone; what was sent may have been applied."""
+        with self._lock:
+            for pending in batch.pending:
+                if pending.caller.done():
+                    self.policy.settled(pending, unanswered=True)
+            batch.pending = [p for p in batch.pending if not p.caller.done()]
+            self._load(batch)
+
+    def _carry(self, batch: Batch, own: Pending) -> None:
+        attempts, waiting = self._attempts[batch], batch.pending
+
+        def tell(number: int, result: Result) -> None:
+            with self._lock:
+                self._tell(waiting[number], result)
+
+        kind, items = batch.lane.kind, batch.items
+        try:
+            self._drive(batches.run_batch(kind, items, tell, len(items)), attempts)
+        except Exception as error:  # a defect of ours must not leave callers waiting
+            failure = ProtocolError(f"unexpected {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            with self._lock:
+                for pending in waiting:
+                    if not pending.caller.done():
+                        self._tell(pending, copy.copy(failure))
+        except BaseException:
+            attempts.unsure = True
+            with self._lock:
+                own.caller.result = OutcomeUnknown("its caller was interrupted")
+            self._hand_on(batch)
+            raise
+        with self._lock:
+            self._attempts.pop(batch, None)
+            self.policy.finished(batch)
+            self._dispatch()
+
+    def _tell(self, pending: Pending, result: Result) -> None:
+        gone = pending.caller.done()
+        self.policy.settled(pending, unanswered=gone or isinstance(result, OutcomeUnknown))
+        if not gone:
+            pending.caller.result = result
+            pending.caller.ring()
+
+    # --- time-outs ------------------------------------------------------------------------
+
+    def _give_up(self, pending: Pending) -> None:
+        """The caller's time is up: say whether the operation may have been applied."""
+        with self._lock:
+            if pending.caller.result is None and pending.caller.load is None:
+                batch = next((b for b in self._attempts if pending in b.pending), None)
+                pending.caller.result = self._attempts_of(pending, batch).over()
+                self.policy.drop_gone()
+                self._dispatch()
+
+    def _attempts_of(self, pending: Pending, batch: Batch | None) -> Attempts:
+        waited = Attempts(0.0, pending.lane.limit_ms)
+        return waited if batch is None else self._attempts.get(batch, waited)

@@ -1,0 +1,92 @@
+"""Which server decides a shard: the one there is, or the node of a cluster that owns its slot.
+
+A value without I/O; the shells' connections ask it where to go and tell it what they learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+from redis.crc import key_slot
+
+Address: TypeAlias = tuple[str, int]
+
+SLOTS = 16_384
+
+
+def slot_of(key: str) -> int:
+    """The cluster slot of a key, from its hash tag."""
+    return int(key_slot(key.encode(), SLOTS))
+
+
+class Topology:
+    """What a client knows of its servers.
+
+    Outside a cluster every slot belongs to `None`, the server the client was given. In a cluster
+    the map is learnt from any node, corrected by every MOVED, and learnt anew after a connection
+    failed: `is_stale`.
+    """
+
+    def __init__(
+        self, seeds: Iterable[Address] = (), remap: Callable[[Address], Address] | None = None
+    ) -> None:
+        self.is_cluster: bool | None = None
+        self.is_stale = False
+        self._seeds = list(seeds)
+        self._remap = remap or (lambda address: address)
+        self._owners: dict[int, Address] = {}
+        if self._seeds:
+            self.found_cluster()
+
+    def found_cluster(self) -> None:
+        """The server is a node of a cluster: its map is wanted."""
+        self.is_cluster = self.is_stale = True
+
+    def owner_of(self, slot: int | None) -> Address | None:
+        """Where to send what concerns a slot; None is the server the client was given."""
+        if slot is None or not self.is_cluster:
+            return self._seeds[0] if self._seeds else None
+        return self._owners.get(slot)
+
+    def who_to_ask(self) -> Address | None:
+        """A node to learn the map from: another one after each `not_reached`."""
+        return self._seeds[0] if self._seeds else None
+
+    def not_reached(self, address: Address | None) -> None:
+        """A connection failed: the map may be out of date, and another node is to be asked."""
+        self.is_stale = bool(self.is_cluster)
+        if address in self._seeds:
+            self._seeds.remove(address)
+            self._seeds.append(address)
+
+    def moved(self, slot: int, address: Address, asked: Address | None) -> None:
+        """A node said that another owns this slot; an empty host means its own."""
+        self._owners[slot] = self._full(address, asked)
+
+    def redirect(self, address: Address, asked: Address | None) -> Address:
+        """Where an ASK points to."""
+        return self._full(address, asked)
+
+    def learn(self, ranges: Sequence[Sequence[object]], asked: Address | None) -> None:
+        """Take the reply of CLUSTER SLOTS: start, end, the primary's [host, port, …], replicas."""
+        owners: dict[int, Address] = {}
+        known: dict[Address, None] = {}
+        for first, last, *nodes in ranges:
+            for number, node in enumerate(nodes):
+                host, port = node[0], node[1]  # type: ignore[index]
+                text = host.decode() if isinstance(host, bytes) else str(host or "")
+                address = self._full((text, int(port)), asked)
+                known[address] = None
+                if number == 0:
+                    owners.update(dict.fromkeys(range(first, last + 1), address))  # type: ignore[call-overload,operator]
+        if owners:
+            self._owners = owners
+            self._seeds = [*known, *(seed for seed in self._seeds if seed not in known)]
+            self.is_stale = False
+
+    def _full(self, address: Address, asked: Address | None) -> Address:
+        host, port = address
+        if host in ("", "?") and asked is not None:
+            host = asked[0]
+        return self._remap((host, port))
