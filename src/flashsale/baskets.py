@@ -7,6 +7,7 @@ its own by number.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -25,6 +26,10 @@ encode = msgspec.msgpack.Encoder().encode
 
 def check_basket(field: str, basket: Basket) -> Lines:
     """The lines of a basket, 1 to 32 of them, each sku once and a whole number of each."""
+    if type(basket) is dict and len(basket) == 1:
+        ((sku, qty),) = basket.items()
+        if type(sku) is str and type(qty) is int:
+            return _one_line(field, sku, qty)
     if isinstance(basket, Mapping):
         pairs = list(basket.items())
     elif isinstance(basket, Sequence) and not isinstance(basket, (str, bytes)):
@@ -43,19 +48,25 @@ def check_basket(field: str, basket: Basket) -> Lines:
         if sku in seen:
             raise InvalidRequest(field, f"names the sku {sku!r} twice")
         seen[sku] = qty
-    if len(seen) == 1:
-        return (sku, qty)
     return tuple(value for pair in sorted(seen.items()) for value in pair)
+
+
+# Nearly every basket is one line out of a few, and its check costs ten times a look-up. What
+# fails its check is not kept.
+@lru_cache(maxsize=4_096)
+def _one_line(field: str, sku: str, qty: int) -> Lines:
+    limits.check_id(f"sku in {field}", sku)
+    limits.check_int(f"qty of {sku!r} in {field}", qty, 1, limits.QTY_MAX)
+    return (sku, qty)
 
 
 def pack_baskets(baskets: Sequence[Lines]) -> bytes:
     """The argument that carries a batch's baskets; b"" if every hold is meant whole."""
-    number: dict[Lines, int] = {}
-    for lines in baskets:
-        if lines and lines not in number:
-            number[lines] = len(number) + 1
-    if not number:
+    distinct = dict.fromkeys(baskets)
+    distinct.pop(WHOLE, None)
+    if not distinct:
         return b""
+    number = {lines: n for n, lines in enumerate(distinct, 1)}
     if len(number) == 1 and all(baskets):
         return encode([list(number)])
     return encode([list(number), [number[lines] if lines else 0 for lines in baskets]])

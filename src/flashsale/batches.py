@@ -37,6 +37,7 @@ LONGEST_PAUSE_S = 0.02
 """Between sweeps that found nothing to do, while a script still says TRY_AGAIN."""
 
 STATES = {state.code: state for state in HoldState}
+_NOT_YET = [outcome.code.encode() for outcome in (Outcome.TRY_AGAIN, Outcome.MALFORMED)]
 _IMPLIED = {
     Outcome.HELD: HoldState.HELD,
     Outcome.CONFIRMED: HoldState.CONFIRMED,
@@ -69,6 +70,9 @@ class Item(Struct, frozen=True, gc=False):
 
 Result: TypeAlias = Answer | FlashSaleError
 
+Tell: TypeAlias = Callable[[Sequence[int], Sequence[Result]], None]
+"""Takes the ends of operations, named by their places in the batch, as soon as they are known."""
+
 
 class Kind(Struct, frozen=True):
     """What the operations of one batch have in common: the script, the sale, what else it takes."""
@@ -88,7 +92,8 @@ def target_of(sale: str, hold: str | Answer | Hold, hold_id: str | None) -> Targ
             raise InvalidRequest("hold_id", f"is already in the {type(hold).__name__}")
         found = (hold.sale, hold.buyer, hold.hold_id)
     elif hold_id is not None:
-        return Target(limits.check_id("buyer", hold), limits.check_id("hold_id", hold_id))
+        limits.check_hold_ids(hold, hold_id)
+        return Target(hold, hold_id)
     elif not isinstance(hold, str):
         rule = "must be the `ref` of an answer, an Answer or a Hold, or a buyer with a hold_id"
         raise InvalidRequest("ref", f"{rule}, not {type(hold).__name__}")
@@ -187,12 +192,9 @@ def _plain(
 
 
 def run_batch(
-    kind: Kind,
-    items: Sequence[Item],
-    tell: Callable[[int, Result], None],
-    chunk_max: int = CHUNK,
+    kind: Kind, items: Sequence[Item], tell: Tell, chunk_max: int = CHUNK
 ) -> Operation[None]:
-    """Send operations in chunks, several on their way at a time, and tell each what came of it.
+    """Send operations in chunks, several on their way at a time, and tell what comes of them.
 
     What says TRY_AGAIN is asked again after a sweep, and told last. Operations of one buyer are
     judged in their order: a chunk with a buyer of a chunk still on its way waits for that one.
@@ -202,18 +204,13 @@ def run_batch(
     while waiting:
         again = yield from _send_all(kind, items, waiting, tell, chunk_max)
         if again and not (yield from sweep_for_retry(ShardKeys.of(kind.sale), attempt)):
-            for n, answer in again.items():
-                tell(n, answer)
+            tell(list(again), list(again.values()))
             return
         waiting, attempt = list(again), attempt + 1
 
 
 def _send_all(
-    kind: Kind,
-    items: Sequence[Item],
-    waiting: Sequence[int],
-    tell: Callable[[int, Result], None],
-    chunk_max: int,
+    kind: Kind, items: Sequence[Item], waiting: Sequence[int], tell: Tell, chunk_max: int
 ) -> Operation[dict[int, Answer]]:
     """One pass: what it did not tell, because it is to be asked again."""
     again: dict[int, Answer] = {}
@@ -222,29 +219,40 @@ def _send_all(
     def receive() -> Operation[None]:
         part, chunk, _, ticket = sent.popleft()
         try:
-            answers = read_answers(kind, chunk, (yield Receive(ticket)))
+            reply = yield Receive(ticket)
+            answers = read_answers(kind, chunk, reply)
         except FlashSaleError as error:
-            for n in part:
-                own = copy.copy(error)
-                own.__cause__ = error.__cause__
-                tell(n, own)
+            tell(part, _copies(error, len(part)))
             return
+        if not any(code in reply[3] for code in _NOT_YET):
+            tell(part, answers)
+            return
+        told: dict[int, Result] = {}
         for n, answer in zip(part, answers, strict=True):
             if answer.outcome is Outcome.TRY_AGAIN:
                 again[n] = answer
             else:
-                tell(n, _refuse_malformed(answer, kind.name))
+                told[n] = _refuse_malformed(answer, kind.name)
+        tell(list(told), list(told.values()))
 
     for start in range(0, len(waiting), chunk_max):
         part = waiting[start : start + chunk_max]
         chunk = [items[n] for n in part]
-        buyers = {item.buyer for item in chunk}
+        buyers = {item.buyer for item in chunk} if len(waiting) > chunk_max else set()
         while len(sent) == WINDOW or any(not buyers.isdisjoint(others) for _, _, others, _ in sent):
             yield from receive()
         sent.append((part, chunk, buyers, (yield Send(batch_call(kind, chunk)))))
     while sent:
         yield from receive()
     return again
+
+
+def _copies(error: FlashSaleError, count: int) -> list[FlashSaleError]:
+    """One error for each: whoever raises its own adds a traceback to it."""
+    copies = [copy.copy(error) for _ in range(count)]
+    for own in copies:
+        own.__cause__ = error.__cause__
+    return copies
 
 
 def run_all(
@@ -258,8 +266,9 @@ def run_all(
     places = [n for n, item in enumerate(checked) if isinstance(item, Item)]
     items = [item for item in checked if isinstance(item, Item)]
 
-    def tell(n: int, result: Result) -> None:
-        results[places[n]] = result
+    def tell(numbers: Sequence[int], ends: Sequence[Result]) -> None:
+        for n, result in zip(numbers, ends, strict=True):
+            results[places[n]] = result
 
     yield from run_batch(kind, items, tell)
     return results

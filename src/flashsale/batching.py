@@ -37,7 +37,7 @@ QUEUE_MAX = 65_536
 """Operations waiting in one client, batches on their way not counted."""
 
 BYTES_MAX = 64 * 1024 * 1024
-"""Roughly their bytes, as `size_of` counts them."""
+"""Roughly their bytes: 256 an operation, 32 a sku or quantity, 4 a character of a note."""
 
 IN_FLIGHT_MAX = 16
 """Batches of a client on their way at a time."""
@@ -101,11 +101,6 @@ class Batch(Struct, eq=False):
         return [pending.item for pending in self.pending]
 
 
-def size_of(item: Item) -> int:
-    """About what an operation takes while it waits, in bytes."""
-    return 256 + 64 * len(item.lines) + 4 * len(item.second)
-
-
 class Gathering:
     """All that waits in one client. Not safe for threads by itself: a shell guards it.
 
@@ -145,20 +140,22 @@ class Gathering:
         self, kind: Kind, item: Item, caller: Caller, *, deadline: float, limit_ms: int
     ) -> Pending:
         """Put an operation into the queue; Overloaded, at once, if there is no room for it."""
-        size = size_of(item)
-        sale = self._sales.get(kind.sale)
-        if sale is None:
-            sale = self._sales[kind.sale] = SaleQueue({})
-        if self.waiting and self._is_full(sale, size):
+        lane = self._lanes.get((kind, limit_ms, False))
+        if lane is None:
+            lane = self._lane(kind, limit_ms, False)
+        sale = lane.sale
+        size = 256 + 32 * len(item.lines) + 4 * len(item.second)
+        if self.waiting and (
+            sale.waiting >= self.queue_max - self.waiting or self.bytes + size > self.bytes_max
+        ):
+            self._close_if_empty(lane)
             raise Overloaded(
                 f"{self.waiting} operations ({self.bytes} bytes) wait in this client, "
                 f"{sale.waiting} of them for sale {kind.sale!r}: nothing was sent, try again later"
             )
         last = sale.last_of.get(item.buyer)
-        suspect = kind.name == "hold" and (
-            last is not None or (bool(self._suspects) and self._is_suspect(kind.sale, item.buyer))
-        )
-        lane = self._lane(kind, limit_ms, suspect, sale)
+        if (last is not None or self._suspects) and self._is_suspect(kind, item, last):
+            lane = self._lane(kind, limit_ms, True)
         pending = sale.last_of[item.buyer] = Pending(item, caller, deadline, size, lane)
         sale.waiting += 1
         self.waiting += 1
@@ -180,14 +177,7 @@ class Gathering:
             lane.ready = False
             if not self._may_go(lane):
                 continue
-            chosen: list[Pending] = []
-            while lane.waiting and len(chosen) < self.batch_max:
-                pending = lane.waiting.popleft()
-                self._uncount(pending)
-                if pending.caller.done():
-                    self.settled(pending)
-                else:
-                    chosen.append(pending)
+            chosen = self._choose(lane)
             if not chosen:
                 self._close_if_empty(lane)
                 continue
@@ -203,7 +193,7 @@ class Gathering:
 
         `unanswered`: nobody knows what became of it, so the buyer's next hold may be a retry.
         """
-        sale, buyer = pending.lane.sale, pending.item.buyer
+        last_of, buyer = pending.lane.sale.last_of, pending.item.buyer
         if unanswered:
             if len(self._suspects) >= SUSPECTS_MAX:
                 self._suspects.clear()
@@ -215,8 +205,8 @@ class Gathering:
             following.lane.behind -= 1
             following.lane.waiting.append(following)
             self._make_ready(following.lane)
-        elif sale.last_of.get(buyer) is pending:
-            del sale.last_of[buyer]
+        elif last_of.get(buyer) is pending:
+            del last_of[buyer]
 
     def finished(self, batch: Batch) -> None:
         """A batch came to its end: what waits in its lane may go."""
@@ -251,19 +241,38 @@ class Gathering:
 
     # --- inside ---------------------------------------------------------------------------
 
-    def _is_full(self, sale: SaleQueue, size: int) -> bool:
-        return sale.waiting >= self.queue_max - self.waiting or self.bytes + size > self.bytes_max
+    def _choose(self, lane: Lane) -> list[Pending]:
+        """The next operations of a lane whose callers still wait."""
+        chosen: list[Pending] = []
+        waiting, taken, size = lane.waiting, 0, 0
+        while waiting and len(chosen) < self.batch_max:
+            pending = waiting.popleft()
+            taken += 1
+            size += pending.size
+            if pending.caller.done():
+                self.settled(pending)
+            else:
+                chosen.append(pending)
+        lane.sale.waiting -= taken
+        self.waiting -= taken
+        self.bytes -= size
+        return chosen
 
-    def _is_suspect(self, sale: str, buyer: str) -> bool:
-        if (sale, buyer) not in self._suspects:
+    def _is_suspect(self, kind: Kind, item: Item, last: Pending | None) -> bool:
+        """Whether a hold looks like a retry: its buyer's last call is on its way, or got lost."""
+        if kind.name != "hold":
             return False
-        self._suspects.discard((sale, buyer))
-        return True
+        lost = (kind.sale, item.buyer) in self._suspects
+        self._suspects.discard((kind.sale, item.buyer))
+        return lost or last is not None
 
-    def _lane(self, kind: Kind, limit_ms: int, suspect: bool, sale: SaleQueue) -> Lane:
+    def _lane(self, kind: Kind, limit_ms: int, suspect: bool) -> Lane:
         key = (kind, limit_ms, suspect)
         lane = self._lanes.get(key)
         if lane is None:
+            sale = self._sales.get(kind.sale)
+            if sale is None:
+                sale = self._sales[kind.sale] = SaleQueue({})
             lane = self._lanes[key] = Lane(kind, limit_ms, suspect, sale, deque())
             sale.lanes += 1
         return lane

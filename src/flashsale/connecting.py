@@ -24,6 +24,19 @@ _OWN_BOOKKEEPING = ("maint_", "orig_", "himport", "event_dispatcher", "response_
 _NOT_OURS = {"max_connections", "connection_class", "redis_connect_func"}
 
 
+class _Forks:
+    """How often this process came out of a fork: `os.getpid` is a system call, for every call."""
+
+    count = 0
+
+    def note(self) -> None:
+        self.count += 1
+
+
+FORKS = _Forks()
+os.register_at_fork(after_in_child=FORKS.note)
+
+
 def now_ms() -> int:
     """This process's clock."""
     return time.time_ns() // 1_000_000

@@ -37,8 +37,7 @@ def hold_kind(sale: str) -> Kind:
 
 def hold_item(buyer: str, basket: Basket, hold_id: str, channel: str, note: str) -> Item:
     """One hold, checked."""
-    limits.check_id("buyer", buyer)
-    limits.check_id("hold_id", hold_id)
+    limits.check_hold_ids(buyer, hold_id)
     lines = check_basket("basket", basket)
     if channel != "":
         limits.check_id("channel", channel)

@@ -55,6 +55,7 @@ CLOCK_JUMP_MAX_MS = 60_000
 """How far the server's clock may be ahead of both the shard's last time and the caller's."""
 
 _ID = re.compile(rf"[A-Za-z0-9._~@+=/-]{{1,{ID_MAX}}}")
+_TWO_IDS = re.compile(f"{_ID.pattern} {_ID.pattern}")
 _ID_RULE = f"must be 1 to {ID_MAX} characters out of A-Z a-z 0-9 . _ ~ @ + = / -"
 
 
@@ -66,6 +67,14 @@ def check_id(field: str, value: object) -> str:
         shown = value if len(value) <= ID_MAX else f"{value[:16]}… ({len(value)} characters)"
         raise InvalidRequest(field, f"{_ID_RULE}, not {shown!a}")
     return value
+
+
+def check_hold_ids(buyer: object, hold_id: object) -> None:
+    """Both names of a hold, in one search: every call on a hold pays for this."""
+    if type(buyer) is str and type(hold_id) is str and _TWO_IDS.fullmatch(f"{buyer} {hold_id}"):
+        return
+    check_id("buyer", buyer)
+    check_id("hold_id", hold_id)
 
 
 def check_int(field: str, value: object, low: int, high: int) -> int:

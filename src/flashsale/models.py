@@ -207,7 +207,7 @@ class HoldRequest(Struct, frozen=True):
     note: str = ""
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct, frozen=True, gc=False):
     """What the engine decided about one operation.
 
     outcome: the decision.

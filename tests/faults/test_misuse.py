@@ -175,14 +175,10 @@ def test_the_environments_url_is_used_and_an_explicit_one_goes_before_it(
 def test_each_shell_takes_its_own_kind_of_client_only() -> None:
     with (
         redis.Redis() as client,
-        pytest.raises(
-            ConfigurationError, match=r"redis\.asyncio\.Redis.*, not redis\.client"
-        ),
+        pytest.raises(ConfigurationError, match=r"redis\.asyncio\.Redis.*, not redis\.client"),
     ):
         AsyncFlashSale(client)
-    with pytest.raises(
-        ConfigurationError, match=r"redis\.Redis.*, not redis\.asyncio"
-    ):
+    with pytest.raises(ConfigurationError, match=r"redis\.Redis.*, not redis\.asyncio"):
         FlashSale(redis.asyncio.Redis())  # type: ignore[arg-type]
     for kind in (FlashSale, AsyncFlashSale):
         for wrong in (None, "redis://localhost", redis.ConnectionPool()):

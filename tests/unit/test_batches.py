@@ -84,7 +84,7 @@ def single(request: HoldRequest) -> Operation[Any]:
     item = inventory.hold_item(*msgspec.structs.astuple(request))
     told: list[Any] = []
     yield from run_batch(
-        inventory.hold_kind("1111"), [item], lambda number, result: told.append(result)
+        inventory.hold_kind("1111"), [item], lambda numbers, results: told.extend(results)
     )
     (result,) = told
     if isinstance(result, Exception):

@@ -297,7 +297,7 @@ REQUEST = ("ann", {"red": 1}, "h", "", "")
 
 
 def batch(kind: Kind, item: Item) -> Operation[Any]:
-    return run_batch(kind, [item], lambda number, result: None)
+    return run_batch(kind, [item], lambda numbers, results: None)
 
 
 OPERATIONS = {

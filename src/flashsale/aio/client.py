@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -17,7 +17,7 @@ from flashsale.attempts import Attempts
 from flashsale.batches import Item, Kind
 from flashsale.batching import BATCH_MAX, BYTES_MAX, QUEUE_MAX, Gathering
 from flashsale.calls import Call, Operation, Pause, Receive, Reply, Send
-from flashsale.connecting import MAX_CONNECTIONS, url_or_environment
+from flashsale.connecting import FORKS, MAX_CONNECTIONS, url_or_environment
 from flashsale.errors import ConfigurationError, FlashSaleError
 from flashsale.models import Answer, Sale
 
@@ -62,9 +62,10 @@ class AsyncFlashSale:
             batch_max=BATCH_MAX[durability], queue_max=queue_max, bytes_max=queue_bytes_max
         )
         self._gatherer = Gatherer(policy, self._drive)
-        self._pid = os.getpid()
+        self._forks = FORKS.count
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._embedded: EmbeddedServer | None = None
 
     @classmethod
@@ -169,7 +170,8 @@ class AsyncFlashSale:
         """The answer to one operation, which shares its script call with others'."""
         self._check_owner()
         limit_ms = self.timeout_ms if timeout_ms is None else self._limit(timeout_ms)
-        return self._gatherer.ask(kind, item, limit_ms)
+        assert self._loop is not None  # _check_owner has seen to it
+        return self._gatherer.ask(self._loop, kind, item, limit_ms)
 
     async def _drive(self, operation: Operation[T], attempts: Attempts) -> T:
         reserve = attempts.limit_ms / 1000 / 10
@@ -216,18 +218,23 @@ class AsyncFlashSale:
         return limits.check_int("timeout_ms", timeout_ms, 1, 600_000)
 
     def _check_owner(self) -> None:
-        self._check_process()
+        # Our loop runs in this thread, so it is the running one: asked this way because
+        # asyncio.get_running_loop makes a system call, on every call, on Python 3.11.
+        loop = self._loop
+        ours = loop is not None and get_ident() == self._thread and loop.is_running()
+        if not ours or self._forks != FORKS.count:
+            self._check_process()
         if self._closed:
             raise ConfigurationError("this AsyncFlashSale is closed")
 
     def _check_process(self) -> None:
-        if os.getpid() != self._pid:
+        if self._forks != FORKS.count:
             raise ConfigurationError(
                 "this AsyncFlashSale was made before a fork: make one per process"
             )
         loop = asyncio.get_running_loop()
         if self._loop is None:
-            self._loop = loop
+            self._loop, self._thread = loop, get_ident()
         elif self._loop is not loop:
             raise ConfigurationError(
                 "this AsyncFlashSale belongs to another event loop: make one per loop"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec import Struct
 
@@ -42,9 +42,10 @@ class Gatherer:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
 
-    def ask(self, kind: Kind, item: Item, limit_ms: int) -> asyncio.Future[Answer]:
+    def ask(
+        self, loop: asyncio.AbstractEventLoop, kind: Kind, item: Item, limit_ms: int
+    ) -> asyncio.Future[Answer]:
         """The future answer to one operation; Overloaded if too many wait already."""
-        loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
         deadline = time.monotonic() + limit_ms / 1000
         self.policy.offer(kind, item, future, deadline=deadline, limit_ms=limit_ms)
@@ -86,17 +87,19 @@ class Gatherer:
     async def _run(self, batch: Batch, attempts: Attempts) -> None:
         policy, waiting = self.policy, batch.pending
 
-        def tell(number: int, result: Result) -> None:
-            pending = waiting[number]
-            future = pending.caller
-            if isinstance(result, FlashSaleError):
-                policy.settled(pending, unanswered=isinstance(result, OutcomeUnknown))
-                if not future.done():
-                    future.set_exception(result)
-            else:
-                policy.settled(pending, unanswered=future.done())
-                if not future.done():
-                    future.set_result(result)
+        def tell(numbers: Sequence[int], ends: Sequence[Result]) -> None:
+            for number, result in zip(numbers, ends, strict=True):
+                pending = waiting[number]
+                future = pending.caller
+                gone = future.done()
+                if isinstance(result, FlashSaleError):
+                    policy.settled(pending, unanswered=isinstance(result, OutcomeUnknown))
+                    if not gone:
+                        future.set_exception(result)
+                else:
+                    policy.settled(pending, unanswered=gone)
+                    if not gone:
+                        future.set_result(result)
 
         try:
             kind, items = batch.lane.kind, batch.items

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -14,7 +13,7 @@ from flashsale.attempts import Attempts
 from flashsale.batches import Item, Kind
 from flashsale.batching import BATCH_MAX, BYTES_MAX, QUEUE_MAX, Gathering
 from flashsale.calls import Call, Operation, Pause, Receive, Send
-from flashsale.connecting import MAX_CONNECTIONS, url_or_environment
+from flashsale.connecting import FORKS, MAX_CONNECTIONS, url_or_environment
 from flashsale.errors import ConfigurationError, FlashSaleError
 from flashsale.models import Answer, Sale
 from flashsale.sync.connections import Connections, Ticket
@@ -61,7 +60,7 @@ class FlashSale:
             batch_max=BATCH_MAX[durability], queue_max=queue_max, bytes_max=queue_bytes_max
         )
         self._gatherer = Gatherer(policy, self._drive)
-        self._pid = os.getpid()
+        self._forks = FORKS.count
         self._closed = False
         self._embedded: EmbeddedServer | None = None
 
@@ -217,5 +216,5 @@ class FlashSale:
             raise ConfigurationError("this FlashSale is closed")
 
     def _check_process(self) -> None:
-        if os.getpid() != self._pid:
+        if FORKS.count != self._forks:
             raise ConfigurationError("this FlashSale was made before a fork: make one per process")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flashsale import batches
@@ -131,9 +131,10 @@ class Gatherer:
     def _carry(self, batch: Batch, own: Pending) -> None:
         attempts, waiting = self._attempts[batch], batch.pending
 
-        def tell(number: int, result: Result) -> None:
+        def tell(numbers: Sequence[int], ends: Sequence[Result]) -> None:
             with self._lock:
-                self._tell(waiting[number], result)
+                for number, result in zip(numbers, ends, strict=True):
+                    self._tell(waiting[number], result)
 
         kind, items = batch.lane.kind, batch.items
         try:
