@@ -19,9 +19,10 @@ import pytest
 import redis
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant
 
 from contract.test_wrong_types import SWEEPING, VERBS, busy
+from faults.checks import kinds_of
 from flashsale import (
     EventKind,
     FlashSale,
@@ -110,17 +111,27 @@ def test_each_release_loads_its_own_scripts_where_they_are_missing(
 
 # --- what is stored -----------------------------------------------------------------------
 
-STOCK, RULES = {"red": 14, "blue": 9}, {"limit": 8, "limits": {"red": 6}, "holds_max": 4}
+STOCK, RULES = {"red": 20, "blue": 12}, {"limit": 8, "limits": {"red": 6}, "holds_max": 4}
+EVERYTHING = {
+    EventKind.HELD,
+    EventKind.CONFIRMED,
+    EventKind.RELEASED,
+    EventKind.EXPIRED,
+    EventKind.EXTENDED,
+    EventKind.REFUNDED,
+    EventKind.TOMBSTONE,
+    EventKind.RESTOCKED,
+}
 
 
 def stored(lab: Lab, sale: SaleHandle) -> dict[str, Any]:
-    """Every byte of a sale but its id, and but the field that the next release adds."""
+    """Every byte of a sale but its id, its opening, and the field that the next release adds."""
     mine = sale.id.encode()
     dump = {key.rpartition(":")[2]: content for key, content in lab.dump(sale).items()}
     dump["sale"] = {field: text.replace(mine, b"") for field, text in dump["sale"].items()}
     dump["ledger"] = [
-        (entry, {field: text.replace(mine, b"") for field, text in fields.items() if field != b"v"})
-        for entry, fields in dump["ledger"]
+        (entry, {field: text for field, text in fields.items() if field != b"v"})
+        for entry, fields in dump["ledger"][1:]
     ]
     return dump
 
@@ -146,6 +157,7 @@ def test_two_releases_store_byte_for_byte_what_the_older_one_stores_alone(
             assert ask(sale, step) == ask(expected, step), step
             assert stored(together, sale) == stored(alone, expected), step
     assert min(authors(together, sale).values()) > 20
+    assert kinds_of(sale).keys() >= EVERYTHING
     assert {record[0] for record in records_of(together.raw, sale.id).values()} == {"1"}
     for clients in (older, newer):
         assert Fleet(clients).sale(sale.id).audit().ok
@@ -174,6 +186,7 @@ def test_the_format_changes_the_spelling_of_records_and_nothing_else(
         for key in ("skus", "stock", "deadlines", "restocks"):
             assert ours[key] == theirs[key], step
     assert mixed > 20
+    assert kinds_of(sale).keys() >= EVERYTHING
     assert sale.audit().ok
 
 
@@ -188,8 +201,8 @@ class TwoReleases(HeldTimeMachine):
     @initialize(definition=definitions(), seed=st.integers(0, 2**32))
     def open(self, definition: dict[str, Any], seed: int) -> None:
         self.fleet.reseed(seed)
+        self.chance, self.told = random.Random(seed), 1
         self.written: dict[str, str] = {}
-        self.told = "1"
         super().open(definition)
 
     @invariant()
@@ -199,29 +212,32 @@ class TwoReleases(HeldTimeMachine):
         records = records_of(self.raw, self.sale.id)
         for buyer, record in records.items():
             if record != self.written.get(buyer):
-                assert record[0] == self.told, (buyer, record)
+                assert record[0] == str(self.told), (buyer, record)
         self.written = records
+        if not self.model.purged:
+            self.tell()
+
+    def tell(self) -> None:
+        """Before the next step."""
 
 
 class PhaseOne(TwoReleases):
-    """Clients of both releases."""
+    """Clients of both releases, which nobody tells anything."""
 
 
 class PhaseTwo(TwoReleases):
-    """Clients of the newer release, told to write the newer format, or the older again."""
+    """Clients of the newer release, told to write the newer format, or the older again.
+
+    `mixed` counts the moments at which a sale has both.
+    """
 
     mixed: ClassVar[int] = 0
 
-    @rule(told=st.sampled_from(["2", "2", "2", "1"]))
-    def tell(self, told: str) -> None:
-        if not self.model.purged:
-            tell(self.raw, self.sale.id, int(told))
-            self.told = told
-
-    @invariant()
-    def count_sales_with_both_formats(self) -> None:
-        if self.oracle is not None:
-            type(self).mixed += len({record[0] for record in self.written.values()}) == 2
+    def tell(self) -> None:
+        type(self).mixed += len({record[0] for record in self.written.values()}) == 2
+        if self.chance.random() < 0.2:
+            self.told = self.chance.choice([1, 2])
+            tell(self.raw, self.sale.id, self.told)
 
 
 class _Runs:
@@ -236,7 +252,7 @@ class _Runs:
         raw: redis.Redis,
         new_sale_id: Callable[[], str],
     ) -> None:
-        examples = 500 if request.config.getoption("--long") else 12
+        examples = 500 if request.config.getoption("--long") else 8
         type(self).settings = settings(SHORT, max_examples=examples)  # type: ignore[attr-defined]
         clients = [client for name in self.clients for client in request.getfixturevalue(name)]
         self.machine.fleet = Fleet(clients)
@@ -257,7 +273,7 @@ class TestBothFormatsInOneSaleAreReadAndTheOneToldIsWritten(_Runs, PhaseTwo.Test
     def _both_formats_met(self) -> Iterator[None]:
         PhaseTwo.mixed = 0
         yield
-        assert PhaseTwo.mixed > 5
+        assert PhaseTwo.mixed > 0
 
 
 # --- an older client left over ------------------------------------------------------------
@@ -283,18 +299,16 @@ def test_a_sale_told_the_newer_format_refuses_an_older_client_and_nobody_else(
     verb: str, lab: Lab, newer_shop: FlashSale
 ) -> None:
     sale, other = busy(lab), busy(lab)
-    verbs = {
-        **VERBS,
-        "open": lambda s: lab.shop.open(newer_shop.sale(s.id).snapshot().sale),
-        "purge": lambda s: s.purge(),
-    }
+    definition = sale.snapshot().sale
+    refusing = {"open": lambda _: lab.shop.open(definition), "purge": lambda s: s.purge()} | VERBS
+    serving = refusing | {"open": lambda _: newer_shop.open(definition)}
     tell(lab.raw, sale.id, 2)
     before = lab.dump(sale)
     message = f"{REFUSED} the sale is in format 2, this script reads 1"
-    refused(lambda: verbs[verb](sale), message)
+    refused(lambda: refusing[verb](sale), message)
     assert lab.dump(sale) == before
-    verbs[verb](newer_shop.sale(sale.id))
-    verbs[verb](other)
+    serving[verb](newer_shop.sale(sale.id))
+    VERBS["hold"](other)
 
 
 def rewritten(lab: Lab, sale: SaleHandle, newer: SaleHandle, *buyers: str) -> None:
@@ -335,9 +349,14 @@ def test_an_older_client_refuses_a_newer_record_and_goes_on_with_all_others(
     else:
         VERBS[verb](sale)
         unread = {"held", "extended", "paid"}
-        assert records_of(lab.raw, sale.id).items() >= {
-            buyer: record for buyer, record in as_text(before, lab, sale).items() if buyer in unread
-        }.items()
+        assert (
+            records_of(lab.raw, sale.id).items()
+            >= {
+                buyer: record
+                for buyer, record in as_text(before, lab, sale).items()
+                if buyer in unread
+            }.items()
+        )
     VERBS[verb](newer)
     assert newer.audit().ok
 
@@ -380,12 +399,9 @@ def test_a_batch_that_meets_a_newer_record_is_refused_whole_and_goes_through_wit
     answers = getattr(newer, verb)(everybody)
     assert [answer.replayed for answer in answers if answer.buyer != strange] == [True, True]
     assert newer.audit().ok
-    assert {record[0] for record in records_of(lab.raw, sale.id).values()} == {"1"} or (
-        state is HoldState.CONFIRMED and verb != "hold_many"
-    )
 
 
-@pytest.mark.parametrize("verb", [name for name in VERBS if name in SWEEPING])
+@pytest.mark.parametrize("verb", SWEEPING)
 def test_an_older_client_does_not_sweep_past_a_deadline_it_cannot_read(
     verb: str, lab: Lab, newer_shop: FlashSale
 ) -> None:

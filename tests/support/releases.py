@@ -109,9 +109,7 @@ class FleetHandle:
     def __getattr__(self, name: str) -> Any:
         if name == "ledger":
             return FleetHandle(self._fleet, self.id, "ledger.")
-        return lambda *args, **options: self._fleet.ask(
-            (self.id, self._part + name, args, options)
-        )
+        return lambda *args, **options: self._fleet.ask((self.id, self._part + name, args, options))
 
 
 @contextmanager
