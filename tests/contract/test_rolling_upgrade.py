@@ -194,6 +194,25 @@ def test_the_format_changes_the_spelling_of_records_and_nothing_else(
     assert sale.audit().ok
 
 
+@pytest.mark.parametrize("due", [False, True])
+@pytest.mark.parametrize("verb", SWEEPING)
+def test_every_verb_writes_the_format_that_was_told(
+    verb: str, due: bool, newer: list[Client], make_lab: Callable[..., Lab]
+) -> None:
+    """Also those that mostly take a shorter way: new buyers' holds, plain holds that end."""
+    lab = make_lab(*newer)
+    sale = busy(lab)
+    before = records_of(lab.raw, sale.id)
+    tell(lab.raw, sale.id, 2)
+    lab.set_time(sale, T0 + 1_000 if due else T0 + 500)
+    VERBS[verb](sale)
+    changed = dict(records_of(lab.raw, sale.id).items() - before.items())
+    assert {record[0] for record in changed.values()} <= {"2"}, changed
+    assert changed or verb in ("restock", "expire")
+    assert not due or changed.keys() >= {f"due-{number}" for number in range(3)}
+    assert sale.audit().ok
+
+
 # --- against the oracle -------------------------------------------------------------------
 
 
