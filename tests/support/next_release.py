@@ -38,16 +38,20 @@ local function parse_record(record)
 end
 """
 
-FORMAT_AS_TOLD = """\
-local function format_record(holds)
-  local record = format_record_1(holds)
-  return writes == '2' and swap_states(record, '2') or record
+AS_TOLD = """\
+-- include lib/swap_states
+-- The fields {buyer, record, …} with every record in the format that the sale is written in.
+local function as_told(fields)
+  for k = 2, writes == '2' and #fields or 0, 2 do
+    fields[k] = swap_states(fields[k], '2')
+  end
+  return fields
 end
 """
 
-INCLUDE_SWAP = "-- include lib/swap_states\n"
 READS_ONE = r"if sale\[1\] ~= '1' then"
 READS_BOTH = "if sale[1] ~= '1' and sale[1] ~= '2' then"
+RECORDS = r"(redis\.call\('HSET', keys\.buyers, unpack\()(\w+)(\)\))"
 ENTRY = r"(redis\.call\('XADD', keys\.ledger, [^\n]+?, )(unpack\(entry\)\))"
 
 
@@ -65,19 +69,17 @@ def write_next_release(folder: Path) -> Path:
     patch(inventory / "open.lua", READS_ONE, READS_BOTH)
 
     (lib / "swap_states.lua").write_text(SWAP_STATES, "utf-8")
-    for name, both in (("parse_record", PARSE_BOTH), ("format_record", FORMAT_AS_TOLD)):
-        path = lib / f"{name}.lua"
-        patch(path, rf"local function {name}\(", f"local function {name}_1(")
-        patch(path, r"\A", INCLUDE_SWAP)
-        patch(path, r"\Z", both)
-
-    # These spell records themselves, in format 1.
-    for name, aside in (("hold_fresh", "nil"), ("settle_plain", "false")):
-        guard = f"\\g<0>  if writes ~= '1' then\n    return {aside}\n  end\n"
-        patch(lib / f"{name}.lua", rf"local function {name}\([^)]*\)\n", guard)
-
+    (lib / "as_told.lua").write_text(AS_TOLD, "utf-8")
+    parse = lib / "parse_record.lua"
+    patch(parse, r"local function parse_record\(", "local function parse_record_1(")
+    patch(parse, r"\A", "-- include lib/swap_states\n")
+    patch(parse, r"\Z", PARSE_BOTH)
     for path in sorted(lib.glob("*.lua")):
-        if entries := path.read_text("utf-8").count("'XADD'"):
+        source = path.read_text("utf-8")
+        if writes := source.count("'HSET', keys.buyers"):
+            patch(path, RECORDS, r"\1as_told(\2)\3", times=writes)
+            patch(path, r"\A", "-- include lib/as_told\n")
+        if entries := source.count("'XADD'"):
             patch(path, ENTRY, r"\1'v', '2', \2", times=entries)
     for path in sorted(folder.glob("*/*.lua")):
         if path.parent != lib:
