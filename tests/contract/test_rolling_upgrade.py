@@ -272,7 +272,7 @@ class _Runs:
         raw: redis.Redis,
         new_sale_id: Callable[[], str],
     ) -> None:
-        examples = 500 if request.config.getoption("--long") else 6
+        examples = 500 if request.config.getoption("--long") else 5
         type(self).settings = settings(SHORT, max_examples=examples)  # type: ignore[attr-defined]
         clients = [client for name in self.clients for client in request.getfixturevalue(name)]
         self.machine.fleet = Fleet(clients)
