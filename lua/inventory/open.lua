@@ -24,6 +24,9 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local sale = redis.call('HMGET', k_sale, 'format', 'state', 'definition', 'epoch')
 if sale[1] then
+  if sale[1] ~= '1' then
+    error({ err = 'FLASHSALE_FORMAT the sale is in format ' .. sale[1] .. ', this script reads 1' })
+  end
   if sale[2] == 'purged' then
     return { 0, now, 0, PURGED, '' }
   end
