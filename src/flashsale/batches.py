@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -70,6 +70,9 @@ class Item(Struct, frozen=True, gc=False):
 
 Result: TypeAlias = Answer | FlashSaleError
 
+Chunk: TypeAlias = tuple[Sequence[int], Sequence[Item]]
+"""Operations of one script call, with their places among all."""
+
 Tell: TypeAlias = Callable[[Sequence[int], Sequence[Result]], None]
 """Takes the ends of operations, named by their places in the batch, as soon as they are known."""
 
@@ -108,18 +111,6 @@ def check_sequence(field: str, values: object) -> None:
     """A bulk call takes a list or a tuple, of any length: its time-out is what bounds it."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
         raise InvalidRequest(field, f"must be a sequence, not {type(values).__name__}")
-
-
-def targets_of(sale: str, holds: Sequence[Answer | Hold | str]) -> list[Target | InvalidRequest]:
-    """As target_of for a bulk call: what is wrong with one is told in its place."""
-    check_sequence("holds", holds)
-    found: list[Target | InvalidRequest] = []
-    for hold in holds:
-        try:
-            found.append(target_of(sale, hold, None))
-        except InvalidRequest as error:
-            found.append(error)
-    return found
 
 
 def shard_call(name: str, keys: ShardKeys, *args: bytes | str | int) -> Call:
@@ -191,57 +182,63 @@ def _plain(
     return outcome, _IMPLIED.get(outcome), until, may_return
 
 
-def run_batch(
-    kind: Kind, items: Sequence[Item], tell: Tell, chunk_max: int = CHUNK
-) -> Operation[None]:
-    """Send operations in chunks, several on their way at a time, and tell what comes of them.
+def run_batch(kind: Kind, items: Sequence[Item], tell: Tell) -> Operation[None]:
+    """Send operations in one script call, and tell what comes of them as soon as it is known.
 
-    What says TRY_AGAIN is asked again after a sweep, and told last. Operations of one buyer are
-    judged in their order: a chunk with a buyer of a chunk still on its way waits for that one.
+    What says TRY_AGAIN is asked again after a sweep, and told last.
     """
-    waiting: Sequence[int] = range(len(items))
+    yield from _run(kind, iter([(range(len(items)), items)]), tell)
+
+
+def _run(kind: Kind, chunks: Iterator[Chunk], tell: Tell) -> Operation[None]:
     attempt = 0
-    while waiting:
-        again = yield from _send_all(kind, items, waiting, tell, chunk_max)
-        if again and not (yield from sweep_for_retry(ShardKeys.of(kind.sale), attempt)):
-            tell(list(again), list(again.values()))
+    while again := (yield from _send_all(kind, chunks, tell)):
+        if not (yield from sweep_for_retry(ShardKeys.of(kind.sale), attempt)):
+            tell(list(again), [answer for _, answer in again.values()])
             return
-        waiting, attempt = list(again), attempt + 1
+        attempt += 1
+        numbers, items = list(again), [item for item, _ in again.values()]
+        chunks = (
+            (numbers[start : start + limits.BATCH_MAX], items[start : start + limits.BATCH_MAX])
+            for start in range(0, len(numbers), limits.BATCH_MAX)
+        )
 
 
 def _send_all(
-    kind: Kind, items: Sequence[Item], waiting: Sequence[int], tell: Tell, chunk_max: int
-) -> Operation[dict[int, Answer]]:
-    """One pass: what it did not tell, because it is to be asked again."""
-    again: dict[int, Answer] = {}
-    sent: deque[tuple[Sequence[int], list[Item], set[str], Any]] = deque()
+    kind: Kind, chunks: Iterator[Chunk], tell: Tell
+) -> Operation[dict[int, tuple[Item, Answer]]]:
+    """One pass: what it did not tell, because it is to be asked again.
+
+    Operations of one buyer are judged in their order: a chunk with a buyer of a chunk that is
+    still on its way waits for that one.
+    """
+    again: dict[int, tuple[Item, Answer]] = {}
+    sent: deque[tuple[Chunk, set[str], Any]] = deque()
 
     def receive() -> Operation[None]:
-        part, chunk, _, ticket = sent.popleft()
+        (numbers, items), _, ticket = sent.popleft()
         try:
             reply = yield Receive(ticket)
-            answers = read_answers(kind, chunk, reply)
+            answers = read_answers(kind, items, reply)
         except FlashSaleError as error:
-            tell(part, _copies(error, len(part)))
+            tell(numbers, _copies(error, len(numbers)))
             return
         if not any(code in reply[3] for code in _NOT_YET):
-            tell(part, answers)
+            tell(numbers, answers)
             return
         told: dict[int, Result] = {}
-        for n, answer in zip(part, answers, strict=True):
+        for n, item, answer in zip(numbers, items, answers, strict=True):
             if answer.outcome is Outcome.TRY_AGAIN:
-                again[n] = answer
+                again[n] = item, answer
             else:
                 told[n] = _refuse_malformed(answer, kind.name)
         tell(list(told), list(told.values()))
 
-    for start in range(0, len(waiting), chunk_max):
-        part = waiting[start : start + chunk_max]
-        chunk = [items[n] for n in part]
-        buyers = {item.buyer for item in chunk} if len(waiting) > chunk_max else set()
-        while len(sent) == WINDOW or any(not buyers.isdisjoint(others) for _, _, others, _ in sent):
+    for chunk in chunks:
+        buyers = {item.buyer for item in chunk[1]}
+        while len(sent) == WINDOW or any(not buyers.isdisjoint(others) for _, others, _ in sent):
             yield from receive()
-        sent.append((part, chunk, buyers, (yield Send(batch_call(kind, chunk)))))
+        sent.append((chunk, buyers, (yield Send(batch_call(kind, chunk[1])))))
     while sent:
         yield from receive()
     return again
@@ -256,21 +253,33 @@ def _copies(error: FlashSaleError, count: int) -> list[FlashSaleError]:
 
 
 def run_all(
-    kind: Kind, checked: Sequence[Item | FlashSaleError]
+    kind: Kind, requests: Sequence[T], check: Callable[[T], Item]
 ) -> Operation[list[Answer | FlashSaleError]]:
-    """A bulk call: what failed its check keeps its error, the rest is sent; answers in order."""
-    results: list[Result] = [
-        item if isinstance(item, FlashSaleError) else InvalidRequest("batch", "was not sent")
-        for item in checked
-    ]
-    places = [n for n, item in enumerate(checked) if isinstance(item, Item)]
-    items = [item for item in checked if isinstance(item, Item)]
+    """A bulk call, in chunks, several on their way at a time; answers in the order of the requests.
+
+    What is wrong with one request is told in its place. Requests are checked chunk by chunk, while
+    the server decides those before them.
+    """
+    results: list[Any] = [None] * len(requests)
 
     def tell(numbers: Sequence[int], ends: Sequence[Result]) -> None:
         for n, result in zip(numbers, ends, strict=True):
-            results[places[n]] = result
+            results[n] = result
 
-    yield from run_batch(kind, items, tell)
+    def chunks() -> Iterator[Chunk]:
+        for start in range(0, len(requests), CHUNK):
+            numbers, items = [], []
+            for n, request in enumerate(requests[start : start + CHUNK], start):
+                try:
+                    items.append(check(request))
+                except InvalidRequest as error:
+                    results[n] = error
+                else:
+                    numbers.append(n)
+            if items:
+                yield numbers, items
+
+    yield from _run(kind, chunks(), tell)
     return results
 
 
@@ -292,18 +301,6 @@ def _refuse_malformed(answer: Answer, name: str) -> Answer | FlashSaleError:
     if answer.outcome is Outcome.MALFORMED:
         return ProtocolError(f"{name} refused what this client holds for well-formed")
     return answer
-
-
-def check_all(requests: Sequence[T], check: Callable[[T], Item]) -> list[Item | FlashSaleError]:
-    """Check every request of a bulk call; what is wrong with one is told in its place."""
-    check_sequence("requests", requests)
-    checked: list[Item | FlashSaleError] = []
-    for request in requests:
-        try:
-            checked.append(check(request))
-        except InvalidRequest as error:
-            checked.append(error)
-    return checked
 
 
 def perform_once(sale: str, call: Call, name: str) -> Operation[Answer]:

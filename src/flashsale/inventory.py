@@ -5,7 +5,7 @@ Every verb on holds takes a batch; a single one is a batch of one on the same pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -15,16 +15,17 @@ from flashsale.batches import (
     Item,
     Kind,
     Target,
-    check_all,
+    check_sequence,
     perform_once,
     reject,
     run_all,
     shard_call,
+    target_of,
 )
 from flashsale.calls import Call, Operation, expect
 from flashsale.errors import FlashSaleError, InvalidRequest, Rejected
 from flashsale.keys import ShardKeys
-from flashsale.models import Answer, Basket, HoldRequest, Outcome, Sale, SaleState
+from flashsale.models import Answer, Basket, Hold, HoldRequest, Outcome, Sale, SaleState
 from flashsale.scripts import load_script
 
 # --- verbs on holds: what is checked, and what the operations of a batch share -------------
@@ -50,7 +51,8 @@ def hold_many(
     sale: str, requests: Sequence[HoldRequest]
 ) -> Operation[list[Answer | FlashSaleError]]:
     """Take stock for many buyers, item by item."""
-    return (yield from run_all(hold_kind(sale), check_all(requests, _request_item)))
+    check_sequence("requests", requests)
+    return (yield from run_all(hold_kind(sale), requests, _request_item))
 
 
 def _request_item(request: HoldRequest) -> Item:
@@ -73,10 +75,11 @@ def confirm_item(target: Target, lines: Basket | None) -> Item:
 
 
 def confirm_many(
-    sale: str, targets: Sequence[Target | InvalidRequest], late: str
+    sale: str, holds: Sequence[Answer | Hold | str], late: str
 ) -> Operation[list[Answer | FlashSaleError]]:
     """Sell many holds, each whole."""
-    return (yield from run_all(confirm_kind(sale, late), _bare(targets)))
+    check_sequence("holds", holds)
+    return (yield from run_all(confirm_kind(sale, late), holds, _whole_of(sale)))
 
 
 def release_kind(sale: str) -> Kind:
@@ -90,14 +93,19 @@ def release_item(target: Target) -> Item:
 
 
 def release_many(
-    sale: str, targets: Sequence[Target | InvalidRequest]
+    sale: str, holds: Sequence[Answer | Hold | str]
 ) -> Operation[list[Answer | FlashSaleError]]:
     """Give many holds up."""
-    return (yield from run_all(release_kind(sale), _bare(targets)))
+    check_sequence("holds", holds)
+    return (yield from run_all(release_kind(sale), holds, _whole_of(sale)))
 
 
-def _bare(targets: Sequence[Target | InvalidRequest]) -> list[Item | FlashSaleError]:
-    return [t if isinstance(t, InvalidRequest) else Item(t.buyer, t.hold_id) for t in targets]
+def _whole_of(sale: str) -> Callable[[Answer | Hold | str], Item]:
+    def check(hold: Answer | Hold | str) -> Item:
+        target = target_of(sale, hold, None)
+        return Item(target.buyer, target.hold_id)
+
+    return check
 
 
 def extend_kind(sale: str) -> Kind:

@@ -18,7 +18,7 @@ from flashsale import (
     StoreUnavailable,
     inventory,
 )
-from flashsale.batches import CHUNK, LONGEST_PAUSE_S, Target, run_batch
+from flashsale.batches import CHUNK, LONGEST_PAUSE_S, run_batch
 from flashsale.calls import Call, Operation, Pause, Receive, Send
 
 NOW, DEADLINE = 1_000, 2_000
@@ -219,7 +219,7 @@ def test_malformed_is_a_protocol_error_because_this_client_checked_it() -> None:
 def test_a_reply_of_another_shape_is_a_protocol_error(strange: Any) -> None:
     for operation in (
         inventory.hold_many("1111", requests(2)),
-        inventory.confirm_many("1111", [Target("ann", "h"), Target("bob", "h")], "refuse"),
+        inventory.confirm_many("1111", ["1111__ann__h", "1111__bob__h"], "refuse"),
     ):
         answers = Server(strange).run(operation)
         assert {type(item) for item in answers} == {ProtocolError}

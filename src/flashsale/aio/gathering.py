@@ -103,7 +103,7 @@ class Gatherer:
 
         try:
             kind, items = batch.lane.kind, batch.items
-            await self._drive(batches.run_batch(kind, items, tell, len(items)), attempts)
+            await self._drive(batches.run_batch(kind, items, tell), attempts)
         except Exception as error:  # a defect of ours must not leave callers waiting
             self._fail(batch, error)
         finally:

@@ -97,8 +97,7 @@ class AsyncSaleHandle:
         timeout_ms: int | None = None,
     ) -> list[Answer | FlashSaleError]:
         """Sell many holds, each whole and named by an answer, a `Hold` or a ref; as hold_many."""
-        targets = batches.targets_of(self.id, holds)
-        return await self._shop.perform(inventory.confirm_many(self.id, targets, late), timeout_ms)
+        return await self._shop.perform(inventory.confirm_many(self.id, holds, late), timeout_ms)
 
     async def release(
         self,
@@ -116,8 +115,7 @@ class AsyncSaleHandle:
         self, holds: Sequence[Answer | Hold | str], *, timeout_ms: int | None = None
     ) -> list[Answer | FlashSaleError]:
         """Give many holds up, each named by an answer, a `Hold` or a ref; as hold_many."""
-        targets = batches.targets_of(self.id, holds)
-        return await self._shop.perform(inventory.release_many(self.id, targets), timeout_ms)
+        return await self._shop.perform(inventory.release_many(self.id, holds), timeout_ms)
 
     async def extend(
         self,

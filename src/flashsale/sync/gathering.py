@@ -138,7 +138,7 @@ class Gatherer:
 
         kind, items = batch.lane.kind, batch.items
         try:
-            self._drive(batches.run_batch(kind, items, tell, len(items)), attempts)
+            self._drive(batches.run_batch(kind, items, tell), attempts)
         except Exception as error:  # a defect of ours must not leave callers waiting
             failure = ProtocolError(f"unexpected {type(error).__name__}: {error}")
             failure.__cause__ = error
