@@ -19,9 +19,7 @@ local caller_ms, buyers_blob, ids_blob, baskets_blob, marks_blob = unpack(ARGV)
 
 -- include lib/load_shard
 -- include lib/check_batch
--- include lib/resolve_baskets
--- include lib/new_book
--- include lib/hold_fresh
+-- include lib/hold_plain
 
 local HELD, RELEASED, CONFLICT, MALFORMED = 'H', 'R', 'Q', '!' -- outcomes
 local TOO_MANY_HOLDS, SHARD_FULL, CLOCK_JUMP = 'M', 'B', 'J' -- outcomes
@@ -32,11 +30,9 @@ local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
   return { 0, time, 0, refusal, '' }
 end
-local baskets, which = resolve_baskets(keys.skus, baskets_blob)
-local buyers = cmsgpack.unpack(buyers_blob)
+local buyers, request = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(baskets_blob)
 local marks = marks_blob ~= '' and cmsgpack.unpack(marks_blob)
-local n = check_batch(buyers, which, marks and (marks[1] or {}), marks and (marks[2] or {}))
-local book = new_book()
+local n = check_batch(buyers, request[2], marks and (marks[1] or {}), marks and (marks[2] or {}))
 -- Why no new hold is taken at all now, if so.
 local closed
 if shard.state ~= 'running' then
@@ -49,15 +45,26 @@ elseif shard.jumped then
   closed = CLOCK_JUMP
 end
 
-local fresh = hold_fresh(shard, keys, book, buyers, baskets, which, closed,
-  { buyers_blob, ids_blob, marks_blob })
-if fresh then
-  return fresh
+local blobs = { buyers = buyers_blob, ids = ids_blob, marks = marks_blob }
+local answered, records = hold_plain(shard, keys, buyers, request, closed, blobs)
+if answered then
+  return answered
 end
 
--- The exact loop, one operation after the other. Its helpers are made only here: making them
--- costs more than the whole of the common case.
+-- From here on helpers are made only when they are needed: making them costs as much as a hold.
 
+-- include lib/resolve_baskets
+-- include lib/hold_fresh
+
+local baskets, which = resolve_baskets(keys.skus, request)
+answered, records = hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, records)
+if answered then
+  return answered
+end
+
+-- The exact loop, one operation after the other.
+
+-- include lib/new_book
 -- include lib/expire_due
 -- include lib/expire_buyer
 -- include lib/units_of_buyer
@@ -67,6 +74,7 @@ end
 -- include lib/close_book
 -- include lib/is_id
 
+local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 local deadline = shard.now + shard.ttl
 local stamp = string.format('%013.0f', deadline)
@@ -74,7 +82,7 @@ local ids = cmsgpack.unpack(ids_blob)
 check_batch(buyers, ids)
 local channels, notes = {}, {}
 local reply = new_reply()
-read_records(book, keys.buyers, buyers)
+read_records(book, keys.buyers, buyers, records) -- given only if nothing was due for the sweep
 
 -- Decides one new hold: an outcome code, or nil and the buyer's holds if it is taken.
 local function refuse(buyer, basket)

@@ -1,16 +1,17 @@
--- Whether all of a list are identifiers, as `is_id` says, at a third of its cost: one search for
--- all their characters, by a range that holds thirteen too many, which plain searches exclude.
+-- Whether all of a list are identifiers, as `is_id` says, at half of its cost: one search over all
+-- their characters, each class a range. `id .. '' ~= id` is true of a number, without the call
+-- that `type` is; what is neither text nor number may not be joined and raises an error, which
+-- `pcall` makes a no.
 local function are_ids(list)
-  for i = 1, #list do
-    local id = list[i]
-    if type(id) ~= 'string' or id == '' or #id > 64 then
-      return false
+  local function check()
+    for i = 1, #list do
+      local id = list[i]
+      if id .. '' ~= id or id == '' or #id > 64 then
+        return false
+      end
     end
+    return string.find(table.concat(list), '^[a-z--9@-Z_=+~]*$')
   end
-  local find, text = string.find, table.concat(list)
-  local fits = find(text, '^[--~+]*$')
-  for other in string.gmatch(':;<>?[\\]^`{|}', '.') do
-    fits = fits and not find(text, other, 1, true)
-  end
-  return fits
+  local ran, fits = pcall(check)
+  return ran and fits
 end
