@@ -41,7 +41,7 @@ local function hold_plain(shard, keys, buyers, request, closed, blobs)
   if code then
     return { tonumber(shard.epoch), shard.now, 0, code, '' }
   end
-  local ids, seen = cmsgpack.unpack(blobs.ids), {}
+  local ids = cmsgpack.unpack(blobs.ids)
   if row.a < n * qty or book.buyers + n > shard.buyers_max or #ids ~= n or not are_ids(buyers)
     or not are_ids(ids) then
     return nil, records
@@ -54,14 +54,13 @@ local function hold_plain(shard, keys, buyers, request, closed, blobs)
   end
   local entry = { 't', shard.now, 'hb', blobs.buyers, 'hi', blobs.ids }
   if text ~= '0' then
-    tail = '|' .. text
-    entry[7], entry[8] = 'hl', cmsgpack.pack({ { text } })
+    tail, entry[7], entry[8] = '|' .. text, 'hl', cmsgpack.pack({ { text } })
   end
   if blobs.marks ~= '' then
     entry[#entry + 1] = 'hm'
     entry[#entry + 1] = blobs.marks
   end
-  local fields, f = {}, 1
+  local fields, seen, f = {}, {}, 1
   for i = 1, n do
     local buyer = buyers[i]
     if seen[buyer] then

@@ -1,5 +1,6 @@
 -- Reads the counters of many skus in one command, unless the book has them already: a available,
--- x set aside, h held, s sold, and the limit. `all_lines` is a list of lines {index, qty, …}.
+-- x set aside, h held, s sold, the limit, and the name (the index as text: a number is slow to
+-- write). `all_lines` is a list of lines {index, qty, …}.
 local function read_rows(book, k_stock, all_lines)
   local rows, missing, fields, c = book.rows, {}, {}, 0
   for b = 1, #all_lines do
@@ -9,7 +10,7 @@ local function read_rows(book, k_stock, all_lines)
       if rows[index] == nil then
         rows[index] = false
         missing[#missing + 1] = index
-        local name = index .. '' -- once: a number is slow to write
+        local name = index .. ''
         fields[c + 1], fields[c + 2], fields[c + 3] = name .. 'a', name .. 'x', name .. 'h'
         fields[c + 4], fields[c + 5] = name .. 's', name .. 'l'
         c = c + 5
@@ -23,6 +24,7 @@ local function read_rows(book, k_stock, all_lines)
   for m = 1, #missing do
     local at = 5 * m - 4
     rows[missing[m]] = {
+      name = string.sub(fields[at], 1, -2),
       a = tonumber(read[at]),
       x = tonumber(read[at + 1]),
       h = tonumber(read[at + 2]),

@@ -39,7 +39,8 @@ local function write_fresh(book, shard, keys, baskets, buyers, ids, which, taken
   end
   local counters, c = {}, 0
   for index in pairs(book.changed_rows) do
-    local row, name = book.rows[index], index .. ''
+    local row = book.rows[index]
+    local name = row.name
     counters[c + 1], counters[c + 2], counters[c + 3], counters[c + 4] =
       name .. 'a', row.a, name .. 'h', row.h
     c = c + 4

@@ -82,8 +82,8 @@ MUTANTS = [
     Mutant(
         "replay of a hold",
         "inventory/hold",
-        "local hold = find_hold(book, buyer, id)\n",
-        "local hold = nil\n",
+        "hold = find_hold(book, buyer, id)\n",
+        "hold = nil\n",
     ),
     Mutant(
         "replay of a new buyer's hold in a plain batch",
