@@ -10,7 +10,7 @@
 local function hold_plain(shard, keys, buyers, request, closed, blobs)
   local SHARD_FULL, HELD = 'B', 'H' -- outcomes
   local named = request[1][1]
-  if request[2] or request[1][2] or #named ~= 2 or type(named[1]) ~= 'string'
+  if request[2] or not named or request[1][2] or #named ~= 2 or type(named[1]) ~= 'string'
     or not is_quantity(named[2]) or (shard.due and shard.now >= shard.due) then
     return nil
   end

@@ -37,11 +37,10 @@ local function settle_plain(shard, keys, blobs, buyers, ids, state, to, due)
       if sub(head, 1, 2) ~= '1h' or (due and sub(head, 3) > now) then
         return false, records
       end
-      successor = '1' .. state .. sub(head, 3)
+      successor, mixed = '1' .. state .. sub(head, 3), mixed or (i > 1 and text ~= texts[1])
     end
     seen[buyer] = true
     texts[i] = text
-    mixed = mixed or text ~= texts[1]
     fields[f], fields[f + 1] = buyer, successor .. id .. tail
     f = f + 2
   end
