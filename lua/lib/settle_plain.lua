@@ -17,8 +17,9 @@ local function settle_plain(shard, keys, blobs, buyers, ids, state, to, due)
   local now = due and string.format('%013.0f', shard.now)
   local fields, seen, texts, mixed, f = {}, {}, {}, false, 1
   -- The parts around the id, mostly the same for the whole batch: so that a record is checked by
-  -- putting together what it should be, and its successor costs one more joining.
-  local head, text, tail, successor = '', '', '', ''
+  -- putting together what it should be, and its successor costs one more joining. No record begins
+  -- with the first head: with none, an id that reads like a whole record would pass for it.
+  local head, text, tail, successor = '|', '', '', ''
   for i = 1, n do
     local record, buyer, id = records[i], buyers[i], ids[i]
     if not record or seen[buyer] or buyer .. '' ~= buyer or id .. '' ~= id then
