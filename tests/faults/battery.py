@@ -39,6 +39,7 @@ class Battery:
         self.a_buyer_has_no_more_than_the_limits()
         self.a_hold_of_somebody_new_sweeps_on_its_way()
         self.a_hold_that_comes_twice_in_a_batch_ends_once()
+        self.an_id_that_reads_like_a_record_is_none()
         for seed in SEEDS:
             OracleRun(self, random.Random(seed)).run()
 
@@ -106,6 +107,12 @@ class Battery:
         assert [answer.replayed for answer in released] == [False, True]
         assert sale.snapshot().skus["red"].sold == 1
         books_are_right(sale)
+
+    def an_id_that_reads_like_a_record_is_none(self) -> None:
+        sale = self.open(Sku("red", 50))
+        held = sale.hold("ann", ONE, hold_id="h").unwrap()
+        record = f"1h{held.deadline_ms}h"
+        assert sale.confirm("ann", record).outcome is Outcome.UNKNOWN_HOLD
 
 
 class OracleRun:

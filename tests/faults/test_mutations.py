@@ -110,6 +110,12 @@ MUTANTS = [
         "if (",
     ),
     Mutant(
+        "an id that reads like a record",
+        "lib/settle_plain",
+        "local head, text, tail, successor = '|', ",
+        "local head, text, tail, successor = '', ",
+    ),
+    Mutant(
         "a hold that comes twice in a batch of plain confirmations",
         "lib/settle_plain",
         "if not record or seen[buyer] or",
