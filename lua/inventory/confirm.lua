@@ -20,10 +20,33 @@ local caller_ms, buyers_blob, ids_blob, baskets_blob, late = unpack(ARGV)
 
 -- include lib/load_shard
 -- include lib/check_batch
+-- include lib/settle_plain
+
+local CONFIRMED, EXPIRED, RELEASED, CONFLICT, MALFORMED = 'C', 'E', 'R', 'Q', '!' -- outcomes
+local UNKNOWN_HOLD, NOT_IN_HOLD, CLOCK_JUMP = '?', 'I', 'J' -- outcomes
+local SWEEP_PER_CALL = 128
+
+local shard, refusal, time = load_shard(keys.sale, caller_ms)
+if not shard then
+  return { 0, time, 0, refusal, '' }
+end
+local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
+local n = check_batch(buyers, ids)
+local blobs, records = { buyers_blob, ids_blob }, nil
+local pending = shard.due and shard.now >= shard.due
+if baskets_blob == '' and not pending then
+  local settled
+  settled, records = settle_plain(shard, keys, blobs, buyers, ids, 'c', 's')
+  if settled then
+    return { tonumber(shard.epoch), shard.now, 0, CONFIRMED, '' }
+  end
+end
+
+-- From here on helpers are made only when they are needed: making them costs as much as a call.
+
 -- include lib/resolve_baskets
 -- include lib/new_book
 -- include lib/expire_due
--- include lib/settle_plain
 -- include lib/expire_buyer
 -- include lib/minus
 -- include lib/units_of_buyer
@@ -34,30 +57,20 @@ local caller_ms, buyers_blob, ids_blob, baskets_blob, late = unpack(ARGV)
 -- include lib/close_book
 -- include lib/is_id
 
-local CONFIRMED, EXPIRED, RELEASED, CONFLICT, MALFORMED = 'C', 'E', 'R', 'Q', '!' -- outcomes
-local UNKNOWN_HOLD, NOT_IN_HOLD, CLOCK_JUMP = '?', 'I', 'J' -- outcomes
-local SWEEP_PER_CALL = 128
-
-local shard, refusal, time = load_shard(keys.sale, caller_ms)
-if not shard then
-  return { 0, time, 0, refusal, '' }
-end
-local baskets, which = resolve_baskets(keys.skus, baskets_blob)
-local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
-local n = check_batch(buyers, ids, which)
+local baskets, which = resolve_baskets(keys.skus,
+  baskets_blob ~= '' and cmsgpack.unpack(baskets_blob) or nil)
+check_batch(buyers, which)
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
-local pending = shard.due and shard.now >= shard.due
-if baskets_blob == '' and not pending and #book.touched == 0
-  and settle_plain(shard, keys, { buyers_blob, ids_blob }, buyers, ids, 'c', 's') then
-  if shard.swept then
-    close_book(book, shard, keys, {})
-  end
+pending = shard.due and shard.now >= shard.due
+if baskets_blob == '' and shard.swept and not pending and #book.touched == 0
+  and settle_plain(shard, keys, blobs, buyers, ids, 'c', 's') then
+  close_book(book, shard, keys, {})
   return { tonumber(shard.epoch), shard.now, 0, CONFIRMED, '' }
 end
 
 local reply = new_reply()
-read_records(book, keys.buyers, buyers)
+read_records(book, keys.buyers, buyers, records)
 
 -- Sells `lines` of a held hold and drops the rest.
 local function sell(buyer, hold, lines, rest)

@@ -19,9 +19,7 @@ local caller_ms, buyers_blob, ids_blob, baskets_blob, marks_blob = unpack(ARGV)
 
 -- include lib/load_shard
 -- include lib/check_batch
--- include lib/resolve_baskets
--- include lib/new_book
--- include lib/hold_fresh
+-- include lib/hold_plain
 
 local HELD, RELEASED, CONFLICT, MALFORMED = 'H', 'R', 'Q', '!' -- outcomes
 local TOO_MANY_HOLDS, SHARD_FULL, CLOCK_JUMP = 'M', 'B', 'J' -- outcomes
@@ -32,11 +30,9 @@ local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
   return { 0, time, 0, refusal, '' }
 end
-local baskets, which = resolve_baskets(keys.skus, baskets_blob)
-local buyers = cmsgpack.unpack(buyers_blob)
+local buyers, request = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(baskets_blob)
 local marks = marks_blob ~= '' and cmsgpack.unpack(marks_blob)
-local n = check_batch(buyers, which, marks and (marks[1] or {}), marks and (marks[2] or {}))
-local book = new_book()
+local n = check_batch(buyers, request[2], marks and (marks[1] or {}), marks and (marks[2] or {}))
 -- Why no new hold is taken at all now, if so.
 local closed
 if shard.state ~= 'running' then
@@ -49,15 +45,26 @@ elseif shard.jumped then
   closed = CLOCK_JUMP
 end
 
-local fresh = hold_fresh(shard, keys, book, buyers, baskets, which, closed,
-  { buyers_blob, ids_blob, marks_blob })
-if fresh then
-  return fresh
+local blobs = { buyers = buyers_blob, ids = ids_blob, marks = marks_blob }
+local answered, records = hold_plain(shard, keys, buyers, request, closed, blobs)
+if answered then
+  return answered
 end
 
--- The exact loop, one operation after the other. Its helpers are made only here: making them
--- costs more than the whole of the common case.
+-- From here on helpers are made only when they are needed: making them costs as much as a hold.
 
+-- include lib/resolve_baskets
+-- include lib/hold_fresh
+
+local baskets, which = resolve_baskets(keys.skus, request)
+answered, records = hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, records)
+if answered then
+  return answered
+end
+
+-- The exact loop, one operation after the other.
+
+-- include lib/new_book
 -- include lib/expire_due
 -- include lib/expire_buyer
 -- include lib/units_of_buyer
@@ -67,6 +74,7 @@ end
 -- include lib/close_book
 -- include lib/is_id
 
+local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 local deadline = shard.now + shard.ttl
 local stamp = string.format('%013.0f', deadline)
@@ -74,17 +82,20 @@ local ids = cmsgpack.unpack(ids_blob)
 check_batch(buyers, ids)
 local channels, notes = {}, {}
 local reply = new_reply()
-read_records(book, keys.buyers, buyers)
+read_records(book, keys.buyers, buyers, records) -- given only if nothing was due for the sweep
 
--- Decides one new hold: an outcome code, or nil and the buyer's holds if it is taken.
-local function refuse(buyer, basket)
+local well_formed, nothing = are_ids(buyers) and are_ids(ids), {} -- else each by itself
+
+-- Why a new hold is not taken: an outcome code, or nil if it is.
+local function refuse(buyer, basket, is_new)
   if closed or basket.refusal then
     return closed or basket.refusal
   end
-  local holds = holds_of(book, buyer)
-  if #holds == 0 and not book.is_touched[buyer] and shard_full(book, shard, keys.buyers) then
-    return SHARD_FULL
+  if is_new then
+    return shard_full(book, shard, keys.buyers) and SHARD_FULL
+      or refuse_units(book, shard, keys, basket.lines, nothing, 0)
   end
+  local holds = holds_of(book, buyer)
   if #holds >= shard.holds_max then
     return TOO_MANY_HOLDS
   end
@@ -92,16 +103,39 @@ local function refuse(buyer, basket)
   return refuse_units(book, shard, keys, basket.lines, per_sku, total)
 end
 
+-- Takes a new hold. That of a new buyer is put down as the text it is going to be: in a batch of
+-- which few buyers are known, the others cost half of what they would as lists of holds.
+local function take(i, buyer, id, basket, is_new)
+  touch(book, buyer)
+  if is_new then
+    book.records[buyer] = '1h' .. stamp .. id .. (basket.text == '' and '' or '|' .. basket.text)
+  else
+    table.insert(holds_of(book, buyer),
+      { state = 'h', stamp = stamp, id = id, basket = basket.text })
+  end
+  move_units(book, keys.stock, basket.lines, 'a', 'h')
+  note_event(book, 'h', buyer, id, basket.text)
+  shard.due = math.min(shard.due or deadline, deadline)
+  if marks then
+    channels[#channels + 1] = marks[1][i]
+    notes[#notes + 1] = marks[2][i]
+  end
+end
+
 for i = 1, n do
   local buyer, id, basket = buyers[i], ids[i], baskets[1]
   if which then
     basket = baskets[which[i]]
   end
-  if not is_id(buyer) or not is_id(id) or not basket or basket.refusal == MALFORMED then
+  if not (well_formed or (is_id(buyer) and is_id(id))) or not basket
+    or basket.refusal == MALFORMED then
     answer(reply, i, MALFORMED)
   else
-    expire_buyer(book, shard, keys, buyer)
-    local hold = find_hold(book, buyer, id)
+    local is_new, hold = book.records[buyer] == false and not book.is_touched[buyer], nil
+    if not is_new then
+      expire_buyer(book, shard, keys, buyer)
+      hold = find_hold(book, buyer, id)
+    end
     if hold and hold.state == 't' then
       answer(reply, i, RELEASED, hold)
     elseif hold and hold.basket == basket.text then
@@ -109,22 +143,11 @@ for i = 1, n do
     elseif hold then
       answer(reply, i, CONFLICT, hold)
     else
-      local code = refuse(buyer, basket)
-      if code then
-        answer(reply, i, code)
-      else
-        hold = { state = 'h', stamp = stamp, id = id, basket = basket.text }
-        touch(book, buyer)
-        table.insert(holds_of(book, buyer), hold)
-        move_units(book, keys.stock, basket.lines, 'a', 'h')
-        note_event(book, 'h', buyer, id, basket.text)
-        shard.due = math.min(shard.due or deadline, deadline)
-        if marks then
-          channels[#channels + 1] = marks[1][i]
-          notes[#notes + 1] = marks[2][i]
-        end
-        answer(reply, i, HELD, hold)
+      local code = refuse(buyer, basket, is_new)
+      if not code then
+        take(i, buyer, id, basket, is_new)
       end
+      answer(reply, i, code or HELD)
     end
   end
 end

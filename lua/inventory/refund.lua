@@ -38,7 +38,7 @@ local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
   return { 0, time, 0, refusal, '' }
 end
-local baskets, which = resolve_baskets(keys.skus, baskets_blob)
+local baskets, which = resolve_baskets(keys.skus, cmsgpack.unpack(baskets_blob))
 local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
 local op_ids = cmsgpack.unpack(ops_blob)
 local n = check_batch(buyers, ids, op_ids, which)

@@ -16,16 +16,7 @@ local caller_ms, buyers_blob, ids_blob = unpack(ARGV)
 
 -- include lib/load_shard
 -- include lib/check_batch
--- include lib/new_book
--- include lib/expire_due
 -- include lib/settle_plain
--- include lib/expire_buyer
--- include lib/shard_full
--- include lib/new_reply
--- include lib/answer
--- include lib/send_reply
--- include lib/close_book
--- include lib/is_id
 
 local RELEASED, ALREADY_CONFIRMED, EXPIRED, MALFORMED = 'R', 'A', 'E', '!' -- outcomes
 local SWEEP_PER_CALL = 128
@@ -36,18 +27,38 @@ if not shard then
 end
 local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
 local n = check_batch(buyers, ids)
+local blobs, records = { buyers_blob, ids_blob }, nil
+local pending = shard.due and shard.now >= shard.due
+if not pending then
+  local settled
+  settled, records = settle_plain(shard, keys, blobs, buyers, ids, 'r', 'a')
+  if settled then
+    return { tonumber(shard.epoch), shard.now, 0, RELEASED, '' }
+  end
+end
+
+-- From here on helpers are made only when they are needed: making them costs as much as a call.
+
+-- include lib/new_book
+-- include lib/expire_due
+-- include lib/expire_buyer
+-- include lib/shard_full
+-- include lib/new_reply
+-- include lib/answer
+-- include lib/send_reply
+-- include lib/close_book
+-- include lib/is_id
+
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
-local pending = shard.due and shard.now >= shard.due
-if not pending and #book.touched == 0
-  and settle_plain(shard, keys, { buyers_blob, ids_blob }, buyers, ids, 'r', 'a') then
-  if shard.swept then
-    close_book(book, shard, keys, {})
-  end
+pending = shard.due and shard.now >= shard.due
+if shard.swept and not pending and #book.touched == 0
+  and settle_plain(shard, keys, blobs, buyers, ids, 'r', 'a') then
+  close_book(book, shard, keys, {})
   return { tonumber(shard.epoch), shard.now, 0, RELEASED, '' }
 end
 local reply = new_reply()
-read_records(book, keys.buyers, buyers)
+read_records(book, keys.buyers, buyers, records)
 
 local function release(buyer, hold)
   if hold.state == 't' or hold.state == 'r' then

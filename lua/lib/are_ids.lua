@@ -1,16 +1,13 @@
--- Whether all of a list are identifiers, as `is_id` says, at a third of its cost: one search for
--- all their characters, by a range that holds thirteen too many, which plain searches exclude.
+-- Whether all of a list are identifiers, as `is_id` says, at half of its cost: one search over all
+-- their characters, each class a range. What is neither text nor number cannot be joined, and
+-- `id .. '' ~= id` is true of a number, without the call that `type` is.
 local function are_ids(list)
-  for i = 1, #list do
+  local joined, text = pcall(table.concat, list)
+  for i = 1, joined and #list or 0 do
     local id = list[i]
-    if type(id) ~= 'string' or id == '' or #id > 64 then
+    if id .. '' ~= id or id == '' or #id > 64 then
       return false
     end
   end
-  local find, text = string.find, table.concat(list)
-  local fits = find(text, '^[--~+]*$')
-  for other in string.gmatch(':;<>?[\\]^`{|}', '.') do
-    fits = fits and not find(text, other, 1, true)
-  end
-  return fits
+  return joined and string.find(text, '^[a-z--9@-Z_=+~]*$') ~= nil
 end

@@ -1,13 +1,9 @@
--- Stops a batch that is empty, too large, or whose lists differ in length.
-local function check_batch(buyers, ...)
+-- Stops a batch that is empty, too large, or whose lists (up to three, or nil) differ in length.
+local function check_batch(buyers, first, second, third)
   local BATCH_MAX = 1024
   local n = #buyers
-  local fits = n >= 1 and n <= BATCH_MAX
-  for k = 1, select('#', ...) do
-    local list = select(k, ...)
-    fits = fits and (not list or #list == n)
-  end
-  if not fits then
+  if n < 1 or n > BATCH_MAX or (first and #first ~= n) or (second and #second ~= n)
+    or (third and #third ~= n) then
     error({ err = 'FLASHSALE_MALFORMED a batch has 1 to 1024 operations and lists of one length' })
   end
   return n

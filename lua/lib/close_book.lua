@@ -61,7 +61,7 @@ local function close_book(book, shard, keys, fields)
     for index in pairs(book.changed_rows) do
       local row = book.rows[index]
       for _, counter in ipairs({ 'a', 'h', 's' }) do
-        counters[#counters + 1] = index .. counter
+        counters[#counters + 1] = row.name .. counter
         counters[#counters + 1] = row[counter]
       end
     end

@@ -39,10 +39,11 @@ local function expire_due(book, shard, keys, budget)
     'WITHSCORES', 'LIMIT', 0, 1)
   local due = tonumber(next_moved[2])
 
-  local walked, finished = 0, false
+  local walked, finished, count = 0, false, 1
   while not finished and walked < 64 and expired < budget do
     local entries = redis.call('XRANGE', keys.ledger, shard.epoch .. '-' .. shard.cursor, '+',
-      'COUNT', 4)
+      'COUNT', count)
+    count = math.min(4 * count, 16) -- the first may be all that is needed, and large
     if #entries == 0 then
       finished = true
     end

@@ -18,12 +18,11 @@ local function load_shard(k_sale, caller_text)
   if sale[2] == 'purged' then
     return nil, PURGED, wall
   end
-  local caller = tonumber(string.match(caller_text, '^%d+$'))
-  if not caller then
+  if not string.find(caller_text, '^%d+$') then
     error({ err = 'FLASHSALE_MALFORMED the caller\'s time must be milliseconds' })
   end
   local last = tonumber(sale[5])
-  local jumped = wall > last + CLOCK_JUMP_MAX and wall > caller + CLOCK_JUMP_MAX
+  local jumped = wall > last + CLOCK_JUMP_MAX and wall > tonumber(caller_text) + CLOCK_JUMP_MAX
   local now = wall
   if jumped or wall < last then
     now = last

@@ -1,7 +1,10 @@
 -- The basket field of an event: "" if every basket is one unit of sku 0, else msgpack of the
 -- distinct texts and, if there are several, which one each hold has, from 1.
 local function pack_baskets(texts)
-  local distinct, number, which = {}, {}, {}
+  local first, distinct, number, which = texts[1], {}, {}, {}
+  if not texts[2] then
+    return first == '' and '' or cmsgpack.pack({ { first } })
+  end
   for i = 1, #texts do
     local text = texts[i]
     if not number[text] then
@@ -11,7 +14,7 @@ local function pack_baskets(texts)
     which[i] = number[text]
   end
   if #distinct == 1 then
-    return distinct[1] == '' and '' or cmsgpack.pack({ distinct })
+    return first == '' and '' or cmsgpack.pack({ distinct })
   end
   return cmsgpack.pack({ distinct, which })
 end

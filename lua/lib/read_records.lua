@@ -1,6 +1,10 @@
--- Reads the records of many buyers in one command, unless the book has them already.
-local function read_records(book, k_buyers, buyers)
+-- Reads the records of many buyers in one command, unless the book has them already. `known` are
+-- their records if this call has read them and nothing has changed them since.
+local function read_records(book, k_buyers, buyers, known)
   local missing = {}
+  for i = 1, known and #buyers or 0 do
+    book.records[buyers[i]] = known[i]
+  end
   for i = 1, #buyers do
     local buyer = buyers[i]
     if type(buyer) == 'string' and book.records[buyer] == nil then

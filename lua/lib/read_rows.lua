@@ -1,26 +1,30 @@
 -- Reads the counters of many skus in one command, unless the book has them already: a available,
--- x set aside, h held, s sold, and the limit. `all_lines` is a list of lines {index, qty, …}.
+-- x set aside, h held, s sold, the limit, and the name (the index as text: a number is slow to
+-- write). `all_lines` is a list of lines {index, qty, …}.
 local function read_rows(book, k_stock, all_lines)
-  local missing, fields = {}, {}
-  for _, lines in ipairs(all_lines) do
+  local rows, missing, fields, c = book.rows, {}, {}, 0
+  for b = 1, #all_lines do
+    local lines = all_lines[b]
     for k = 1, #lines, 2 do
       local index = lines[k]
-      if book.rows[index] == nil then
-        book.rows[index] = false
+      if rows[index] == nil then
+        rows[index] = false
         missing[#missing + 1] = index
-        for _, counter in ipairs({ 'a', 'x', 'h', 's', 'l' }) do
-          fields[#fields + 1] = index .. counter
-        end
+        local name = index .. ''
+        fields[c + 1], fields[c + 2], fields[c + 3] = name .. 'a', name .. 'x', name .. 'h'
+        fields[c + 4], fields[c + 5] = name .. 's', name .. 'l'
+        c = c + 5
       end
     end
   end
-  if #missing == 0 then
+  if c == 0 then
     return
   end
   local read = redis.call('HMGET', k_stock, unpack(fields))
-  for m, index in ipairs(missing) do
+  for m = 1, #missing do
     local at = 5 * m - 4
-    book.rows[index] = {
+    rows[missing[m]] = {
+      name = string.sub(fields[at], 1, -2),
       a = tonumber(read[at]),
       x = tonumber(read[at + 1]),
       h = tonumber(read[at + 2]),

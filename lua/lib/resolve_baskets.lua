@@ -1,60 +1,71 @@
 -- include lib/format_basket
 -- include lib/is_id
 -- include lib/is_quantity
--- include lib/parse_basket
--- Reads a request's baskets: "" or msgpack {{{sku, qty, …}, …}, {which, …} or nothing}.
+-- Reads a request's baskets: nil or {{{sku, qty, …}, …}, {which, …} or nothing}.
 -- Gives a list of {text, lines, refusal} (`refusal`: the outcome code of a basket that breaks the
 -- format or names an unknown sku), and the list that says which basket, from 1, each operation
 -- has (nil: all have the first).
-local function resolve_baskets(k_skus, blob)
+local function resolve_baskets(k_skus, request)
   local MALFORMED, SKU_UNKNOWN, LINES_MAX, SKUS_MAX = '!', 'U', 32, 1000 -- outcomes
-  if blob == '' then
+  if not request then
     return {}, nil
   end
-  local request = cmsgpack.unpack(blob)
-  local baskets, names, is_asked = {}, {}, {}
+  local baskets, names = {}, {}
   for b, named in ipairs(request[1]) do
-    local seen, fits = {}, #named > 0 and #named % 2 == 0 and #named <= 2 * LINES_MAX
-    for k = 1, fits and #named or 0, 2 do
+    local size, first, seen = #named, #names, nil
+    local fits = size > 0 and size % 2 == 0 and size <= 2 * LINES_MAX
+    for k = 1, fits and size or 0, 2 do
       local name = named[k]
-      fits = fits and is_id(name) and is_quantity(named[k + 1]) and not seen[name]
+      fits = is_id(name) and is_quantity(named[k + 1]) and not (seen and seen[name])
       if not fits then
         break
       end
-      seen[name] = true
-      if not is_asked[name] then
-        is_asked[name] = true
-        names[#names + 1] = name
+      if size > 2 then
+        seen = seen or {}
+        seen[name] = true
       end
+      names[#names + 1] = name
     end
-    baskets[b] = { lines = {}, refusal = not fits and MALFORMED or nil }
+    baskets[b] = { lines = {}, first = first, refusal = not fits and MALFORMED or nil }
   end
 
-  local index_of = {}
+  local indexes = {}
   for from = 1, #names, SKUS_MAX do
     local to = math.min(from + SKUS_MAX - 1, #names)
     for k, index in ipairs(redis.call('HMGET', k_skus, unpack(names, from, to))) do
-      index_of[names[from + k - 1]] = tonumber(index or nil)
+      indexes[from + k - 1] = index
     end
   end
-  for b, basket in ipairs(baskets) do
-    local named, order, quantity = request[1][b], {}, {}
-    for k = 1, basket.refusal and 0 or #named, 2 do
-      local index = index_of[named[k]]
+
+  -- Puts many lines into the order of their indexes; false if a sku is unknown.
+  local function line_up(named, first)
+    local lines, order, quantity = {}, {}, {}
+    for k = 1, #named, 2 do
+      local index = indexes[first + (k + 1) / 2]
       if not index then
-        basket.refusal = SKU_UNKNOWN
-        break
+        return false
       end
-      order[#order + 1] = index
-      quantity[index] = named[k + 1]
+      order[#order + 1] = tonumber(index)
+      quantity[tonumber(index)] = named[k + 1]
+    end
+    table.sort(order)
+    for k, index in ipairs(order) do
+      lines[2 * k - 1], lines[2 * k] = index, quantity[index]
+    end
+    return lines, format_basket(lines)
+  end
+
+  for b, basket in ipairs(baskets) do
+    local named, index, lines = request[1][b], indexes[basket.first + 1], nil
+    if not basket.refusal and #named > 2 then
+      lines, basket.text = line_up(named, basket.first)
+    elseif not basket.refusal and index then
+      local qty = named[2]
+      lines = { tonumber(index), qty }
+      basket.text = qty ~= 1 and index .. '*' .. qty or index ~= '0' and index or ''
     end
     if not basket.refusal then
-      table.sort(order)
-      for k, index in ipairs(order) do
-        basket.lines[2 * k - 1], basket.lines[2 * k] = index, quantity[index]
-      end
-      basket.text = format_basket(basket.lines)
-      basket_lines[basket.text] = basket.lines
+      basket.lines, basket.refusal = lines or basket.lines, not lines and SKU_UNKNOWN or nil
     end
   end
   return baskets, request[2]

@@ -1,62 +1,72 @@
--- include lib/move_units
--- include lib/new_book
 -- include lib/pack_baskets
--- include lib/parse_basket
--- include lib/read_rows
 -- Ends a whole batch of the commonest holds at once, or does nothing: each buyer once, with one
 -- hold, held, never extended; a record of "1h", 13 digits, the id, and perhaps "|" and a basket.
 -- `state` is the new state and the event's letter, `to` the counter that gains; `due` asks that
 -- all have fallen due. It writes everything that must agree, so it is a step of its own: the
--- caller has written nothing yet, or only such steps. (Measured: a third of the exact loop.)
+-- caller has written nothing yet, or only such steps. If it does nothing it also returns the
+-- records, if they were read. (Measured: a quarter of the exact loop.)
 local function settle_plain(shard, keys, blobs, buyers, ids, state, to, due)
-  -- An id with a separator would pass for other parts of a record. (A length byte may look so.)
-  if string.find(blobs[2], '|', 1, true) or string.find(blobs[2], ';', 1, true) then
+  local n, sub, find = #buyers, string.sub, string.find
+  -- An id with a separator would pass for other parts of a record. (A length byte may look so,
+  -- which costs time and nothing else; the head of the array, where any byte may be, is left out.)
+  local first = n < 16 and 2 or 4
+  if find(blobs[2], '|', first, true) or find(blobs[2], ';', first, true) then
     return false
   end
   local records = redis.call('HMGET', keys.buyers, unpack(buyers))
-  local n, sub, find = #buyers, string.sub, string.find
-  local now = string.format('%013.0f', shard.now)
-  local fields, seen, texts, count = {}, {}, {}, {}
+  local now = due and string.format('%013.0f', shard.now)
+  local fields, seen, texts, mixed, f = {}, {}, {}, false, 1
+  -- The parts around the id, mostly the same for the whole batch: so that a record is checked by
+  -- putting together what it should be, and its successor costs one more joining. No record begins
+  -- with the first head: with none, an id that reads like a whole record would pass for it.
+  local head, text, tail, successor = '|', '', '', ''
   for i = 1, n do
     local record, buyer, id = records[i], buyers[i], ids[i]
-    if not record or sub(record, 1, 2) ~= '1h' or seen[buyer] or type(buyer) ~= 'string'
-      or (due and sub(record, 3, 15) > now) then
-      return false
+    if not record or seen[buyer] or buyer .. '' ~= buyer or id .. '' ~= id then
+      return false, records
     end
-    local text = ''
-    if sub(record, 16) ~= id then
-      local bar = 16 + #id
-      if sub(record, 16, bar) ~= id .. '|' or find(record, '[|;]', bar + 1) then
-        return false
+    if head .. id .. tail ~= record then
+      head, text, tail = sub(record, 1, 15), '', ''
+      if sub(record, 16) ~= id then
+        local bar = 16 + #id
+        text = sub(record, bar + 1)
+        tail = '|' .. text
+        if sub(record, 16, bar) ~= id .. '|' or find(text, '[|;]') then
+          return false, records
+        end
       end
-      text = sub(record, bar + 1)
+      if sub(head, 1, 2) ~= '1h' or (due and sub(head, 3) > now) then
+        return false, records
+      end
+      successor, mixed = '1' .. state .. sub(head, 3), mixed or (i > 1 and text ~= texts[1])
     end
     seen[buyer] = true
     texts[i] = text
-    count[text] = (count[text] or 0) + 1
-    fields[2 * i - 1] = buyer
-    fields[2 * i] = '1' .. state .. sub(record, 3)
+    fields[f], fields[f + 1] = buyer, successor .. id .. tail
+    f = f + 2
   end
 
-  local book, counters, all_lines = new_book(), {}, {}
-  for text, times in pairs(count) do
-    local lines = {}
-    for k, value in ipairs(parse_basket(text)) do
-      lines[k] = k % 2 == 0 and value * times or value
+  local units, names, moved, counters = {}, {}, {}, {}
+  for i = 1, mixed and n or 1 do
+    local times = mixed and 1 or n
+    if texts[i] == '' then
+      units['0'] = (units['0'] or 0) + times
     end
-    all_lines[#all_lines + 1] = lines
+    for index, qty in string.gmatch(texts[i], '(%d+)%*?(%d*)') do
+      units[index] = (units[index] or 0) + (tonumber(qty) or 1) * times
+    end
   end
-  read_rows(book, keys.stock, all_lines)
-  for _, lines in ipairs(all_lines) do
-    move_units(book, keys.stock, lines, 'h', to)
+  for index, qty in pairs(units) do
+    local c = #names
+    names[c + 1], names[c + 2] = index .. 'h', index .. to
+    moved[c + 1], moved[c + 2] = -qty, qty
   end
-  for index in pairs(book.changed_rows) do
-    local row, c = book.rows[index], #counters
-    counters[c + 1], counters[c + 2] = index .. 'h', row.h
-    counters[c + 3], counters[c + 4] = index .. to, row[to]
+  local before = redis.call('HMGET', keys.stock, unpack(names))
+  for c = 1, #names do
+    counters[2 * c - 1], counters[2 * c] = names[c], before[c] + moved[c]
   end
   local entry = { 't', shard.now, state .. 'b', blobs[1], state .. 'i', blobs[2] }
-  local packed = pack_baskets(texts)
+  local packed = pack_baskets(mixed and texts or { texts[1] })
   if packed ~= '' then
     entry[7], entry[8] = state .. 'l', packed
   end

@@ -1,15 +1,20 @@
 -- include lib/move_units
 -- Gives out stock to buyers who have nothing yet, in order, as far as it goes: `baskets` have a
--- `code` if none of that basket is given at all. Moves the units in the book and returns nil if
--- everybody got theirs, else the list of those who did and everybody's outcome code.
-local function share_out(book, keys, baskets, which, n)
+-- `code` if none of that basket is given at all; `replayed` (or nil) are the operations that take
+-- nothing. Moves the units in the book and returns nil if every operation got its own, else the
+-- list of those that did and everybody's outcome code.
+local function share_out(book, keys, baskets, which, n, replayed)
   local HELD, SOLD_OUT, SOLD_OUT_MAY_RETURN = 'H', 'S', 's' -- outcomes
-  local need, plenty = {}, true
-  for i = 1, which and n or 1 do
-    local basket = baskets[which and which[i] or 1]
-    basket.count = (basket.count or 0) + (which and 1 or n)
+  local need, plenty = {}, not replayed
+  if not which then
+    baskets[1].count = n
   end
-  for _, basket in ipairs(baskets) do
+  for i = 1, which and n or 0 do
+    local basket = baskets[which[i]]
+    basket.count = (basket.count or 0) + 1
+  end
+  for b = 1, plenty and #baskets or 0 do
+    local basket = baskets[b]
     plenty = plenty and not basket.code
     for k = 1, plenty and #basket.lines or 0, 2 do
       local index = basket.lines[k]
@@ -18,12 +23,9 @@ local function share_out(book, keys, baskets, which, n)
     end
   end
   if plenty then
-    local lines = {}
     for index, units in pairs(need) do
-      lines[#lines + 1] = index
-      lines[#lines + 1] = units
+      move_units(book, keys.stock, { index, units }, 'a', 'h')
     end
-    move_units(book, keys.stock, lines, 'a', 'h')
     return nil
   end
 
@@ -31,18 +33,22 @@ local function share_out(book, keys, baskets, which, n)
   for i = 1, n do
     local basket = baskets[which and which[i] or 1]
     local code, lines = basket.code, basket.lines
-    for k = 1, code and 0 or #lines, 2 do
-      local row, qty = book.rows[lines[k]], lines[k + 1]
-      if row.a < qty then
-        code = (code == SOLD_OUT or row.a + row.h + row.x < qty) and SOLD_OUT
-          or SOLD_OUT_MAY_RETURN
+    if replayed and replayed[i] then
+      codes[i] = HELD
+    else
+      for k = 1, code and 0 or #lines, 2 do
+        local row, qty = book.rows[lines[k]], lines[k + 1]
+        if row.a < qty then
+          code = (code == SOLD_OUT or row.a + row.h + row.x < qty) and SOLD_OUT
+            or SOLD_OUT_MAY_RETURN
+        end
       end
+      if not code then
+        move_units(book, keys.stock, lines, 'a', 'h')
+        taken[#taken + 1] = i
+      end
+      codes[i] = code or HELD
     end
-    if not code then
-      move_units(book, keys.stock, lines, 'a', 'h')
-      taken[#taken + 1] = i
-    end
-    codes[i] = code or HELD
   end
   return taken, codes
 end

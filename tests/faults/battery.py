@@ -37,6 +37,9 @@ class Battery:
         self.stock_that_fell_due_is_sold_again()
         self.an_extended_hold_outlives_its_first_deadline()
         self.a_buyer_has_no_more_than_the_limits()
+        self.a_hold_of_somebody_new_sweeps_on_its_way()
+        self.a_hold_that_comes_twice_in_a_batch_ends_once()
+        self.an_id_that_reads_like_a_record_is_none()
         for seed in SEEDS:
             OracleRun(self, random.Random(seed)).run()
 
@@ -87,6 +90,29 @@ class Battery:
             assert sale.hold("ann", basket, hold_id="h2").outcome is Outcome.LIMIT_REACHED
         sale.hold("ann", {"blue": 2}, hold_id="h2").unwrap()
         books_are_right(sale)
+
+    def a_hold_of_somebody_new_sweeps_on_its_way(self) -> None:
+        sale = self.open(Sku("red", 50))
+        sale.hold("ann", ONE, hold_id="h").unwrap()
+        self.set_time(sale.id, T0 + TTL_MS)
+        sale.hold("bob", ONE, hold_id="h").unwrap()
+        assert sale.snapshot().skus["red"].held == 1
+
+    def a_hold_that_comes_twice_in_a_batch_ends_once(self) -> None:
+        sale = self.open(Sku("red", 50))
+        held = [sale.hold(buyer, ONE, hold_id="h").unwrap() for buyer in ("ann", "bob")]
+        confirmed = sale.confirm_many([held[0], held[0]])
+        assert [answer.replayed for answer in confirmed] == [False, True]
+        released = sale.release_many([held[1], held[1]])
+        assert [answer.replayed for answer in released] == [False, True]
+        assert sale.snapshot().skus["red"].sold == 1
+        books_are_right(sale)
+
+    def an_id_that_reads_like_a_record_is_none(self) -> None:
+        sale = self.open(Sku("red", 50))
+        held = sale.hold("ann", ONE, hold_id="h").unwrap()
+        record = f"1h{held.deadline_ms}h"
+        assert sale.confirm("ann", record).outcome is Outcome.UNKNOWN_HOLD
 
 
 class OracleRun:

@@ -33,12 +33,13 @@ MUTANTS = [
         "plenty = plenty and need[index] <= book.rows[index].a\n",
         "\n",
     ),
+    Mutant("stock of a whole plain batch", "lib/hold_plain", "if row.a < n * qty or", "if"),
     Mutant("stock of each in a batch", "lib/share_out", "if row.a < qty then", "if false then"),
     Mutant(
         "stock and limits of new buyers",
-        "lib/hold_fresh",
-        "or refuse_units(book, shard, keys, basket.lines, {}, 0)\n",
-        "or (refuse_units(book, shard, keys, basket.lines, {}, 0) and nil)\n",
+        "lib/judge_baskets",
+        "or refuse_units(book, shard, keys, basket.lines, nothing, 0)\n",
+        "or (refuse_units(book, shard, keys, basket.lines, nothing, 0) and nil)\n",
     ),
     Mutant(
         "stock that a restock takes away",
@@ -60,29 +61,65 @@ MUTANTS = [
         "if false then",
     ),
     Mutant(
+        "stock and limits of a plain batch",
+        "lib/hold_plain",
+        "code = refuse_units(book, shard, keys, { 1, qty }, {}, 0)\n",
+        "refuse_units(book, shard, keys, { 1, qty }, {}, 0)\n",
+    ),
+    Mutant(
+        "limits of a buyer who comes twice in a plain batch",
+        "lib/hold_plain",
+        "if seen[buyer] then",
+        "if false then",
+    ),
+    Mutant(
         "limits of a buyer who comes twice in a batch",
         "lib/hold_fresh",
-        "if records[i] or seen[buyer] or",
-        "if records[i] or",
+        "elseif seen[buyer] then",
+        "elseif false then",
     ),
     # The replay lookup.
     Mutant(
         "replay of a hold",
         "inventory/hold",
-        "local hold = find_hold(book, buyer, id)\n",
-        "local hold = nil\n",
+        "hold = find_hold(book, buyer, id)\n",
+        "hold = nil\n",
+    ),
+    Mutant(
+        "replay of a new buyer's hold in a plain batch",
+        "lib/hold_plain",
+        "if records[i] then",
+        "if false then",
     ),
     Mutant(
         "replay of a new buyer's hold",
         "lib/hold_fresh",
-        "if records[i] or seen[buyer] or",
-        "if seen[buyer] or",
+        "known = known or records[i]\n",
+        "records[i] = false\n",
+    ),
+    Mutant(
+        "basket of a plain replay",
+        "lib/plain_replay",
+        "sub(record, 16) ~= id .. tail or",
+        "sub(record, 16, 15 + #id) ~= id or",
     ),
     Mutant(
         "replay of a plain confirmation",
         "lib/settle_plain",
-        "if not record or sub(record, 1, 2) ~= '1h' or seen[buyer]",
-        "if not record or seen[buyer]",
+        "if sub(head, 1, 2) ~= '1h' or (",
+        "if (",
+    ),
+    Mutant(
+        "an id that reads like a record",
+        "lib/settle_plain",
+        "local head, text, tail, successor = '|', ",
+        "local head, text, tail, successor = '', ",
+    ),
+    Mutant(
+        "a hold that comes twice in a batch of plain confirmations",
+        "lib/settle_plain",
+        "if not record or seen[buyer] or",
+        "if not record or",
     ),
     Mutant(
         "replay of any confirmation",
@@ -96,8 +133,14 @@ MUTANTS = [
     Mutant("replay of a restock", "inventory/restock", "  if before then\n", "  if false then\n"),
     # The ledger write.
     Mutant(
+        "ledger entry of plain holds",
+        "lib/hold_plain",
+        "redis.call('XADD', keys.ledger, shard.epoch .. '-' .. sequence, unpack(entry))\n",
+        "\n",
+    ),
+    Mutant(
         "ledger entry of new buyers' holds",
-        "lib/hold_fresh",
+        "lib/write_fresh",
         "redis.call('XADD', keys.ledger, shard.epoch .. '-' .. sequence, unpack(entry))\n",
         "\n",
     ),
@@ -117,8 +160,8 @@ MUTANTS = [
     Mutant(
         "deadline of a plain confirmation",
         "inventory/confirm",
-        "if baskets_blob == '' and not pending and",
-        "if baskets_blob == '' and",
+        "if baskets_blob == '' and not pending then",
+        "if baskets_blob == '' then",
     ),
     Mutant(
         "deadlines of the buyer",
@@ -137,6 +180,12 @@ MUTANTS = [
         "lib/expire_due",
         "if hold and hold.state == 'h' and tonumber(hold.stamp) <= shard.now then",
         "if hold and hold.state == 'h' then",
+    ),
+    Mutant(
+        "holds that are due before a plain batch is sold out",
+        "lib/hold_plain",
+        "(shard.due and shard.now >= shard.due)",
+        "false",
     ),
     Mutant(
         "holds that are due before sold out is said",
