@@ -13,6 +13,7 @@ import redis
 
 from flashsale import FlashSale
 from flashsale.embedded import EmbeddedServer
+from support.cluster import client_for
 from support.lab import Lab
 from support.shells import SHELLS, connect
 
@@ -29,7 +30,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
-    """The server of the tests that do it no harm: FLASHSALE_TEST_URL, or an embedded one."""
+    """The server of the tests that do it no harm: FLASHSALE_TEST_URL, or an embedded one.
+
+    It may be any node of a cluster.
+    """
     if url := os.environ.get(URL_VARIABLE):
         yield url
         return
@@ -40,7 +44,7 @@ def server_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def raw(server_url: str) -> Iterator[redis.Redis]:
     """A plain client: it looks behind the library and corrupts what tests want corrupted."""
-    with redis.Redis.from_url(server_url) as client:
+    with client_for(server_url) as client:
         yield client
 
 
