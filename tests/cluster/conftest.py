@@ -10,15 +10,13 @@ from typing import Any
 
 import pytest
 
+from faults.conftest import connect, long  # noqa: F401 - fixtures of this folder, too
 from flashsale import FlashSale
 from flashsale.embedded import EmbeddedServer
 from flashsale.keys import ShardKeys
 from support import shells
 from support.cluster import Cluster, client_for
 from support.shells import SHELLS
-
-WAYS = ("url", "client")
-"""How an application names its cluster: any node's URL, or redis-py's cluster client."""
 
 
 @pytest.fixture(scope="session")
@@ -47,20 +45,7 @@ def raw(server_url: str) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def _shops(server_url: str) -> Iterator[dict[str, FlashSale]]:
     with ExitStack() as stack:
-        yield {
-            shell: stack.enter_context(shells.connect(shell, server_url)) for shell in SHELLS
-        }
-
-
-@pytest.fixture(params=SHELLS)
-def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., FlashSale]]:
-    """Makes clients of either shell, ``connect(url, timeout_ms=…)``, and closes them."""
-    with ExitStack() as stack:
-
-        def make(url: str, **options: Any) -> FlashSale:
-            return stack.enter_context(shells.connect(request.param, url, **options))
-
-        yield make
+        yield {shell: stack.enter_context(shells.connect(shell, server_url)) for shell in SHELLS}
 
 
 @pytest.fixture(params=SHELLS)

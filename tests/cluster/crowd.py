@@ -1,10 +1,10 @@
 """Callers of both shells who order at the same time, insist on an answer, and note what it was.
 
-    with Crowd(sale.id, open_sync, open_async) as crowd:
-        crowd.wait_for(100)          # so many more orders were answered
-        ...                          # something terrible
-        crowd.wait_for(100)
-    crowd.was_told_the_truth(sale, definition)
+with Crowd(sale.id, open_sync, open_async) as crowd:
+    crowd.wait_for(100)          # so many more orders were answered
+    ...                          # something terrible
+    crowd.wait_for(100)
+crowd.was_told_the_truth(sale, definition)
 """
 
 from __future__ import annotations
