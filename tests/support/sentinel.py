@@ -130,6 +130,11 @@ class Watched:
         within(20, lambda: self.role(heir) == "master", "the new primary is none")
         return heir
 
+    def would_promote(self) -> bool:
+        """Whether the sentinel knows a replica that is in sync."""
+        replicas = self.at(self.sentinel).sentinel_slaves(self.name)
+        return [(r["flags"], r["master-link-status"]) for r in replicas] == [("slave", "ok")]
+
     def role(self, server: EmbeddedServer) -> str:
         """The server's own word: "master" or "slave"."""
         return str(self.at(server).info("replication")["role"])
@@ -152,11 +157,7 @@ class Watched:
         sentinel.sentinel_monitor(self.name, HOST, primary.port, 1)
         sentinel.sentinel_set(self.name, "down-after-milliseconds", down_after_ms)
         sentinel.sentinel_set(self.name, "failover-timeout", 1_500)
-        within(20, self._would_promote, "the sentinel sees no replica")
-
-    def _would_promote(self) -> bool:
-        replicas = self.at(self.sentinel).sentinel_slaves(self.name)
-        return [(r["flags"], r["master-link-status"]) for r in replicas] == [("slave", "ok")]
+        within(20, self.would_promote, "the sentinel sees no replica")
 
     def _other(self, server: EmbeddedServer) -> EmbeddedServer:
         return self.servers[1 - self.servers.index(server)]

@@ -1,0 +1,271 @@
+"""Nodes that are lost: without a replica their sales wait and the others go on; with one it
+takes over, under load, and nothing is sold twice.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from cluster.conftest import sale_id_on
+from cluster.crowd import Crowd
+from faults.checks import MARGIN_S, books_are_right
+from faults.test_race import every_unit_is_sold
+from flashsale import (
+    AsyncFlashSale,
+    FlashSale,
+    HoldState,
+    Outcome,
+    OutcomeUnknown,
+    Sale,
+    Sku,
+    StoreUnavailable,
+)
+from flashsale.embedded import EmbeddedServer
+from flashsale.keys import ShardKeys
+from support.cluster import Cluster, slot_of, within
+from support.shells import SHELLS, connect
+
+SHORT_MS = 400
+"""How long a caller waits for a node that is not there."""
+
+
+@pytest.fixture(scope="module")
+def fragile() -> Iterator[Cluster]:
+    """No replicas; what was acknowledged is still there after a restart."""
+    with Cluster.start(durability="fsync") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Cluster]:
+    """Every primary has a replica."""
+    with Cluster.start(replicas=1) as cluster:
+        yield cluster
+
+
+class Selling:
+    """A sale on every node, and a client of either shell that has ordered in each."""
+
+    def __init__(self, cluster: Cluster, closing: ExitStack) -> None:
+        self.cluster = cluster
+        self.ids = [sale_id_on(cluster, node) for node in cluster.nodes]
+        self.shops = [closing.enter_context(connect(shell, cluster.url)) for shell in SHELLS]
+        self._number = 0
+        for sale_id in self.ids:
+            self.shops[0].open(Sale(sale_id, [Sku("red", 1_000)]))
+        for shop in self.shops:
+            for sale_id in self.ids:
+                assert self.order(shop, sale_id).outcome is Outcome.HELD
+
+    def order(self, shop: FlashSale, sale_id: str, **options: Any) -> Any:
+        """A new buyer's hold."""
+        self._number += 1
+        return shop.sale(sale_id).hold(f"b-{self._number}", {"red": 1}, hold_id="h", **options)
+
+    def is_refused(self, place: int, kinds: Any, pattern: str) -> None:
+        """Orders in that sale end in time; those said not to be applied are not."""
+        for shop in self.shops:
+            begun = time.monotonic()
+            with pytest.raises(kinds, match=pattern):
+                self.order(shop, self.ids[place], timeout_ms=SHORT_MS)
+            assert time.monotonic() - begun < SHORT_MS / 1000 + MARGIN_S
+
+    def goes_on(self, *places: int) -> None:
+        """Orders in these sales are answered as usual, and soon."""
+        for shop in self.shops:
+            for _ in range(3):
+                for place in places:
+                    begun = time.monotonic()
+                    assert self.order(shop, self.ids[place]).outcome is Outcome.HELD
+                    assert time.monotonic() - begun < 1.5
+
+    @contextmanager
+    def waiting(self, place: int) -> Iterator[None]:
+        """Orders in that sale are asked for now and answered before the end."""
+        with ThreadPoolExecutor(len(self.shops)) as pool:
+            orders = [
+                pool.submit(self.order, shop, self.ids[place], timeout_ms=30_000)
+                for shop in self.shops
+            ]
+            time.sleep(0.2)
+            assert not any(order.done() for order in orders)
+            yield
+            assert [order.result().outcome for order in orders] == [Outcome.HELD] * 2
+
+    def books_are_right(self) -> None:
+        for sale_id in self.ids:
+            books_are_right(self.shops[0].sale(sale_id))
+
+
+@pytest.fixture
+def selling(fragile: Cluster) -> Iterator[Selling]:
+    with ExitStack() as closing:
+        yield Selling(fragile, closing)
+
+
+def test_a_lost_primary_stops_its_own_sales_until_it_is_back(
+    selling: Selling, fragile: Cluster
+) -> None:
+    lost = fragile.nodes[0]
+    lost.kill()
+    selling.is_refused(0, (StoreUnavailable, OutcomeUnknown), "within 400 ms")
+    selling.goes_on(1, 2)
+    with selling.waiting(0):
+        fragile.restart(lost)
+    selling.goes_on(0, 1, 2)
+    selling.books_are_right()
+
+
+def test_a_cluster_that_wants_all_its_slots_says_so_and_recovers(
+    selling: Selling, fragile: Cluster
+) -> None:
+    lost, *others = fragile.nodes
+    for node in others:
+        fragile.set(node, "cluster-require-full-coverage", "yes")
+    lost.kill()
+    for node in others:
+        within(10, lambda n=node: state_of(fragile, n) == "fail", "the cluster goes on")
+    selling.is_refused(1, StoreUnavailable, "CLUSTERDOWN|cluster is down")
+    with selling.waiting(1):
+        fragile.restart(lost)
+    for node in others:
+        fragile.set(node, "cluster-require-full-coverage", "no")
+    selling.goes_on(0, 1, 2)
+    selling.books_are_right()
+
+
+def state_of(cluster: Cluster, node: EmbeddedServer) -> str:
+    return cluster.info(node, "cluster info")["cluster_state"]
+
+
+def test_a_slot_that_no_node_serves_is_waited_for(selling: Selling, fragile: Cluster) -> None:
+    slot = slot_of(ShardKeys.of(selling.ids[1]).sale)
+    node = fragile.nodes[1]
+    fragile.ask(node, "CLUSTER", "DELSLOTS", slot)
+    selling.is_refused(1, StoreUnavailable, "(?i)not served|served by no node|clusterdown")
+    selling.goes_on(0, 2)
+    with selling.waiting(1):
+        fragile.ask(node, "CLUSTER", "ADDSLOTS", slot)
+    selling.goes_on(0, 1, 2)
+    fragile.wait_until_ok()
+    selling.books_are_right()
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_frozen_primary_stops_its_own_sales_until_it_thaws(
+    place: int, selling: Selling, fragile: Cluster
+) -> None:
+    frozen = fragile.nodes[place]
+    others = {0, 1, 2} - {place}
+    os.kill(frozen.pid, signal.SIGSTOP)
+    try:
+        selling.is_refused(place, (StoreUnavailable, OutcomeUnknown), "within 400 ms")
+        selling.goes_on(*others)
+        with selling.waiting(place):
+            os.kill(frozen.pid, signal.SIGCONT)
+    finally:
+        os.kill(frozen.pid, signal.SIGCONT)
+    fragile.wait_until_ok()
+    selling.goes_on(0, 1, 2)
+    selling.books_are_right()
+
+
+# --- with replicas ------------------------------------------------------------------------
+
+
+def crowd_in(cluster: Cluster, sale: Any) -> Crowd:
+    """Callers who know the cluster by the node that will be lost."""
+    return Crowd(
+        sale.id,
+        lambda: FlashSale.from_url(cluster.url, timeout_ms=1_000),
+        lambda: AsyncFlashSale.from_url(cluster.url, timeout_ms=1_000),
+    )
+
+
+@pytest.fixture
+def operator(guarded: Cluster) -> Iterator[FlashSale]:
+    """It knows the cluster by a node that stays."""
+    with FlashSale.from_url(guarded.nodes[2].url, timeout_ms=20_000) as shop:
+        yield shop
+
+
+def test_what_was_acknowledged_and_replicated_survives_the_primarys_loss_under_load(
+    guarded: Cluster, operator: FlashSale
+) -> None:
+    lost = guarded.nodes[0]
+    definition = Sale(sale_id_on(guarded, lost), [Sku("red", 20_000)])
+    elsewhere = Sale(sale_id_on(guarded, guarded.nodes[1]), [Sku("red", 20_000)])
+    sale, other = operator.open(definition), operator.open(elsewhere)
+    with crowd_in(guarded, sale) as crowd, crowd_in(guarded, other) as calm:
+        crowd.wait_for(60)
+        with guarded.no_writes(lost):
+            time.sleep(0.1)  # calls are under way, and unanswered
+            lost.kill()
+        before = len(calm.notes)
+        guarded.wait_for_failover(lost)
+        assert len(calm.notes) > before + 30
+        crowd.wait_for(60)
+        guarded.restart(lost)
+        guarded.promote(lost)
+        crowd.wait_for(60)
+    assert crowd.errors
+    assert crowd.longest_s < 1 + MARGIN_S
+    crowd.was_told_the_truth(sale, definition)
+    assert calm.errors == []
+    calm.was_told_the_truth(other, elsewhere)
+
+
+def test_a_failover_that_forgets_the_last_writes_oversells_nothing(
+    guarded: Cluster, operator: FlashSale
+) -> None:
+    lost = guarded.nodes[0]
+    definition = Sale(sale_id_on(guarded, lost), [Sku("red", 120)], hold_ttl_ms=500)
+    sale = operator.open(definition)
+    with crowd_in(guarded, sale) as crowd:
+        crowd.wait_for(60)
+        lost.kill()
+        guarded.wait_for_failover(lost)
+        crowd.wait_for(60)
+    assert books_are_right(sale).skus["red"].sold <= 120
+    every_unit_is_sold(sale)
+    guarded.restart(lost)
+    guarded.promote(lost)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_reads_are_the_primarys_even_through_a_client_that_would_read_from_replicas(
+    shell: str, guarded: Cluster
+) -> None:
+    with ExitStack() as closing:
+        from support.shells import connect_through
+
+        shop = closing.enter_context(
+            connect_through(
+                shell,
+                lambda module: module.RedisCluster.from_url(guarded.url, read_from_replicas=True),
+            )
+        )
+        for node in guarded.nodes[:3]:
+            sale = shop.open(Sale(sale_id_on(guarded, node), [Sku("red", 50)]))
+            for number in range(20):
+                sale.hold(f"b-{number}", {"red": 1}, hold_id="h").unwrap()
+                sale.confirm(f"b-{number}", "h").unwrap()
+                assert sale.find(f"b-{number}", "h").state is HoldState.CONFIRMED
+                assert sale.snapshot().skus["red"].sold == number + 1
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_replicas_url_leads_to_the_cluster(shell: str, guarded: Cluster) -> None:
+    replica = guarded.nodes[4]
+    with connect(shell, replica.url) as shop:
+        for node in guarded.nodes[:3]:
+            sale = shop.open(Sale(sale_id_on(guarded, node), [Sku("red", 5)]))
+            assert sale.hold("ann", {"red": 1}, hold_id="h").outcome is Outcome.HELD
