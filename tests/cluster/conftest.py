@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import count
 from typing import Any
 
 import pytest
@@ -71,9 +70,6 @@ def sale_id_on(
     cluster: Cluster, node: EmbeddedServer, new_id: Callable[[], str] | None = None
 ) -> str:
     """An id that no sale has had, of a sale that would live on that node."""
-    numbers = count()
-    make = new_id or (lambda: f"{uuid.uuid4().hex}-{next(numbers)}")
-    while True:
-        sale_id = make()
-        if cluster.owner_of(ShardKeys.of(sale_id).sale) is node:
-            return sale_id
+    make = new_id or (lambda: f"test-{uuid.uuid4().hex}")
+    ids = (make() for _ in range(1_000))
+    return next(found for found in ids if cluster.owner_of(ShardKeys.of(found).sale) is node)

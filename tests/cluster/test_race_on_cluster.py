@@ -93,10 +93,8 @@ def test_the_hold_of_a_caller_killed_after_the_commit_is_found_again_by_its_id(
     operator: FlashSale,
     connect: Callable[..., FlashSale],
 ) -> None:
-    for node in announced.cluster.nodes:
-        announced.cluster.flush_scripts(node)
+    announced.cluster.ask(announced.node, "FLUSHALL")
+    announced.cluster.flush_scripts(announced.node)
     test_race.test_the_hold_of_a_caller_killed_after_the_commit_is_found_again_by_its_id(
         proxy, operator, connect
     )
-    operator.sale("left").end()
-    operator.sale("left").purge()
