@@ -120,7 +120,8 @@ class Connections:
             asked = self._node(topology.who_to_ask())
             try:
                 ranges = await self._exchange(asked, [("CLUSTER", "SLOTS")])
-            except (redis.ConnectionError, OSError):
+            except (redis.ConnectionError, OSError, asyncio.CancelledError):
+                # Cancelled: by the attempt's time-out. A frozen node is not to be asked again.
                 topology.not_reached(asked.address)
                 raise
             topology.learn(ranges, asked.address or self._given())
