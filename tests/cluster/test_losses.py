@@ -4,8 +4,6 @@ takes over, under load, and nothing is sold twice.
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -175,14 +173,11 @@ def test_a_frozen_primary_stops_its_own_sales_until_it_thaws(
 ) -> None:
     frozen = fragile.nodes[place]
     others = {0, 1, 2} - {place}
-    os.kill(frozen.pid, signal.SIGSTOP)
-    try:
+    with fragile.frozen(frozen) as thaw:
         selling.is_refused(place, (StoreUnavailable, OutcomeUnknown), "within 400 ms")
         selling.goes_on(*others)
         with selling.waiting(place):
-            os.kill(frozen.pid, signal.SIGCONT)
-    finally:
-        os.kill(frozen.pid, signal.SIGCONT)
+            thaw()
     fragile.wait_until_ok()
     selling.goes_on(0, 1, 2)
     selling.books_are_right()
@@ -195,13 +190,10 @@ def test_a_frozen_node_is_not_asked_again_and_again_for_the_map(
     """Connections to the others are cut meanwhile: the client has to learn the map anew."""
     frozen = fragile.nodes[place]
     others = {0, 1, 2} - {place}
-    os.kill(frozen.pid, signal.SIGSTOP)
-    try:
+    with fragile.frozen(frozen):
         for other in others:
             fragile.ask(fragile.nodes[other], "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         selling.goes_on(*others)
-    finally:
-        os.kill(frozen.pid, signal.SIGCONT)
     fragile.wait_until_ok()
     selling.goes_on(0, 1, 2)
 
@@ -259,12 +251,9 @@ def test_a_failover_that_forgets_the_last_writes_oversells_nothing(
     sale = operator.open(definition)
     with crowd_in(guarded, sale) as crowd:
         crowd.wait_for(60)
-        os.kill(lost.pid, signal.SIGSTOP)
-        try:
+        with guarded.frozen(lost):
             guarded.wait_for_failover(lost)
             crowd.wait_for(60)
-        finally:
-            os.kill(lost.pid, signal.SIGCONT)
         guarded.wait_until_ok()
         crowd.wait_for(60)
     assert crowd.longest_s < 1 + MARGIN_S

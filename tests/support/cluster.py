@@ -14,6 +14,8 @@ an `EmbeddedServer`.
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +50,7 @@ class Cluster:
         """Use `start`."""
         self.nodes = nodes
         self._closing = closing
+        self._silent: set[EmbeddedServer] = set()
         self._clients = {node: closing.enter_context(_client_of(node)) for node in nodes}
         self._ids = {node: self.ask(node, "CLUSTER", "MYID").decode() for node in nodes}
 
@@ -187,6 +190,21 @@ class Cluster:
     def _offset(self, replica: EmbeddedServer) -> int:
         return int(self.info(replica, "replication")["slave_repl_offset"])
 
+    @contextmanager
+    def frozen(self, node: EmbeddedServer) -> Iterator[Callable[[], None]]:
+        """Stop a node (SIGSTOP) until the end, or until what is given is called."""
+
+        def thaw() -> None:
+            os.kill(node.pid, signal.SIGCONT)
+            self._silent.discard(node)
+
+        self._silent.add(node)
+        os.kill(node.pid, signal.SIGSTOP)
+        try:
+            yield thaw
+        finally:
+            thaw()
+
     def promote(self, replica: EmbeddedServer) -> None:
         """Hand over in order, with the primary's help (CLUSTER FAILOVER)."""
         self.ask(replica, "CLUSTER", "FAILOVER")
@@ -270,7 +288,7 @@ class Cluster:
     def _views(self) -> dict[EmbeddedServer, dict[int, str]]:
         """Who owns which slot, as each node that answers sees it."""
         views = {}
-        for node in self.nodes:
+        for node in (node for node in self.nodes if node not in self._silent):
             with contextlib.suppress(redis.ConnectionError):
                 views[node] = self._view(node)
         return views
