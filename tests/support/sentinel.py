@@ -1,4 +1,4 @@
-"""A primary, its replica and a sentinel, all of them embedded servers.
+"""A primary, its replica and their sentinels, all of them embedded servers.
 
 with Watched.start() as servers:
     client = servers.sentinel_client().master_for(servers.name)
@@ -40,20 +40,27 @@ class Watched:
     name = "shop"
 
     def __init__(
-        self, servers: list[EmbeddedServer], sentinel: EmbeddedServer, closing: ExitStack
+        self,
+        servers: list[EmbeddedServer],
+        sentinels: list[EmbeddedServer],
+        closing: ExitStack,
     ) -> None:
         """Use `start`."""
-        self.servers, self.sentinel = servers, sentinel
+        self.servers, self.sentinels, self.sentinel = servers, sentinels, sentinels[0]
         self._closing = closing
         self._clients = {
-            server: closing.enter_context(_client_of(server)) for server in (*servers, sentinel)
+            server: closing.enter_context(_client_of(server)) for server in (*servers, *sentinels)
         }
 
     @classmethod
     def start(
-        cls, *, durability: Literal["memory", "fsync"] = "memory", down_after_ms: int = 500
+        cls,
+        *,
+        sentinels: int = 1,
+        durability: Literal["memory", "fsync"] = "memory",
+        down_after_ms: int = 500,
     ) -> Watched:
-        """Start them and return once the replica is in sync and the sentinel knows it."""
+        """Start them and return once the replica is in sync and the first sentinel knows it."""
         with ExitStack() as closing:
             at_once = {"repl-diskless-sync-delay": "0"}
             primary, replica = (
@@ -61,8 +68,12 @@ class Watched:
                 for _ in range(2)
             )
             folder = Path(closing.enter_context(tempfile.TemporaryDirectory()))
-            sentinel = closing.enter_context(EmbeddedServer.start(binary=_sentinel_in(folder)))
-            watched = cls([primary, replica], sentinel, closing)
+            program = _sentinel_in(folder)
+            watching = [
+                closing.enter_context(EmbeddedServer.start(binary=program))
+                for _ in range(sentinels)
+            ]
+            watched = cls([primary, replica], watching, closing)
             watched._begin(down_after_ms)
             watched._closing = closing.pop_all()
         return watched
@@ -84,8 +95,8 @@ class Watched:
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Where the sentinel is."""
-        return [(HOST, self.sentinel.port)]
+        """Where the sentinels are."""
+        return [(HOST, sentinel.port) for sentinel in self.sentinels]
 
     @property
     def primary(self) -> EmbeddedServer:
@@ -150,13 +161,14 @@ class Watched:
         return after
 
     def _begin(self, down_after_ms: int) -> None:
-        sentinel, (primary, replica) = self.at(self.sentinel), self.servers
+        primary, replica = self.servers
         self.at(replica).replicaof(HOST, primary.port)
         within(20, lambda: self._link(replica) == "up", "the replica is not in sync")
-        sentinel.execute_command("SENTINEL", "DEBUG", *(x for i in QUICK.items() for x in i))
-        sentinel.sentinel_monitor(self.name, HOST, primary.port, 1)
-        sentinel.sentinel_set(self.name, "down-after-milliseconds", down_after_ms)
-        sentinel.sentinel_set(self.name, "failover-timeout", 1_500)
+        for sentinel in map(self.at, self.sentinels):
+            sentinel.execute_command("SENTINEL", "DEBUG", *(x for i in QUICK.items() for x in i))
+            sentinel.sentinel_monitor(self.name, HOST, primary.port, 1)
+            sentinel.sentinel_set(self.name, "down-after-milliseconds", down_after_ms)
+            sentinel.sentinel_set(self.name, "failover-timeout", 1_500)
         within(20, self.would_promote, "the sentinel sees no replica")
 
     def _other(self, server: EmbeddedServer) -> EmbeddedServer:

@@ -71,11 +71,13 @@ def connect_through(
         return
     with _own_loop() as run:
         client = make_client(redis.asyncio)
-        shop = AsyncFlashSale(client, **options)
-        yield cast("FlashSale", Blocking(shop, run))
-        run(shop.aclose())
-        for part in parts_of(client):
-            run(part.aclose())
+        try:
+            shop = AsyncFlashSale(client, **options)
+            yield cast("FlashSale", Blocking(shop, run))
+            run(shop.aclose())
+        finally:
+            for part in parts_of(client):
+                run(part.aclose())
 
 
 def parts_of(client: Any) -> list[Any]:
