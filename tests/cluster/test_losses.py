@@ -122,9 +122,15 @@ def selling(fragile: Cluster) -> Iterator[Selling]:
 def test_a_lost_primary_stops_its_own_sales_until_it_is_back(
     selling: Selling, fragile: Cluster
 ) -> None:
-    lost = fragile.nodes[0]
+    """And all of them, if that is how the cluster is set up."""
+    lost, *others = fragile.nodes
     lost.kill()
     selling.is_refused(0, (StoreUnavailable, OutcomeUnknown), "within 400 ms")
+    selling.goes_on(1, 2)
+    want_all_slots(fragile, others, "yes")
+    selling.is_refused(1, StoreUnavailable, "CLUSTERDOWN|cluster is down")
+    with selling.waiting(2):
+        want_all_slots(fragile, others, "no")
     selling.goes_on(1, 2)
     with selling.waiting(0):
         fragile.restart(lost)
@@ -132,26 +138,13 @@ def test_a_lost_primary_stops_its_own_sales_until_it_is_back(
     selling.books_are_right()
 
 
-def test_a_cluster_that_wants_all_its_slots_says_so_and_recovers(
-    selling: Selling, fragile: Cluster
-) -> None:
-    lost, *others = fragile.nodes
-    for node in others:
-        fragile.set(node, "cluster-require-full-coverage", "yes")
-    lost.kill()
-    for node in others:
-        within(10, lambda n=node: state_of(fragile, n) == "fail", "the cluster goes on")
-    selling.is_refused(1, StoreUnavailable, "CLUSTERDOWN|cluster is down")
-    with selling.waiting(1):
-        fragile.restart(lost)
-    for node in others:
-        fragile.set(node, "cluster-require-full-coverage", "no")
-    selling.goes_on(0, 1, 2)
-    selling.books_are_right()
-
-
-def state_of(cluster: Cluster, node: EmbeddedServer) -> str:
-    return cluster.info(node, "cluster info")["cluster_state"]
+def want_all_slots(cluster: Cluster, nodes: list[EmbeddedServer], wanted: str) -> None:
+    """Let these nodes stop, or go on, while one is lost."""
+    for node in nodes:
+        cluster.set(node, "cluster-require-full-coverage", wanted)
+    state = "fail" if wanted == "yes" else "ok"
+    for node in nodes:
+        within(10, lambda n=node: cluster.info(n, "cluster info")["cluster_state"] == state, state)
 
 
 def test_a_slot_that_no_node_serves_is_waited_for(selling: Selling, fragile: Cluster) -> None:
@@ -167,35 +160,20 @@ def test_a_slot_that_no_node_serves_is_waited_for(selling: Selling, fragile: Clu
     selling.books_are_right()
 
 
-@pytest.mark.parametrize("place", [0, 2])
 def test_a_frozen_primary_stops_its_own_sales_until_it_thaws(
-    place: int, selling: Selling, fragile: Cluster
+    selling: Selling, fragile: Cluster
 ) -> None:
-    frozen = fragile.nodes[place]
-    others = {0, 1, 2} - {place}
-    with fragile.frozen(frozen) as thaw:
-        selling.is_refused(place, (StoreUnavailable, OutcomeUnknown), "within 400 ms")
-        selling.goes_on(*others)
-        with selling.waiting(place):
+    with fragile.frozen(fragile.nodes[0]) as thaw:
+        selling.is_refused(0, (StoreUnavailable, OutcomeUnknown), "within 400 ms")
+        selling.goes_on(1, 2)
+        for other in fragile.nodes[1:]:  # now the map is wanted, and the frozen one is known first
+            fragile.ask(other, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        selling.goes_on(1, 2)
+        with selling.waiting(0):
             thaw()
     fragile.wait_until_ok()
     selling.goes_on(0, 1, 2)
     selling.books_are_right()
-
-
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_frozen_node_is_not_asked_again_and_again_for_the_map(
-    place: int, selling: Selling, fragile: Cluster
-) -> None:
-    """Connections to the others are cut meanwhile: the client has to learn the map anew."""
-    frozen = fragile.nodes[place]
-    others = {0, 1, 2} - {place}
-    with fragile.frozen(frozen):
-        for other in others:
-            fragile.ask(fragile.nodes[other], "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        selling.goes_on(*others)
-    fragile.wait_until_ok()
-    selling.goes_on(0, 1, 2)
 
 
 # --- with replicas ------------------------------------------------------------------------
