@@ -5,6 +5,7 @@ The nodes announce proxies in their place, so every client's way to them leads t
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from redis.cluster import RedisCluster
 
 from faults import test_race
-from flashsale import FlashSale
+from flashsale import FlashSale, Outcome, Sale, Sku
 from flashsale.embedded import EmbeddedServer
 from flashsale.keys import ShardKeys
 from support.cluster import HOST, Cluster, slot_of, within
@@ -28,23 +29,26 @@ class Announced:
 
     def __init__(self, cluster: Cluster, closing: ExitStack) -> None:
         self.cluster = cluster
-        self._proxies = {n: closing.enter_context(FaultProxy(n.port)) for n in cluster.nodes}
-        for node, proxy in self._proxies.items():
-            cluster.set(node, "cluster-announce-port", proxy.port)
-        within(20, self._all_know, "the announced ports are not known")
+        self.proxies = {n: closing.enter_context(FaultProxy(n.port)) for n in cluster.nodes}
+        self.announce({node: proxy.port for node, proxy in self.proxies.items()})
         slots = [slot_of(ShardKeys.of(sale).sale) for sale in SALES]
         self.node = cluster.owner_of_slot(slots[0])
         cluster.move_slot(slots[1], self.node)
-        self.proxy = self._proxies[self.node]
+        self.proxy = self.proxies[self.node]
 
-    def _all_know(self) -> bool:
-        ports = {proxy.port for proxy in self._proxies.values()}
+    def announce(self, ports: dict[EmbeddedServer, int]) -> None:
+        """Let the nodes be known by these ports; returns when all of them are."""
+        for node, port in ports.items():
+            self.cluster.set(node, "cluster-announce-port", port)
+        within(20, lambda: self._all_know(set(ports.values())), "the ports are not known")
+
+    def _all_know(self, ports: set[int]) -> bool:
         slots = [self.cluster.ask(node, "CLUSTER", "SLOTS") for node in self.cluster.nodes]
         return all({primary[1] for _, _, primary in ranges} == ports for ranges in slots)
 
     def around(self, address: tuple[str, int]) -> tuple[str, int]:
         """The node's own address in place of its proxy's."""
-        return HOST, next(n.port for n, p in self._proxies.items() if p.port == address[1])
+        return HOST, next(n.port for n, p in self.proxies.items() if p.port == address[1])
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +102,22 @@ def test_the_hold_of_a_caller_killed_after_the_commit_is_found_again_by_its_id(
     test_race.test_the_hold_of_a_caller_killed_after_the_commit_is_found_again_by_its_id(
         proxy, operator, connect
     )
+
+
+def test_a_client_whose_nodes_all_have_new_addresses_goes_back_to_the_url_it_was_given(
+    announced: Announced, connect: Callable[..., FlashSale]
+) -> None:
+    name = f"house-{uuid.uuid4().hex}"
+    shop = connect(announced.node.url)
+    sale = shop.open(Sale(name, [Sku("red", 5)]))  # through the proxies
+    proxies = announced.proxies
+    try:
+        announced.announce({node: node.port for node in proxies})
+        for proxy in proxies.values():
+            proxy.refuse_connections()
+            proxy.cut()
+        assert sale.hold("ann", {"red": 1}, hold_id="h").outcome is Outcome.HELD
+    finally:
+        for proxy in proxies.values():
+            proxy.pass_through()
+        announced.announce({node: proxy.port for node, proxy in proxies.items()})

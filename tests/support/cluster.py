@@ -345,6 +345,13 @@ def client_for(url: str) -> Any:
     return RedisCluster.from_url(url) if clustered else redis.Redis.from_url(url)
 
 
+def server_of(client: Any, key: str) -> Any:
+    """The server that decides a key: the client's only one, or the node of its cluster."""
+    if isinstance(client, RedisCluster):
+        return client.get_redis_connection(client.get_node_from_key(key))
+    return client
+
+
 def within(seconds: float, happens: Callable[[], bool], complaint: str) -> None:
     """Wait for something, but not longer."""
     end = time.monotonic() + seconds
