@@ -3,8 +3,8 @@
     with Cluster.start(replicas=1) as cluster:
         cluster.move_slot(slot_of("{a}"), cluster.nodes[2])
         lost = cluster.owner_of("{a}")
-        lost.kill()
-        cluster.wait_for_failover(lost)
+        with cluster.killed(lost):
+            cluster.wait_for_failover(lost)
 
 Primaries are `nodes[0]` to `nodes[2]`, the replica of `nodes[n]` is `nodes[n + 3]`; a node
 keeps its place when roles change. Nothing is left behind, however a test ends: every node is
@@ -19,7 +19,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -175,20 +175,42 @@ class Cluster:
 
     @contextmanager
     def no_writes(self, primary: EmbeddedServer) -> Iterator[None]:
-        """Let writes wait, once those under way are with the replica.
-
-        A primary killed in this state has acknowledged nothing that its replica lacks.
-        """
+        """Let writes wait, unanswered, once the replica has those that were answered."""
         replica = self.replica_of(primary)
         self.ask(primary, "CLIENT", "PAUSE", 30_000, "WRITE")
         sent = int(self.info(primary, "replication")["master_repl_offset"])
         within(10, lambda: self._offset(replica) >= sent, "the replica is not in sync")
+        time.sleep(0.1)  # some have come since
         yield
         with contextlib.suppress(redis.ConnectionError):
             self.ask(primary, "CLIENT", "UNPAUSE")
 
     def _offset(self, replica: EmbeddedServer) -> int:
         return int(self.info(replica, "replication")["slave_repl_offset"])
+
+    @contextmanager
+    def killed(
+        self, node: EmbeddedServer, *, in_sync: bool = False
+    ) -> Iterator[Callable[[], None]]:
+        """Kill a node (SIGKILL); at the end, or when what is given is called, it runs again.
+
+        That takes until the cluster has taken the node in. in_sync: its replica has all that it
+        has acknowledged, though calls are under way.
+        """
+
+        def restart() -> None:
+            if node in self._silent:
+                node.restart()
+                self._silent.discard(node)
+            self.wait_until_ok()
+
+        self._silent.add(node)
+        with self.no_writes(node) if in_sync else nullcontext():
+            node.kill()
+        try:
+            yield restart
+        finally:
+            restart()
 
     @contextmanager
     def frozen(self, node: EmbeddedServer) -> Iterator[Callable[[], None]]:
@@ -215,11 +237,6 @@ class Cluster:
         heir = self.replica_of(lost)
         within(20, lambda: self._owns_and_serves(heir, lost), "there was no failover")
         return heir
-
-    def restart(self, node: EmbeddedServer) -> None:
-        """Run a killed node again and return once the cluster has taken it in."""
-        node.restart()
-        self.wait_until_ok()
 
     def wait_until_ok(self) -> None:
         """Wait until every node answers, knows every other, and serves."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -115,14 +116,12 @@ class Watched:
 
     @contextmanager
     def no_writes(self) -> Iterator[None]:
-        """Let writes wait, once those under way are with the replica.
-
-        A primary killed in this state has acknowledged nothing that its replica lacks.
-        """
+        """Let writes wait, unanswered, once the replica has those that were answered."""
         primary, replica = self.primary, self.replica
         self.at(primary).client_pause(30_000, all=False)
         sent = self.at(primary).info("replication")["master_repl_offset"]
         within(10, lambda: self._offset(replica) >= sent, "the replica is not in sync")
+        time.sleep(0.1)  # some have come since
         yield
         with contextlib.suppress(redis.ConnectionError):
             self.at(primary).client_unpause()
