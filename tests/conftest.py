@@ -13,6 +13,7 @@ import redis
 
 from flashsale import FlashSale
 from flashsale.embedded import EmbeddedServer
+from support.cluster import Cluster, client_for
 from support.lab import Lab
 from support.shells import SHELLS, connect
 
@@ -25,13 +26,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long", action="store_true", help="run many more examples of the property tests"
     )
+    parser.addoption(
+        "--cluster", action="store_true", help="run what needs a server on a cluster of three"
+    )
 
 
 @pytest.fixture(scope="session")
-def server_url() -> Iterator[str]:
-    """The server of the tests that do it no harm: FLASHSALE_TEST_URL, or an embedded one."""
+def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The server of the tests that do it no harm: FLASHSALE_TEST_URL, or an embedded one.
+
+    It may be any node of a cluster.
+    """
     if url := os.environ.get(URL_VARIABLE):
         yield url
+        return
+    if request.config.getoption("--cluster"):
+        with Cluster.start() as cluster:
+            yield cluster.url
         return
     with EmbeddedServer.start() as server:
         yield server.url
@@ -40,7 +51,7 @@ def server_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def raw(server_url: str) -> Iterator[redis.Redis]:
     """A plain client: it looks behind the library and corrupts what tests want corrupted."""
-    with redis.Redis.from_url(server_url) as client:
+    with client_for(server_url) as client:
         yield client
 
 

@@ -35,6 +35,9 @@ _SETUP = ("NOAUTH", "NOPERM", "WRONGPASS")
 _NOT_ALLOWED = ("ACL failure in script", "can't run this command or subcommand")
 """What a script says whose user lacks a command: Valkey and newer Redis, and Redis 7.0."""
 
+_NO_DATABASE = "DB index is out of range"
+"""The answer to SELECT, with the number at the end of a URL: most clusters have number 0 alone."""
+
 
 class Fault(Struct, frozen=True):
     """One failed attempt. `final`: raise it now; `unsure`: it may have been applied."""
@@ -64,6 +67,8 @@ def _fault_of_reply(error: redis.ResponseError) -> Fault:
         return Fault(error, False)
     if word in _SETUP or any(part in text for part in _NOT_ALLOWED):
         return Fault(error, False, ConfigurationError(f"the server refuses this user: {text}"))
+    if _NO_DATABASE in text:
+        return Fault(error, False, ConfigurationError(f"the server's URL: {text}"))
     if word in _NOT_APPLIED:
         return Fault(error, False, StoreUnavailable(f"the server refused, not applied: {text}"))
     return Fault(error, False, ProtocolError(f"the server answered: {text}"))

@@ -25,7 +25,8 @@ class Topology:
 
     Outside a cluster every slot belongs to `None`, the server the client was given. In a cluster
     the map is learnt from any node, corrected by every MOVED, and learnt anew after a connection
-    failed: `is_stale`.
+    failed: `is_stale`. Whoever is to be asked for it next is the one that answered last; what
+    the client was given comes last, for the day on which every node has another address.
     """
 
     def __init__(
@@ -33,10 +34,12 @@ class Topology:
     ) -> None:
         self.is_cluster: bool | None = None
         self.is_stale = False
-        self._seeds = list(seeds)
+        addresses = list(seeds)
+        self._given: list[Address | None] = [*addresses] or [None]
+        self._seeds = self._given
         self._remap = remap or (lambda address: address)
         self._owners: dict[int, Address] = {}
-        if self._seeds:
+        if addresses:
             self.found_cluster()
 
     def found_cluster(self) -> None:
@@ -46,19 +49,19 @@ class Topology:
     def owner_of(self, slot: int | None) -> Address | None:
         """Where to send what concerns a slot; None is the server the client was given."""
         if slot is None or not self.is_cluster:
-            return self._seeds[0] if self._seeds else None
+            return self._seeds[0]
         return self._owners.get(slot)
 
     def who_to_ask(self) -> Address | None:
         """A node to learn the map from: another one after each `not_reached`."""
-        return self._seeds[0] if self._seeds else None
+        return self._seeds[0]
 
     def not_reached(self, address: Address | None) -> None:
         """A connection failed: the map may be out of date, and another node is to be asked."""
         self.is_stale = bool(self.is_cluster)
-        if address in self._seeds:
-            self._seeds.remove(address)
-            self._seeds.append(address)
+        seeds = self._seeds  # never changed in place: other threads read it
+        if address in seeds:
+            self._seeds = [*(seed for seed in seeds if seed != address), address]
 
     def moved(self, slot: int, address: Address, asked: Address | None) -> None:
         """A node said that another owns this slot; an empty host means its own."""
@@ -71,7 +74,7 @@ class Topology:
     def learn(self, ranges: Sequence[Sequence[object]], asked: Address | None) -> None:
         """Take the reply of CLUSTER SLOTS: start, end, the primary's [host, port, …], replicas."""
         owners: dict[int, Address] = {}
-        known: dict[Address, None] = {}
+        known: dict[Address | None, None] = {}
         for first, last, *nodes in ranges:
             for number, node in enumerate(nodes):
                 host, port = node[0], node[1]  # type: ignore[index]
@@ -82,7 +85,8 @@ class Topology:
                     owners.update(dict.fromkeys(range(first, last + 1), address))  # type: ignore[call-overload,operator]
         if owners:
             self._owners = owners
-            self._seeds = [*known, *(seed for seed in self._seeds if seed not in known)]
+            first = [asked] if asked in known else []
+            self._seeds = list(dict.fromkeys([*first, *known, *self._given]))
             self.is_stale = False
 
     def _full(self, address: Address, asked: Address | None) -> Address:

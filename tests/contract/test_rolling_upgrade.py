@@ -36,6 +36,7 @@ from flashsale import (
 )
 from stateful.drawing import definitions
 from stateful.test_sale_machine import SHORT, HeldTimeMachine
+from support.cluster import server_of
 from support.courses import ask, course
 from support.lab import T0, Lab
 from support.next_release import as_format_1, records_of, tell, write_next_release
@@ -97,15 +98,16 @@ def test_each_release_loads_its_own_scripts_where_they_are_missing(
     assert not set(ours.values()) & set(theirs.values())
     lab = make_lab(*older)
     sale = lab.open()
+    server = server_of(lab.raw, lab.keys(sale).sale)
     shas = [ours["inventory/hold"], theirs["inventory/hold"]]
     for number in range(3):
         lab.raw.script_flush()
-        assert lab.raw.script_exists(*shas) == [False, False]
+        assert server.script_exists(*shas) == [False, False]
         for place, client in enumerate([older[0], newer[0]]):
             seller = Fleet([client]).sale(sale.id)
             answer = seller.hold(f"buyer-{number}", {"red": 1}, hold_id=f"h{place}")
             assert (answer.outcome, answer.replayed) == (Outcome.HELD, False)
-        assert lab.raw.script_exists(*shas) == [True, True]
+        assert server.script_exists(*shas) == [True, True]
     assert sale.audit().ok
 
 

@@ -153,6 +153,7 @@ class _Runs:
 
     machine: ClassVar[type[SaleMachine]]
     shell: ClassVar[str]
+    short: ClassVar[settings] = SHORT
 
     @pytest.fixture(autouse=True)
     def _connected(
@@ -162,7 +163,7 @@ class _Runs:
         raw: redis.Redis,
         new_sale_id: Callable[[], str],
     ) -> Iterator[None]:
-        type(self).settings = SHORT
+        type(self).settings = self.short
         if request.config.getoption("--long"):
             held = issubclass(self.machine, HeldTimeMachine)
             type(self).settings = LONG_AND_SHRINK if held else LONG

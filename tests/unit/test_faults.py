@@ -48,6 +48,7 @@ REFUSED: list[tuple[Exception, type[FlashSaleError], str]] = [
     (redis.ResponseError("NOAUTH Authentication required."), ConfigurationError, "NOAUTH"),
     (redis.ResponseError("NOPERM no permissions"), ConfigurationError, "NOPERM"),
     (redis.ResponseError("WRONGPASS invalid"), ConfigurationError, "WRONGPASS"),
+    (redis.ResponseError("DB index is out of range"), ConfigurationError, "URL: DB index"),
     (
         redis.ResponseError("ERR ACL failure in script: User has no permissions"),
         ConfigurationError,

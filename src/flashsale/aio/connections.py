@@ -8,8 +8,10 @@ from typing import Any
 import redis
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 
 from flashsale import server_check
+from flashsale.aio.sentinels import Primary
 from flashsale.attempts import Attempts
 from flashsale.calls import Call, Reply
 from flashsale.connecting import MAX_CONNECTIONS, commands_of, connection_options
@@ -33,7 +35,6 @@ class Connections:
     """The servers behind a client: one, that of a Sentinel's choice, or the nodes of a cluster."""
 
     def __init__(self, client: Redis | RedisCluster, durability: server_check.Durability) -> None:
-        self.client = client  # a Sentinel's connections ask its pool for the primary
         self._durability = durability
         self._nodes: dict[Address | None, _Node] = {}
         if isinstance(client, RedisCluster):
@@ -59,6 +60,9 @@ class Connections:
         # Every attempt is bounded by asyncio.timeout. With a time-out of its own redis-py sends
         # through asyncio.wait_for, which on Python 3.11 may swallow a cancellation.
         self._options = connection_options(kwargs, Retry) | {"socket_timeout": None}
+        given = getattr(client, "connection_pool", None)
+        if isinstance(given, SentinelConnectionPool):
+            self._options["connection_pool"] = Primary(given, self._primary_changed)
 
     async def send(self, call: Call, attempts: Attempts) -> Reply:
         """The reply to a call, from whichever server decides its shard."""
@@ -120,7 +124,8 @@ class Connections:
             asked = self._node(topology.who_to_ask())
             try:
                 ranges = await self._exchange(asked, [("CLUSTER", "SLOTS")])
-            except (redis.ConnectionError, OSError):
+            except (redis.ConnectionError, OSError, asyncio.CancelledError):
+                # Cancelled: by the attempt's time-out. A frozen node is not to be asked again.
                 topology.not_reached(asked.address)
                 raise
             topology.learn(ranges, asked.address or self._given())
@@ -129,6 +134,12 @@ class Connections:
             topology.is_stale = True
             raise redis.exceptions.ClusterDownError(f"slot {slot} is served by no node")
         return self._node(owner)
+
+    async def _primary_changed(self) -> None:
+        """No connection to the former primary is used again."""
+        pool = self._node(None).pool
+        await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
+        await pool.disconnect(inuse_connections=False)
 
     def _given(self) -> Address:
         return self._options.get("host", "localhost"), int(self._options.get("port", 6379))

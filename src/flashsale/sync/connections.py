@@ -9,12 +9,14 @@ from typing import Any
 import redis
 from msgspec import Struct
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 
 from flashsale import server_check
 from flashsale.attempts import Attempts
 from flashsale.calls import Call, Reply
 from flashsale.connecting import MAX_CONNECTIONS, commands_of, connection_options
 from flashsale.errors import ConfigurationError
+from flashsale.sync.sentinels import Primary
 from flashsale.topology import Address, Topology, slot_of
 
 Command = tuple[Any, ...]
@@ -23,7 +25,15 @@ Command = tuple[Any, ...]
 class _Attempt(threading.local):
     """How long this thread's attempt may take, for a connection that is made on its way."""
 
-    seconds = 0.0
+    end = 0.0
+
+    def begin(self, seconds: float) -> None:
+        self.end = time.monotonic() + seconds
+
+    @property
+    def seconds(self) -> float:
+        """What is left of it."""
+        return max(self.end - time.monotonic(), 0.001)
 
 
 _attempt = _Attempt()
@@ -65,7 +75,6 @@ class Connections:
     def __init__(
         self, client: redis.Redis | redis.RedisCluster, durability: server_check.Durability
     ) -> None:
-        self.client = client  # a Sentinel's connections ask its pool for the primary
         self._durability = durability
         self._nodes: dict[Address | None, _Node] = {}
         self._making = threading.Lock()
@@ -87,6 +96,8 @@ class Connections:
             raise ConfigurationError(f"client: {rule}, not {kind}")
         self._kind, self._max = _bounded(pool.connection_class), most
         self._options = connection_options(pool.connection_kwargs, Retry)
+        if isinstance(pool, SentinelConnectionPool):
+            self._options["connection_pool"] = Primary(pool, _bounded, self._primary_changed)
 
     def send(self, call: Call, attempts: Attempts) -> Reply:
         """The reply to a call, from whichever server decides its shard."""
@@ -94,7 +105,7 @@ class Connections:
         asking: Address | None = None
         while (patience := attempts.patience()) > 0:
             node, redirected, asking = None, asking, None
-            _attempt.seconds = patience
+            _attempt.begin(patience)
             try:
                 node = self._node(redirected) if redirected else self._owner(slot)
                 self._check(node)
@@ -113,7 +124,7 @@ class Connections:
         ticket = Ticket(call, attempts)
         if (patience := attempts.patience()) <= 0:
             return ticket
-        _attempt.seconds = patience
+        _attempt.begin(patience)
         try:
             node = ticket.node = self._owner(slot_of(call.keys[0]))
             self._check(node)
@@ -164,7 +175,7 @@ class Connections:
         """The server, or a node of the cluster, once checked."""
         while (patience := attempts.patience()) > 0:
             node = None
-            _attempt.seconds = patience
+            _attempt.begin(patience)
             try:
                 node = self._node(self._topology.owner_of(None))
                 return self._check(node)
@@ -210,6 +221,12 @@ class Connections:
             raise redis.exceptions.ClusterDownError(f"slot {slot} is served by no node")
         return self._node(owner)
 
+    def _primary_changed(self) -> None:
+        """No connection to the former primary is used again."""
+        pool = self._node(None).pool
+        pool.update_active_connections_for_reconnect()
+        pool.disconnect(inuse_connections=False)
+
     def _given(self) -> Address:
         return self._options.get("host", "localhost"), int(self._options.get("port", 6379))
 
@@ -254,7 +271,7 @@ class Connections:
         asking: bool = False,
     ) -> Any:
         """Send the first command; the second, if any, is for NOSCRIPT."""
-        end = time.monotonic() + _attempt.seconds
+        end = _attempt.end
         if not node.free.acquire(timeout=_attempt.seconds):
             raise redis.TimeoutError("every connection is in use")
         connection = None

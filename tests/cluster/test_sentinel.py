@@ -1,0 +1,136 @@
+"""Behind a Sentinel: the client it gives is enough, whoever the primary is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+import redis.asyncio
+from redis.sentinel import Sentinel
+
+from cluster.crowd import Crowd
+from cluster.test_life import whole_life
+from faults.checks import MARGIN_S
+from faults.test_race import every_unit_is_sold
+from flashsale import (
+    AsyncFlashSale,
+    ConfigurationError,
+    FlashSale,
+    Outcome,
+    OutcomeUnknown,
+    Sale,
+    Sku,
+    StoreUnavailable,
+)
+from support.cluster import within
+from support.sentinel import Watched
+from support.shells import SHELLS, closing_all, connect_through, parts_of
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Watched]:
+    with Watched.start() as servers:
+        yield servers
+
+
+@contextmanager
+def shop_of(servers: Watched, **options: Any) -> Iterator[FlashSale]:
+    client = Sentinel(servers.addresses).master_for(servers.name)
+    with closing_all(client), FlashSale(client, **options) as shop:
+        yield shop
+
+
+@asynccontextmanager
+async def async_shop_of(servers: Watched, **options: Any) -> AsyncIterator[AsyncFlashSale]:
+    client = redis.asyncio.Sentinel(servers.addresses).master_for(servers.name)
+    try:
+        async with AsyncFlashSale(client, **options) as shop:
+            yield shop
+    finally:
+        for part in parts_of(client):
+            await part.aclose()
+
+
+def test_a_sale_lives_behind_a_sentinel(
+    servers: Watched, through: Callable[..., FlashSale]
+) -> None:
+    shop = through(lambda module: module.sentinel.Sentinel(servers.addresses).master_for("shop"))
+    whole_life(shop, f"life-{type(shop).__name__}")
+
+
+def test_callers_go_on_with_the_new_primary_and_nothing_is_sold_twice(servers: Watched) -> None:
+    definition = Sale("failover", [Sku("red", 400)], hold_ttl_ms=2_000)
+    with shop_of(servers, timeout_ms=20_000) as operator:
+        sale = operator.open(definition)
+        with Crowd(
+            sale.id,
+            lambda: shop_of(servers, timeout_ms=1_000),
+            lambda: async_shop_of(servers, timeout_ms=1_000),
+        ) as crowd:
+            crowd.wait_for(40)
+            lost = servers.primary
+            with servers.no_writes():
+                lost.kill()
+            servers.wait_for_failover(lost)
+            crowd.wait_for(40)
+            lost.restart()
+            within(20, lambda: servers.would_promote(), "the old primary is not a replica")
+            with servers.no_writes():
+                servers.swap_roles()  # connections stay: who waits there is told READONLY
+            crowd.wait_for(40)
+        assert crowd.longest_s < 1 + MARGIN_S
+        assert any("previous master is now a slave" in str(error) for error in crowd.errors)
+        crowd.was_told_the_truth(sale, definition)
+        assert crowd.told(Outcome.CONFIRMED) > 40
+        every_unit_is_sold(sale)
+
+
+def cut(servers: Watched) -> None:
+    """Whoever wants to go on has to ask a sentinel."""
+    servers.at(servers.servers[0]).client_kill_filter(_type="normal", skipme=True)
+
+
+def test_sentinels_that_are_lost_delay_no_caller_past_its_time() -> None:
+    """redis-py by itself would ask a lost one again and again, and a frozen one for ever."""
+    with Watched.start(sentinels=2) as servers, ExitStack() as closing:
+        shops = [
+            closing.enter_context(
+                connect_through(
+                    shell,
+                    lambda module: module.sentinel.Sentinel(servers.addresses).master_for("shop"),
+                )
+            )
+            for shell in SHELLS
+        ]
+        sales = [shop.open(Sale("alone", [Sku("red", 5)])) for shop in shops]
+        frozen, other = servers.sentinels
+        os.kill(frozen.pid, signal.SIGSTOP)
+        cut(servers)
+        for sale in sales:
+            begun = time.monotonic()
+            assert sale.hold("ann", {"red": 1}, hold_id="h").outcome is Outcome.HELD
+            assert time.monotonic() - begun < 1.5
+        other.kill()
+        for sale in sales:  # a connection that is well needs no sentinel
+            assert sale.hold("ann", {"red": 1}, hold_id="h").replayed
+        cut(servers)
+        for sale in sales:
+            begun = time.monotonic()
+            with pytest.raises((StoreUnavailable, OutcomeUnknown), match="within 400 ms"):
+                sale.hold("bob", {"red": 1}, hold_id="h", timeout_ms=400)
+            assert time.monotonic() - begun < 0.9
+        os.kill(frozen.pid, signal.SIGCONT)
+        for sale in sales:
+            assert sale.confirm("ann", "h").outcome is Outcome.CONFIRMED
+
+
+def test_a_sentinels_client_for_replicas_is_refused(
+    servers: Watched, through: Callable[..., FlashSale]
+) -> None:
+    with pytest.raises(ConfigurationError, match="master_for"):
+        through(lambda module: module.sentinel.Sentinel(servers.addresses).slave_for("shop"))
