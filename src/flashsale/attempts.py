@@ -17,11 +17,19 @@ REDIRECTS = 8
 """Redirections of a cluster followed at once; more of them are waited for like any failure."""
 
 
+class Regroup(FlashSaleError):
+    """A batch has to be made anew before it is sent; nobody but a gatherer sees this."""
+
+
 class Attempts(Struct):
     """The tries of one request until `deadline` (of `time.monotonic`).
 
     `sent` is true while a request may have reached the server and its reply is not there;
-    `unsure`, once such a reply was lost.
+    `unsure`, once such a reply was lost; `replied`, from a reply to the next request.
+    `withdrawn`: somebody was told that its part was not applied, so it must not be sent.
+
+    One thread may withdraw while another one sends: the order in which these are written and
+    read makes sure that what was withdrawn is not sent, or that its caller is told it may be.
     """
 
     deadline: float
@@ -30,6 +38,8 @@ class Attempts(Struct):
     redirects: int = 0
     sent: bool = False
     unsure: bool = False
+    replied: bool = False
+    withdrawn: bool = False
     last: Exception | None = None
 
     @classmethod
@@ -45,21 +55,31 @@ class Attempts(Struct):
         """Seconds for the next attempt; 0 or less if the time is up."""
         return min(self.limit_ms / 1000 / ATTEMPTS, self.remaining())
 
+    def sending(self) -> None:
+        """From now on the request may reach the server; Regroup if it must not as it is."""
+        self.sent = True
+        if self.withdrawn and not self.unsure:
+            self.sent = False
+            raise Regroup
+        self.replied = False
+
     def failed(self, error: Exception) -> float:
         """Judge a failed attempt: seconds to wait before the next, or its error if it is final."""
-        sent, self.sent = self.sent, False
         if isinstance(error, FlashSaleError):
+            self.sent = False
             raise refused(error, unsure=self.unsure) from error
         if isinstance(error, redis.exceptions.AskError):  # or MOVED, which is one
-            self.last = error
+            self.last, self.sent = error, False
             if self.redirects < REDIRECTS:
                 self.redirects += 1
                 return 0.0
         else:
-            fault = fault_of(error, sent=sent)
+            fault = fault_of(error, sent=self.sent)
             if fault.final is not None:
+                self.sent = False
                 raise refused(fault.final, unsure=self.unsure) from error
             self.unsure, self.last = self.unsure or fault.unsure, error
+            self.sent = False
         pause = max(0.0, min(pause_after(self.tries), self.remaining()))
         self.tries += 1
         return pause
@@ -67,8 +87,19 @@ class Attempts(Struct):
     def answered(self) -> None:
         """The reply is there: what follows is tried as if nothing had been."""
         self.tries = self.redirects = 0
+        self.replied = True
         self.sent = self.unsure = False
         self.last = None
+
+    def withdraw(self) -> FlashSaleError:
+        """What to tell a caller who waits no longer, while others of the batch still do."""
+        before, self.withdrawn = self.withdrawn, True
+        maybe = self.sent or self.unsure or self.replied
+        if maybe:
+            self.withdrawn = before
+        error = give_up(self.last, unsure=maybe, timeout_ms=self.limit_ms)
+        error.__cause__ = self.last
+        return error
 
     def over(self) -> FlashSaleError:
         """What to raise, or to tell a caller who waits no longer, when the time is up."""

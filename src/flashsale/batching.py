@@ -64,7 +64,9 @@ class Pending(Struct, eq=False):
     deadline: float
     size: int
     lane: Lane
+    preceding: Pending | None = None
     following: Pending | None = None
+    over: bool = False
 
 
 class Lane(Struct, eq=False):
@@ -85,6 +87,7 @@ class SaleQueue(Struct, eq=False):
 
     last_of: dict[str, Pending]
     waiting: int = 0
+    bytes: int = 0
     lanes: int = 0
 
 
@@ -124,6 +127,7 @@ class Gathering:
         self.lane_in_flight_max = lane_in_flight_max
         self.waiting = 0
         self.bytes = 0
+        self._offered = 0
         self.flying: set[Batch] = set()
         self._sales: dict[str, SaleQueue] = {}
         self._lanes: dict[tuple[Kind, int, bool], Lane] = {}
@@ -140,24 +144,22 @@ class Gathering:
         self, kind: Kind, item: Item, caller: Caller, *, deadline: float, limit_ms: int
     ) -> Pending:
         """Put an operation into the queue; Overloaded, at once, if there is no room for it."""
+        self._offered += 1
         lane = self._lanes.get((kind, limit_ms, False))
         if lane is None:
             lane = self._lane(kind, limit_ms, False)
         sale = lane.sale
         size = 256 + 32 * len(item.lines) + 4 * len(item.second)
-        if self.waiting and (
-            sale.waiting >= self.queue_max - self.waiting or self.bytes + size > self.bytes_max
-        ):
-            self._close_if_empty(lane)
-            raise Overloaded(
-                f"{self.waiting} operations ({self.bytes} bytes) wait in this client, "
-                f"{sale.waiting} of them for sale {kind.sale!r}: nothing was sent, try again later"
-            )
+        if self.waiting and self._is_full(sale, size):
+            lane = self._make_room(lane, size)
+            sale = lane.sale
         last = sale.last_of.get(item.buyer)
         if (last is not None or self._suspects) and self._is_suspect(kind, item, last):
-            lane = self._lane(kind, limit_ms, True)
+            plain, lane = lane, self._lane(kind, limit_ms, True)
+            self._close_if_empty(plain)
         pending = sale.last_of[item.buyer] = Pending(item, caller, deadline, size, lane)
         sale.waiting += 1
+        sale.bytes += size
         self.waiting += 1
         self.bytes += size
         if last is None:
@@ -165,7 +167,7 @@ class Gathering:
             if not lane.ready:
                 self._make_ready(lane)
         else:
-            last.following = pending
+            last.following, pending.preceding = pending, last
             self._behind.add(pending)
             lane.behind += 1
         return pending
@@ -192,7 +194,11 @@ class Gathering:
         """An operation came to its end; the next one of its buyer may go.
 
         `unanswered`: nobody knows what became of it, so the buyer's next hold may be a retry.
+        Only the first word counts.
         """
+        if pending.over:
+            return
+        pending.over = True
         last_of, buyer = pending.lane.sale.last_of, pending.item.buyer
         if unanswered:
             if len(self._suspects) >= SUSPECTS_MAX:
@@ -200,7 +206,7 @@ class Gathering:
             self._suspects.add((pending.lane.kind.sale, buyer))
         following = pending.following
         if following is not None:
-            pending.following = None
+            pending.following = following.preceding = None
             self._behind.discard(following)
             following.lane.behind -= 1
             following.lane.waiting.append(following)
@@ -209,8 +215,15 @@ class Gathering:
             del last_of[buyer]
 
     def finished(self, batch: Batch) -> None:
-        """A batch came to its end: what waits in its lane may go."""
+        """A batch came to its end: what waits in its lane may go.
+
+        An operation of it that was not settled is so now, without an answer: the next one of
+        its buyer must not wait for ever.
+        """
         lane = batch.lane
+        for pending in batch.pending:
+            if not pending.over:
+                self.settled(pending, unanswered=True)
         self.flying.discard(batch)
         lane.in_flight -= 1
         self._make_ready(lane)
@@ -218,6 +231,8 @@ class Gathering:
 
     def drop_gone(self) -> None:
         """Forget what waits for callers who have gone, so that it takes no room."""
+        for pending in [p for p in self._behind if p.caller.done()]:
+            self._unlink(pending)
         for lane in list(self._lanes.values()):
             gone = [pending for pending in lane.waiting if pending.caller.done()]
             if gone:
@@ -241,6 +256,28 @@ class Gathering:
 
     # --- inside ---------------------------------------------------------------------------
 
+    def _is_full(self, sale: SaleQueue, size: int) -> bool:
+        return (
+            sale.waiting >= self.queue_max - self.waiting
+            or sale.bytes + size > self.bytes_max - self.bytes
+        )
+
+    def _make_room(self, lane: Lane, size: int) -> Lane:
+        """The lane, which may be a new one, once those who have gone make room; or Overloaded."""
+        kind, sale = lane.kind, lane.sale
+        # To look at all that waits is cheap after so many offers, and not at every refusal.
+        if self._offered * 16 >= self.waiting:
+            self._offered = 0
+            self.drop_gone()
+        if self.waiting and self._is_full(sale, size):
+            self._close_if_empty(lane)
+            raise Overloaded(
+                f"{self.waiting} operations ({self.bytes} bytes) wait in this client, "
+                f"{sale.waiting} of them ({sale.bytes} bytes) for sale {kind.sale!r}: "
+                "nothing was sent, try again later"
+            )
+        return self._lane(kind, lane.limit_ms, False)
+
     def _choose(self, lane: Lane) -> list[Pending]:
         """The next operations of a lane whose callers still wait."""
         chosen: list[Pending] = []
@@ -254,6 +291,7 @@ class Gathering:
             else:
                 chosen.append(pending)
         lane.sale.waiting -= taken
+        lane.sale.bytes -= size
         self.waiting -= taken
         self.bytes -= size
         return chosen
@@ -287,8 +325,25 @@ class Gathering:
             lane.ready = True
             self._ready.append(lane)
 
+    def _unlink(self, pending: Pending) -> None:
+        """Forget an operation that waits behind another one of its buyer."""
+        before, after = pending.preceding, pending.following
+        if before is not None:
+            before.following = after
+            if after is not None:
+                after.preceding = before
+            else:
+                pending.lane.sale.last_of[pending.item.buyer] = before
+        pending.over, pending.preceding, pending.following = True, None, None
+        self._behind.discard(pending)
+        pending.lane.behind -= 1
+        self._uncount(pending)
+        self._close_if_empty(pending.lane)
+
     def _uncount(self, pending: Pending) -> None:
-        pending.lane.sale.waiting -= 1
+        sale = pending.lane.sale
+        sale.waiting -= 1
+        sale.bytes -= pending.size
         self.waiting -= 1
         self.bytes -= pending.size
 

@@ -189,7 +189,7 @@ class Connections:
             connection = await node.pool.get_connection()  # type: ignore[no-untyped-call]
             try:
                 if attempts is not None:
-                    attempts.sent = True
+                    attempts.sending()
                 return await _ask(connection, commands, asking)
             except asyncio.CancelledError:
                 # The reply may still come: nobody else may be given this connection with it.

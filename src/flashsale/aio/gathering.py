@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec import Struct
 
 from flashsale import batches
-from flashsale.attempts import Attempts
+from flashsale.attempts import Attempts, Regroup
 from flashsale.batches import Item, Kind, Result
 from flashsale.batching import Batch, Gathering, Pending
 from flashsale.calls import Operation
@@ -85,9 +84,38 @@ class Gatherer:
             self._flights[batch] = _Flight(task, attempts)
 
     async def _run(self, batch: Batch, attempts: Attempts) -> None:
+        try:
+            while batch.pending and await self._carry(batch, attempts):
+                self._leave_out_gone(batch, attempts)
+        except Exception as error:  # a defect of ours must not leave callers waiting
+            self._fail(batch, error)
+        except asyncio.CancelledError:  # by somebody who cancels whatever task there is
+            for pending in batch.pending:
+                self._give_up(pending, batch)
+            raise
+        finally:
+            self._flights.pop(batch, None)
+            self.policy.finished(batch)
+            self._dispatch()
+
+    def _leave_out_gone(self, batch: Batch, attempts: Attempts) -> None:
+        """Before it is sent: some were told that it was not."""
+        for pending in batch.pending:
+            if pending.caller.done():
+                self.policy.settled(pending)
+        batch.pending = [pending for pending in batch.pending if not pending.caller.done()]
+        attempts.withdrawn = False
+
+    async def _carry(self, batch: Batch, attempts: Attempts) -> bool:
+        """Send a batch and tell its callers; True if it has to be made anew."""
         policy, waiting = self.policy, batch.pending
+        regroup = False
 
         def tell(numbers: Sequence[int], ends: Sequence[Result]) -> None:
+            nonlocal regroup
+            if ends and isinstance(ends[0], Regroup):
+                regroup = True
+                return
             for number, result in zip(numbers, ends, strict=True):
                 pending = waiting[number]
                 future = pending.caller
@@ -101,15 +129,9 @@ class Gatherer:
                     if not gone:
                         future.set_result(result)
 
-        try:
-            kind, items = batch.lane.kind, batch.items
-            await self._drive(batches.run_batch(kind, items, tell), attempts)
-        except Exception as error:  # a defect of ours must not leave callers waiting
-            self._fail(batch, error)
-        finally:
-            self._flights.pop(batch, None)
-            policy.finished(batch)
-            self._dispatch()
+        kind, items = batch.lane.kind, batch.items
+        await self._drive(batches.run_batch(kind, items, tell), attempts)
+        return regroup
 
     def _fail(self, batch: Batch, error: Exception) -> None:
         for pending in batch.pending:
@@ -117,7 +139,6 @@ class Gatherer:
                 told = ProtocolError(f"unexpected {type(error).__name__}: {error}")
                 told.__cause__ = error
                 pending.caller.set_exception(told)
-                self.policy.settled(pending, unanswered=True)
 
     # --- time-outs ------------------------------------------------------------------------
 
@@ -140,6 +161,9 @@ class Gatherer:
                 earliest = pending.deadline
         self.policy.drop_gone()
         if earliest is not None:
+            # With very many waiting, looking must not be all that this loop does.
+            took = time.monotonic() - now
+            earliest = max(earliest, now + 5 * took)
             self._set_alarm(asyncio.get_running_loop(), earliest)
         self._dispatch()
 
@@ -149,4 +173,4 @@ class Gatherer:
             return
         flight = self._flights.get(batch) if batch else None
         attempts = flight.attempts if flight else Attempts(0.0, pending.lane.limit_ms)
-        pending.caller.set_exception(copy.copy(attempts.over()))
+        pending.caller.set_exception(attempts.withdraw())

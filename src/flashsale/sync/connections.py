@@ -132,7 +132,7 @@ class Connections:
                 return ticket  # it is sent when it is asked for
             try:
                 ticket.connection = node.pool.get_connection()
-                attempts.sent = True
+                attempts.sending()
                 ticket.connection.send_command(*commands_of(call)[0])
             except BaseException:
                 self._let_go(ticket)
@@ -153,6 +153,11 @@ class Connections:
                     connection = ticket.connection
                     reply: Reply
                     reply = connection.read_response(disable_decoding=True, timeout=patience)
+                except Exception:
+                    raise
+                except BaseException:
+                    connection.disconnect()
+                    raise
                 finally:
                     self._let_go(ticket)
                 attempts.answered()
@@ -274,12 +279,19 @@ class Connections:
         end = _attempt.end
         if not node.free.acquire(timeout=_attempt.seconds):
             raise redis.TimeoutError("every connection is in use")
-        connection = None
+        connection: Any = None
         try:
             connection = node.pool.get_connection()
             if attempts is not None:
-                attempts.sent = True
+                attempts.sending()
             return _ask(connection, commands, asking, end)
+        except Exception:
+            raise
+        except BaseException:
+            # The reply may still come: nobody else may be given this connection with it.
+            if connection is not None:
+                connection.disconnect()
+            raise
         finally:
             if connection is not None:
                 node.pool.release(connection)

@@ -1,6 +1,6 @@
 """Single calls of many threads (or greenlets), gathered into batches without a thread of its own.
 
-A batch is carried by the caller of its first operation; the others sleep until it has their
+A batch is carried by the caller who has the most time; the others sleep until they have their
 answers. A caller that is killed on the way hands its batch to another.
 """
 
@@ -10,17 +10,21 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from flashsale import batches
-from flashsale.attempts import Attempts
+from flashsale.attempts import Attempts, Regroup
 from flashsale.batches import Item, Kind, Result
 from flashsale.batching import Batch, Gathering, Pending
 from flashsale.calls import Operation
-from flashsale.errors import FlashSaleError, OutcomeUnknown, ProtocolError
+from flashsale.errors import ConfigurationError, FlashSaleError, OutcomeUnknown, ProtocolError
 from flashsale.models import Answer
 
 Drive = Callable[[Operation[None], Attempts], None]
+
+
+_deadline_of = attrgetter("deadline")
 
 
 class _Caller:
@@ -58,18 +62,23 @@ class Gatherer:
         self._drive = drive
         self._lock = threading.Lock()
         self._attempts: dict[Batch, Attempts] = {}
+        self._closed = False
 
     def ask(self, kind: Kind, item: Item, limit_ms: int) -> Answer:
         """The answer to one operation; Overloaded if too many wait already."""
         caller = _Caller()
         deadline = time.monotonic() + limit_ms / 1000
-        with self._lock:
-            pending = self.policy.offer(kind, item, caller, deadline=deadline, limit_ms=limit_ms)
-            self._dispatch()
         try:
+            with self._lock:
+                if self._closed:
+                    raise ConfigurationError("this FlashSale is closed")
+                pending = self.policy.offer(
+                    kind, item, caller, deadline=deadline, limit_ms=limit_ms
+                )
+                self._dispatch()
             while caller.result is None:
-                if (load := self._take_load(caller)) is not None:
-                    self._carry(load, pending)
+                if caller.load is not None:
+                    self._carry(caller.load, caller)
                 elif (remaining := deadline - time.monotonic()) > 0:
                     caller.sleep(remaining)
                 else:
@@ -79,8 +88,8 @@ class Gatherer:
                 caller.result = caller.result or OutcomeUnknown("its caller was interrupted")
             raise
         finally:
-            if (load := self._take_load(caller)) is not None:
-                self._hand_on(load)
+            if caller.load is not None:
+                self._hand_on(caller)
         if isinstance(caller.result, FlashSaleError):
             raise caller.result
         return caller.result
@@ -91,47 +100,63 @@ class Gatherer:
         while not self.policy.idle and time.monotonic() < deadline:
             time.sleep(0.001)
         with self._lock:
+            self._closed = True
             for pending, batch in list(self.policy.unanswered()):
-                self._tell(pending, self._attempts_of(pending, batch).over())
+                self._tell(pending, self._attempts_of(pending, batch).withdraw())
+            for attempts in self._attempts.values():
+                attempts.deadline = 0.0  # whoever carries these has nobody to carry them for
 
     # --- batches --------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
-        """Give every batch that may go to its first caller; the lock is held."""
+        """Give every batch that may go to one of its callers; the lock is held."""
         while (batch := self.policy.take()) is not None:
-            # The carrier's own time-out is the batch's: the first operation has the earliest.
-            attempts = Attempts(batch.pending[0].deadline, batch.lane.limit_ms)
-            self._attempts[batch] = attempts
+            self._attempts[batch] = Attempts(batch.deadline, batch.lane.limit_ms)
             self._load(batch)
 
     def _load(self, batch: Batch) -> None:
-        caller = next((p.caller for p in batch.pending if not p.caller.done()), None)
-        if caller is None:
-            self._attempts.pop(batch, None)
-            self.policy.finished(batch)
-            self._dispatch()
-        else:
+        """Give a batch to whoever may carry it to its last operation's deadline."""
+        there = [pending for pending in batch.pending if not pending.caller.done()]
+        if there:
+            carrier = max(there, key=_deadline_of)
+            self._attempts[batch].deadline = carrier.deadline
+            caller: _Caller = carrier.caller
             caller.load = batch
             caller.ring()
+        else:
+            self._finish(batch)
 
-    def _take_load(self, caller: _Caller) -> Batch | None:
+    def _finish(self, batch: Batch) -> None:
+        self._attempts.pop(batch, None)
+        self.policy.finished(batch)
+        self._dispatch()
+
+    def _hand_on(self, caller: _Caller) -> None:
+        """The caller who carried a batch is gone."""
         with self._lock:
-            load, caller.load = caller.load, None
-            return load
+            batch, caller.load = caller.load, None
+            if batch is not None:
+                self._leave_out_gone(batch)
+                self._load(batch)
 
-    def _hand_on(self, batch: Batch) -> None:
-        """The caller who carried a batch is gone; what was sent may have been applied."""
-        with self._lock:
-            for pending in batch.pending:
-                if pending.caller.done():
-                    self.policy.settled(pending, unanswered=True)
-            batch.pending = [p for p in batch.pending if not p.caller.done()]
-            self._load(batch)
+    def _leave_out_gone(self, batch: Batch) -> None:
+        """Before it is sent, perhaps again: some callers do not wait any more."""
+        attempts = self._attempts[batch]
+        for pending in batch.pending:
+            if pending.caller.done():
+                self.policy.settled(pending, unanswered=attempts.unsure)
+        batch.pending = [p for p in batch.pending if not p.caller.done()]
+        attempts.withdrawn = False
 
-    def _carry(self, batch: Batch, own: Pending) -> None:
+    def _carry(self, batch: Batch, caller: _Caller) -> None:
         attempts, waiting = self._attempts[batch], batch.pending
+        regroup = False
 
         def tell(numbers: Sequence[int], ends: Sequence[Result]) -> None:
+            nonlocal regroup
+            if ends and isinstance(ends[0], Regroup):
+                regroup = True
+                return
             with self._lock:
                 for number, result in zip(numbers, ends, strict=True):
                     self._tell(waiting[number], result)
@@ -147,15 +172,15 @@ class Gatherer:
                     if not pending.caller.done():
                         self._tell(pending, copy.copy(failure))
         except BaseException:
-            attempts.unsure = True
-            with self._lock:
-                own.caller.result = OutcomeUnknown("its caller was interrupted")
-            self._hand_on(batch)
+            attempts.unsure = True  # whoever carries it on cannot know how far it came
             raise
         with self._lock:
-            self._attempts.pop(batch, None)
-            self.policy.finished(batch)
-            self._dispatch()
+            caller.load = None
+            if regroup:
+                self._leave_out_gone(batch)
+                self._load(batch)
+            else:
+                self._finish(batch)
 
     def _tell(self, pending: Pending, result: Result) -> None:
         gone = pending.caller.done()
@@ -171,9 +196,7 @@ class Gatherer:
         with self._lock:
             if pending.caller.result is None and pending.caller.load is None:
                 batch = next((b for b in self._attempts if pending in b.pending), None)
-                pending.caller.result = self._attempts_of(pending, batch).over()
-                self.policy.drop_gone()
-                self._dispatch()
+                pending.caller.result = self._attempts_of(pending, batch).withdraw()
 
     def _attempts_of(self, pending: Pending, batch: Batch | None) -> Attempts:
         waited = Attempts(0.0, pending.lane.limit_ms)
