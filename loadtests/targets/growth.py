@@ -1,0 +1,188 @@
+"""What a decision costs more in a large sale, or among many, beyond what any insert costs more.
+
+The larger the data, the more often they are not in the processor's cache; a bare HSET of the same
+fields and values into hashes of the same sizes pays for that, too, and stands beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from flashsale import inventory
+from flashsale.calls import Call
+from flashsale.keys import ShardKeys
+from loadtests.targets.bench import BATCH, Bench, Command, Machine, expect_codes
+from loadtests.targets.figures import Figure
+from loadtests.targets.figures import peers as beside
+from loadtests.targets.traffic import (
+    command_of,
+    first_call,
+    for_sale,
+    hold_calls,
+    holds,
+    orders,
+)
+
+SUBJECT = "growth"
+_SMALL_SALES = 64
+"""Sales of the small size that are measured together: one alone is too short for the clock."""
+_PART = 100 * BATCH
+_FIRST = 16
+"""Orders that each of many sales has before it is measured."""
+
+HSET = "bare HSET"
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """From few attempts to many, and from one sale to many."""
+    bench.say("growth with the attempts of a sale")
+    attempts = bench.rounds(lambda: _attempts(bench))
+    bench.say("growth with the number of sales")
+    sales = bench.rounds(lambda: _sales(bench))
+    small, large = bench.sizes.attempts
+    bench.machine().empty()
+    return [
+        _line(f"growth from {small:,} to {large:,} attempts", attempts),
+        _line(f"growth from 1 to {bench.sizes.sales:,} sales", sales),
+    ]
+
+
+def _line(name: str, found: dict[str, float]) -> Figure:
+    ours, bare = found["large"] / found["small"], found["large HSET"] / found["small HSET"]
+    return Figure(
+        subject=SUBJECT, name=f"{name} ÷ that of a bare HSET", value=ours / bare, unit="×",
+        bound=1.1, peers=beside({HSET: 1.0}),
+        note=f"hold {found['small']:.2f} → {found['large']:.2f} µs, "
+        f"HSET {found['small HSET']:.2f} → {found['large HSET']:.2f} µs",
+    )  # fmt: skip
+
+
+# --- attempts -----------------------------------------------------------------------------
+
+
+def _attempts(bench: Bench) -> dict[str, float]:
+    """µs an order over the second half of a small sale's attempts, and of a large one's."""
+    machine = bench.machine()
+    small, large = bench.sizes.attempts
+    found = {}
+    machine.empty()
+    found["small"] = _small(machine, small)
+    machine.empty()
+    found["small HSET"] = _small_hset(machine, small)
+    machine.empty()
+    sale = machine.open()
+    found["large"] = _second_half(machine, large, lambda n, at: holds(sale, orders(n, at)))
+    value = _value(machine, sale)
+    machine.empty()
+    found["large HSET"] = _second_half(
+        machine, large, lambda n, at: _hsets("h", orders(n, at), value)
+    )
+    return found
+
+
+def _second_half(machine: Machine, total: int, build: Callable[[int, int], list[Command]]) -> float:
+    spent, counted = 0.0, 0
+    for at in range(0, total, _PART):
+        count = min(_PART, total - at)
+        taken, _ = machine.send(build(count, at))
+        if at + count > total // 2:
+            spent, counted = spent + taken, counted + count
+    return spent / counted
+
+
+def _small(machine: Machine, size: int) -> float:
+    sales = [machine.open() for _ in range(_SMALL_SALES)]
+    calls = hold_calls("x", orders(size))
+    half = len(calls) // 2
+    machine.send([for_sale(call, sale) for sale in sales for call in calls[:half]])
+    rest = [for_sale(call, sale) for sale in sales for call in calls[half:]]
+    spent, replies = machine.send(rest)
+    expect_codes(replies, b"H")
+    return spent / len(rest) / BATCH
+
+
+def _small_hset(machine: Machine, size: int) -> float:
+    who, value, half = orders(size), _sample(machine), size // 2
+    keys = [f"h{number}" for number in range(_SMALL_SALES)]
+    machine.send([command for key in keys for command in _hsets(key, who[:half], value)])
+    rest = [command for key in keys for command in _hsets(key, who[half:], value)]
+    spent, _ = machine.send(rest)
+    return spent / len(rest) / BATCH
+
+
+# --- sales --------------------------------------------------------------------------------
+
+
+def _sales(bench: Bench) -> dict[str, float]:
+    """µs an order in batches to one sale, and in batches that each go to another."""
+    machine, count = bench.machine(), bench.sizes.sales
+    found = {}
+    machine.empty()
+    one = machine.open()
+    few = orders(min(count, 400) * BATCH)
+    machine.send(holds(one, orders(_FIRST, len(few))))
+    spent, replies = machine.send(holds(one, few))
+    expect_codes(replies, b"H")
+    found["small"] = spent / len(few)
+    value = _value(machine, one)
+    machine.empty()
+    machine.send(_hsets("h", orders(_FIRST, len(few)), value))
+    spent, _ = machine.send(_hsets("h", few, value))
+    found["small HSET"] = spent / len(few)
+
+    machine.empty()
+    names = _open_many(machine, count)
+    first, second = _call(orders(_FIRST)), _call(orders(BATCH, _FIRST))
+    machine.send([for_sale(first, name) for name in names])
+    spent, replies = machine.send([for_sale(second, name) for name in names])
+    expect_codes(replies, b"H")
+    found["large"] = spent / count / BATCH
+    machine.empty()
+    machine.send(_one_each(names, orders(_FIRST), value))
+    spent, _ = machine.send(_one_each(names, orders(BATCH, _FIRST), value))
+    found["large HSET"] = spent / count / BATCH
+    return found
+
+
+def _open_many(machine: Machine, count: int) -> list[str]:
+    sales = [machine.sale_value(stock=10**9) for _ in range(count)]
+    machine.send([command_of(first_call(inventory.open_sale(sale))) for sale in sales])
+    return [sale.id for sale in sales]
+
+
+def _one_each(
+    names: Sequence[str], who: Sequence[tuple[str, str]], value: bytes
+) -> Iterator[Command]:
+    """The same fields and values into a hash for each name."""
+    (command,) = _hsets("", who, value)
+    return ((command[0], name, *command[2:]) for name in names)
+
+
+def _call(who: Sequence[tuple[str, str]]) -> Call:
+    (call,) = hold_calls("x", who)
+    return call
+
+
+# --- the floor ----------------------------------------------------------------------------
+
+
+def _hsets(key: str, who: Sequence[tuple[str, str]], value: bytes) -> list[Command]:
+    """Buyers as fields, 256 a command."""
+    return [
+        ("HSET", key, *(part for buyer, _ in who[at : at + BATCH] for part in (buyer, value)))
+        for at in range(0, len(who), BATCH)
+    ]
+
+
+def _value(machine: Machine, sale: str) -> bytes:
+    """What a buyer's record looks like on the server: the peer's values are of its size."""
+    client: Any = machine.client
+    _, fields = client.hscan(ShardKeys.of(sale).buyers, count=1)
+    return bytes(next(iter(fields.values())))
+
+
+def _sample(machine: Machine) -> bytes:
+    sale = machine.open()
+    machine.send(holds(sale, orders(1)))
+    return _value(machine, sale)

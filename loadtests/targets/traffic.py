@@ -1,0 +1,82 @@
+"""Orders, and the commands that carry them, made before the clock starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+from flashsale import HoldRequest, inventory
+from flashsale.batches import Target, shard_call
+from flashsale.calls import Call, Operation
+from flashsale.keys import ShardKeys
+from loadtests.targets.bench import BASKET, BATCH, Command
+
+Order = tuple[str, str]
+"""A buyer and a hold id."""
+
+
+def orders(count: int, offset: int = 0) -> list[Order]:
+    """Distinct buyers of 15 characters with hold ids of 7."""
+    return [(f"buyer-{n:09d}", f"ord{n % 10_000:04d}") for n in range(offset, offset + count)]
+
+
+def requests(who: Iterable[Order]) -> list[HoldRequest]:
+    return [HoldRequest(buyer, BASKET, hold_id) for buyer, hold_id in who]
+
+
+def command_of(call: Call) -> Command:
+    """A call as a client sends it."""
+    now_ms = time.time_ns() // 1_000_000
+    return ("EVALSHA", call.script.sha, len(call.keys), *call.keys, now_ms, *call.args)
+
+
+def first_call(operation: Operation[Any]) -> Call:
+    """The call an operation sends first."""
+    step: Any = next(operation)
+    return cast("Call", getattr(step, "call", step))
+
+
+def _parts(who: Sequence[Order], batch: int) -> Iterable[Sequence[Order]]:
+    return (who[at : at + batch] for at in range(0, len(who), batch))
+
+
+def hold_calls(sale: str, who: Sequence[Order], batch: int = BATCH) -> list[Call]:
+    return [first_call(inventory.hold_many(sale, requests(part))) for part in _parts(who, batch)]
+
+
+def holds(sale: str, who: Sequence[Order], batch: int = BATCH) -> list[Command]:
+    return [command_of(call) for call in hold_calls(sale, who, batch)]
+
+
+def confirms(sale: str, who: Sequence[Order]) -> list[Command]:
+    return [
+        command_of(first_call(inventory.confirm_many(sale, _targets(part), "refuse")))
+        for part in _parts(who, BATCH)
+    ]
+
+
+def releases(sale: str, who: Sequence[Order]) -> list[Command]:
+    return [
+        command_of(first_call(inventory.release_many(sale, _targets(part))))
+        for part in _parts(who, BATCH)
+    ]
+
+
+def sweeps(sale: str, count: int) -> list[Command]:
+    """Enough sweeps for so many due holds."""
+    sweep = command_of(shard_call("expire", ShardKeys.of(sale), BATCH))
+    return [sweep] * (-(-count // BATCH) + 1)
+
+
+def for_sale(call: Call, sale: str) -> Command:
+    """The same operations on another sale: only the keys tell one from another."""
+    fields = ShardKeys.of("x")
+    own = ShardKeys.of(sale)
+    names = [key.rpartition(":")[2] for key in call.keys]
+    assert all(hasattr(fields, name) for name in names)
+    return command_of(Call(call.script, tuple(getattr(own, name) for name in names), call.args))
+
+
+def _targets(who: Iterable[Order]) -> list[Any]:
+    return [Target(buyer, hold_id) for buyer, hold_id in who]
