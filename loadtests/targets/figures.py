@@ -43,9 +43,10 @@ class Sizes(Struct, frozen=True, kw_only=True):
     """How much is measured.
 
     orders: per verb and round of the server's cost. seconds: of each run of a client or of an
-    open load. tasks, threads: callers at the same time. attempts: the small and the large end of
-    a growing sale, whole batches. sales: at the large end of many sales. ttl_s: the life of the
-    holds that are left to expire, long enough to take them all.
+    open load. first: orders of a client's warm-up. tasks, threads: callers at the same time.
+    singles: calls one at a time. attempts: the small and the large end of a growing sale, whole
+    batches. sales: at the large end of many sales. ttl_s: the life of the holds that are left to
+    expire, long enough to take them all.
     """
 
     orders: int
@@ -56,6 +57,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     sales: int
     ttl_s: float = 3.0
     tasks: int = 2_048
+    first: int = 4_096
     threads: int = 64
 
 
@@ -64,7 +66,7 @@ FULL = Sizes(
 )
 QUICK = Sizes(
     orders=2_560, rounds=1, seconds=0.1, singles=100, attempts=(1_024, 4_096), sales=20,
-    tasks=64, threads=8, ttl_s=0.6,
+    tasks=64, threads=8, first=512, ttl_s=0.6,
 )  # fmt: skip
 LONG_ATTEMPTS = 9_999_872
 """Whole batches, and just below what one shard may remember."""

@@ -18,11 +18,12 @@ from flashsale import Outcome
 from flashsale.server_check import Durability
 from loadtests.targets import peers
 from loadtests.targets.bench import BASKET, Bench, Command, Machine, expect_codes, settle
-from loadtests.targets.client_rate import async_shop, capacity
+from loadtests.targets.client_rate import capacity
 from loadtests.targets.figures import Figure
 from loadtests.targets.figures import peers as beside
 from loadtests.targets.loops import LoopFactory, loop_factories, run
 from loadtests.targets.traffic import Order, holds, orders
+from loadtests.targets.ways import async_shop
 
 SUBJECT = "latency"
 BARE_SAME = "bare EVALSHA, same payload"
@@ -71,7 +72,7 @@ def _bare(machine: Machine, packed: Sequence[Command]) -> list[Command]:
 def _round_trips(bench: Bench) -> list[Figure]:
     factories = loop_factories()
     fastest = next(iter(factories))
-    ways = {
+    ways: dict[str, Callable[[], tuple[float, float]]] = {
         "FlashSale": lambda: _sync_trips(bench),
         f"AsyncFlashSale, {fastest}": lambda: run(factories[fastest], _async_trips(bench)),
     }

@@ -41,8 +41,8 @@ def rates(sizes: Sizes, runs: Mapping[str, Run], say: Callable[[str], None]) -> 
     counts = {}
     for name, work in runs.items():
         say(f"{name}: warming up")
-        first = work(orders(4_096))
-        counts[name] = max(4_096, round(4_096 / first * sizes.seconds))
+        first = work(orders(sizes.first))
+        counts[name] = max(sizes.first, round(sizes.first / first * sizes.seconds))
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(sizes.rounds):
         for name, work in runs.items():

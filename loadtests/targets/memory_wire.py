@@ -44,8 +44,9 @@ def measure(bench: Bench) -> list[Figure]:
             bound=48, peers=beside(wire), note=split,
         ),
         Figure(
-            subject=SUBJECT, name="wire bytes ÷ classic script, one EVALSHA an order",
+            subject=SUBJECT, name=f"wire bytes ÷ {peers.ONE}",
             value=both / wire[peers.ONE], unit="×", bound=0.5,
+            peers=beside({f"÷ {peers.BY_HAND}": both / wire[peers.BY_HAND]}),
         ),
     ]  # fmt: skip
 

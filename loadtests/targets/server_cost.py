@@ -47,9 +47,9 @@ def _figures(ours: Mapping[str, float], classic: Mapping[str, float]) -> list[Fi
         )  # fmt: skip
 
     ratio = Figure(
-        subject=SUBJECT, name="winning hold ÷ classic script, one EVALSHA an order",
+        subject=SUBJECT, name=f"server CPU per winning hold ÷ {peers.ONE}",
         value=ours["hold"] / classic["hold 1"], unit="×", bound=0.25,
-        peers=beside({"÷ classic script, 256 by hand": ours["hold"] / classic[f"hold {BATCH}"]}),
+        peers=beside({f"÷ {peers.BY_HAND}": ours["hold"] / classic[f"hold {BATCH}"]}),
     )  # fmt: skip
     return [
         line("winning hold", "hold", 1.2, "hold"),
