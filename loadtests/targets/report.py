@@ -103,7 +103,7 @@ def print_table(setup: Mapping[str, object], figures: Sequence[Figure]) -> None:
 def _peers(figure: Figure) -> list[str]:
     return [
         f"{peer.name}: {_shown(peer.value, figure.unit)}"
-        + ("" if figure.unit == "×" else f" ({_number(figure.ratio(peer))} ×)")
+        + ("" if figure.unit in "×%" else f" ({_number(figure.ratio(peer))} ×)")
         for peer in figure.peers
     ]
 
