@@ -29,6 +29,9 @@ BASKET = {SKU: 1}
 TIMEOUT_MS = 60_000
 
 Command = tuple[Any, ...]
+Packed = list[tuple[bytes, int]]
+"""What is sent together, and how many replies it has."""
+
 Say = Callable[[str], None]
 
 
@@ -40,6 +43,10 @@ def pin(pid: int, core: int) -> bool:
     for task in [int(path.name) for path in tasks.iterdir()] if tasks.is_dir() else [pid]:
         os.sched_setaffinity(task, {core})
     return True
+
+
+def sale_value(sale: str, stock: int = 10**9, ttl_ms: int = 900_000) -> Sale:
+    return Sale(sale, [Sku(SKU, stock, limit=2)], hold_ttl_ms=ttl_ms)
 
 
 class Machine:
@@ -68,14 +75,13 @@ class Machine:
         """Delete everything and wait for it: what is freed later would count as the next work's."""
         self.client.flushall(asynchronous=False)
 
-    def sale_value(self, *, stock: int, ttl_ms: int = 900_000) -> Sale:
-        return Sale(
-            f"sale-{next(self._numbers):06d}", [Sku(SKU, stock, limit=2)], hold_ttl_ms=ttl_ms
-        )
+    def new_id(self) -> str:
+        """The id of a sale to be opened, as long as every other's."""
+        return f"sale-{next(self._numbers):06d}"
 
-    def open(self, *, stock: int = 10**9, ttl_ms: int = 900_000) -> str:
-        """A new sale of one sku; its id, as long as every other's."""
-        return self.shop.open(self.sale_value(stock=stock, ttl_ms=ttl_ms)).id
+    def open(self, sale: str = "", *, stock: int = 10**9, ttl_ms: int = 900_000) -> str:
+        """Open a sale of one sku; its id."""
+        return self.shop.open(sale_value(sale or self.new_id(), stock, ttl_ms)).id
 
     def cpu_us(self) -> float:
         info = cast("dict[str, float]", self.client.info("cpu"))
@@ -89,20 +95,24 @@ class Machine:
         info = cast("dict[str, int]", self.client.info("stats"))
         return info["total_net_input_bytes"], info["total_net_output_bytes"]
 
-    def send(self, commands: Iterable[Command], depth: int = 8) -> tuple[float, list[Any]]:
-        """Server CPU in µs for these commands, `depth` of them in flight, and the replies.
-
-        They are packed beforehand, so that the server never waits for us.
-        """
+    def pack(self, commands: Iterable[Command], depth: int = 8) -> Packed:
+        """The bytes of these commands, `depth` of them in flight at a time."""
         connection: Any = self.client.connection_pool.get_connection()
-        packed = [b"".join(connection.pack_command(*command)) for command in commands]
-        groups = [b"".join(packed[at : at + depth]) for at in range(0, len(packed), depth)]
+        try:
+            packed = [b"".join(connection.pack_command(*command)) for command in commands]
+        finally:
+            self.client.connection_pool.release(connection)
+        groups = (packed[at : at + depth] for at in range(0, len(packed), depth))
+        return [(b"".join(group), len(group)) for group in groups]
+
+    def send(self, packed: Packed) -> tuple[float, list[Any]]:
+        """Server CPU in µs for what was packed beforehand, and the replies."""
+        connection: Any = self.client.connection_pool.get_connection()
         replies: list[Any] = []
         try:
             before = self.cpu_us()
-            for number, group in enumerate(groups):
+            for group, count in packed:
                 connection.send_packed_command([group])
-                count = min(depth, len(packed) - number * depth)
                 replies += [connection.read_response(disable_decoding=True) for _ in range(count)]
             return self.cpu_us() - before, replies
         finally:
@@ -143,12 +153,14 @@ class Bench:
             self._stack.callback(machine.close)
         return self._machines[durability]
 
-    def rounds(self, measure: Callable[[], Mapping[str, float]]) -> dict[str, float]:
-        """The medians of the rounds, after one that warms the server up."""
+    def rounds(
+        self, measure: Callable[[], Mapping[str, float]], *, count: int | None = None
+    ) -> dict[str, float]:
+        """The medians of the rounds, after one that warms up; of `count`, none of them does."""
         taken: dict[str, list[float]] = {}
-        for number in range(self.sizes.rounds + 1):
+        for number in range(self.sizes.rounds + 1 if count is None else count):
             for name, value in measure().items():
-                if number:
+                if number or count is not None:
                     taken.setdefault(name, []).append(value)
         return {name: statistics.median(values) for name, values in taken.items()}
 

@@ -55,14 +55,14 @@ class Sizes(Struct, frozen=True, kw_only=True):
     singles: int
     attempts: tuple[int, int]
     sales: int
-    ttl_s: float = 3.0
+    ttl_s: float = 2.0
     tasks: int = 2_048
     first: int = 4_096
     threads: int = 64
 
 
 FULL = Sizes(
-    orders=204_800, rounds=3, seconds=1.5, singles=5_000, attempts=(1_024, 1_048_576), sales=10_000
+    orders=102_400, rounds=3, seconds=1.0, singles=5_000, attempts=(1_024, 1_048_576), sales=10_000
 )
 QUICK = Sizes(
     orders=2_560, rounds=1, seconds=0.1, singles=100, attempts=(1_024, 4_096), sales=20,

@@ -12,7 +12,7 @@ from typing import Any
 from flashsale import inventory
 from flashsale.calls import Call
 from flashsale.keys import ShardKeys
-from loadtests.targets.bench import BATCH, Bench, Command, Machine, expect_codes
+from loadtests.targets.bench import BATCH, Bench, Command, Machine, expect_codes, sale_value
 from loadtests.targets.figures import Figure
 from loadtests.targets.figures import peers as beside
 from loadtests.targets.traffic import (
@@ -28,6 +28,7 @@ SUBJECT = "growth"
 _SMALL_SALES = 64
 """Sales of the small size that are measured together: one alone is too short for the clock."""
 _PART = 100 * BATCH
+_ROUNDS = 2
 _FIRST = 16
 """Orders that each of many sales has before it is measured."""
 
@@ -35,9 +36,9 @@ _FIRST = 16
 def measure(bench: Bench) -> list[Figure]:
     """From few attempts to many, and from one sale to many."""
     bench.say("growth with the attempts of a sale")
-    attempts = bench.rounds(lambda: _attempts(bench))
+    attempts = bench.rounds(lambda: _attempts(bench), count=_ROUNDS)
     bench.say("growth with the number of sales")
-    sales = bench.rounds(lambda: _sales(bench))
+    sales = bench.rounds(lambda: _sales(bench), count=_ROUNDS)
     small, large = bench.sizes.attempts
     bench.machine().empty()
     return [
@@ -86,7 +87,7 @@ def _second_half(machine: Machine, total: int, build: Callable[[int, int], list[
     spent, counted = 0.0, 0
     for at in range(0, total, _PART):
         count = min(_PART, total - at)
-        taken, _ = machine.send(build(count, at))
+        taken, _ = machine.send(machine.pack(build(count, at)))
         if at + count > total // 2:
             spent, counted = spent + taken, counted + count
     return spent / counted
@@ -94,11 +95,11 @@ def _second_half(machine: Machine, total: int, build: Callable[[int, int], list[
 
 def _small(machine: Machine, size: int) -> float:
     sales = [machine.open() for _ in range(_SMALL_SALES)]
-    calls = hold_calls("x", orders(size))
+    calls = hold_calls(orders(size))
     half = len(calls) // 2
-    machine.send([for_sale(call, sale) for sale in sales for call in calls[:half]])
+    machine.send(machine.pack([for_sale(call, sale) for sale in sales for call in calls[:half]]))
     rest = [for_sale(call, sale) for sale in sales for call in calls[half:]]
-    spent, replies = machine.send(rest)
+    spent, replies = machine.send(machine.pack(rest))
     expect_codes(replies, b"H")
     return spent / len(rest) / BATCH
 
@@ -106,9 +107,11 @@ def _small(machine: Machine, size: int) -> float:
 def _small_hset(machine: Machine, size: int) -> float:
     who, value, half = orders(size), _sample(machine), size // 2
     keys = [f"h{number}" for number in range(_SMALL_SALES)]
-    machine.send([command for key in keys for command in _hsets(key, who[:half], value)])
+    machine.send(
+        machine.pack([command for key in keys for command in _hsets(key, who[:half], value)])
+    )
     rest = [command for key in keys for command in _hsets(key, who[half:], value)]
-    spent, _ = machine.send(rest)
+    spent, _ = machine.send(machine.pack(rest))
     return spent / len(rest) / BATCH
 
 
@@ -122,33 +125,35 @@ def _sales(bench: Bench) -> dict[str, float]:
     machine.empty()
     one = machine.open()
     few = orders(min(count, 400) * BATCH)
-    machine.send(holds(one, orders(_FIRST, len(few))))
-    spent, replies = machine.send(holds(one, few))
+    machine.send(machine.pack(holds(one, orders(_FIRST, len(few)))))
+    spent, replies = machine.send(machine.pack(holds(one, few)))
     expect_codes(replies, b"H")
     found["small"] = spent / len(few)
     value = _value(machine, one)
     machine.empty()
-    machine.send(_hsets("h", orders(_FIRST, len(few)), value))
-    spent, _ = machine.send(_hsets("h", few, value))
+    machine.send(machine.pack(_hsets("h", orders(_FIRST, len(few)), value)))
+    spent, _ = machine.send(machine.pack(_hsets("h", few, value)))
     found["small HSET"] = spent / len(few)
 
     machine.empty()
     names = _open_many(machine, count)
     first, second = _call(orders(_FIRST)), _call(orders(BATCH, _FIRST))
-    machine.send([for_sale(first, name) for name in names])
-    spent, replies = machine.send([for_sale(second, name) for name in names])
+    machine.send(machine.pack([for_sale(first, name) for name in names]))
+    spent, replies = machine.send(machine.pack([for_sale(second, name) for name in names]))
     expect_codes(replies, b"H")
     found["large"] = spent / count / BATCH
     machine.empty()
-    machine.send(_one_each(names, orders(_FIRST), value))
-    spent, _ = machine.send(_one_each(names, orders(BATCH, _FIRST), value))
+    machine.send(machine.pack(_one_each(names, orders(_FIRST), value)))
+    spent, _ = machine.send(machine.pack(_one_each(names, orders(BATCH, _FIRST), value)))
     found["large HSET"] = spent / count / BATCH
     return found
 
 
 def _open_many(machine: Machine, count: int) -> list[str]:
-    sales = [machine.sale_value(stock=10**9) for _ in range(count)]
-    machine.send([command_of(first_call(inventory.open_sale(sale))) for sale in sales])
+    sales = [sale_value(machine.new_id()) for _ in range(count)]
+    machine.send(
+        machine.pack([command_of(first_call(inventory.open_sale(sale))) for sale in sales])
+    )
     return [sale.id for sale in sales]
 
 
@@ -161,7 +166,7 @@ def _one_each(
 
 
 def _call(who: Sequence[tuple[str, str]]) -> Call:
-    (call,) = hold_calls("x", who)
+    (call,) = hold_calls(who)
     return call
 
 
@@ -185,5 +190,5 @@ def _value(machine: Machine, sale: str) -> bytes:
 
 def _sample(machine: Machine) -> bytes:
     sale = machine.open()
-    machine.send(holds(sale, orders(1)))
+    machine.send(machine.pack(holds(sale, orders(1))))
     return _value(machine, sale)

@@ -43,11 +43,11 @@ def _single_cost(bench: Bench) -> list[Figure]:
 
     def once() -> dict[str, float]:
         machine.empty()
-        packed = holds(machine.open(), who, batch=1)
-        spent, replies = machine.send(packed, depth=1)
+        commands = holds(machine.open(), who, batch=1)
+        spent, replies = machine.send(machine.pack(commands, depth=1))
         expect_codes(replies, b"H")
-        bare, _ = machine.send(_bare(machine, packed), depth=1)
-        ping, _ = machine.send([("PING",)] * len(packed), depth=1)
+        bare, _ = machine.send(machine.pack(_bare(machine, commands), depth=1))
+        ping, _ = machine.send(machine.pack([("PING",)] * len(commands), depth=1))
         return {"ours": spent / len(who), "bare": bare / len(who), "ping": ping / len(who)}
 
     found = bench.rounds(once)
@@ -64,9 +64,9 @@ def _single_cost(bench: Bench) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _bare(machine: Machine, packed: Sequence[Command]) -> list[Command]:
+def _bare(machine: Machine, commands: Sequence[Command]) -> list[Command]:
     sha = peers.load(machine, peers.NOTHING)
-    return [(command[0], sha, *command[2:]) for command in packed]
+    return [(command[0], sha, *command[2:]) for command in commands]
 
 
 def _round_trips(bench: Bench) -> list[Figure]:
@@ -195,11 +195,15 @@ def _open_classic(bench: Bench, machine: Machine, factory: LoopFactory, rate: fl
         machine.empty()
         peers.stock_up(machine, 10**9)
         client: redis.asyncio.Redis
-        async with peers.async_client(machine, peers.CONNECTIONS, queue=True) as client:
+        async with peers.async_client(machine, peers.CONNECTIONS) as client:
             await peers.connect(client)
-            return await _open_load(
-                lambda order: peers.one_by_one(client, sha, order), rate, bench.sizes.seconds * 2
-            )
+            free = asyncio.Semaphore(peers.CONNECTIONS)
+
+            async def one(order: Order) -> None:
+                async with free:
+                    await peers.one_by_one(client, sha, order)
+
+            return await _open_load(one, rate, bench.sizes.seconds * 2)
 
     return run(factory, work())
 

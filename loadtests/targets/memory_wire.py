@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadtests.targets import peers
-from loadtests.targets.bench import BATCH, Bench, Command, Machine
+from loadtests.targets.bench import BATCH, Bench, Machine, Packed
 from loadtests.targets.figures import Figure
 from loadtests.targets.figures import peers as beside
 from loadtests.targets.traffic import holds, orders
@@ -21,15 +21,16 @@ def measure(bench: Bench) -> list[Figure]:
 
     machine.empty()
     sale = machine.open(stock=len(who))
-    ours = _per_order(machine, holds(sale, who), 8, len(who))
+    ours = _per_order(machine, machine.pack(holds(sale, who)), len(who))
     for name, batch in ((peers.ONE, 1), (peers.BY_HAND, BATCH)):
         machine.empty()
         peers.stock_up(machine, len(who))
-        packed = peers.commands(machine, peers.HOLD, who, batch)
-        memory[name], came, went = _per_order(machine, packed, 500 // batch + 8, len(who))
+        packed = peers.pack(machine, peers.HOLD, who, batch)
+        memory[name], came, went = _per_order(machine, packed, len(who))
         wire[name] = came + went
     machine.empty()
-    _, came, went = _per_order(machine, [("DECR", peers.STOCK)] * len(who), 500, len(who))
+    packed = machine.pack([("DECR", peers.STOCK)] * len(who), peers.PIPELINED)
+    _, came, went = _per_order(machine, packed, len(who))
     wire[peers.BARE_DECR] = came + went
 
     both = ours[1] + ours[2]
@@ -51,11 +52,9 @@ def measure(bench: Bench) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _per_order(
-    machine: Machine, packed: list[Command], depth: int, count: int
-) -> tuple[float, float, float]:
+def _per_order(machine: Machine, packed: Packed, count: int) -> tuple[float, float, float]:
     """Bytes of memory, of requests and of replies."""
     before, wire_before = machine.memory(), machine.wire_at()
-    machine.send(packed, depth)
+    machine.send(packed)
     wire = [now - then for now, then in zip(machine.wire_at(), wire_before, strict=True)]
     return (machine.memory() - before) / count, wire[0] / count, wire[1] / count

@@ -41,12 +41,13 @@ def _parts(who: Sequence[Order], batch: int) -> Iterable[Sequence[Order]]:
     return (who[at : at + batch] for at in range(0, len(who), batch))
 
 
-def hold_calls(sale: str, who: Sequence[Order], batch: int = BATCH) -> list[Call]:
-    return [first_call(inventory.hold_many(sale, requests(part))) for part in _parts(who, batch)]
+def hold_calls(who: Sequence[Order], batch: int = BATCH) -> list[Call]:
+    """For any sale: see `for_sale`."""
+    return [first_call(inventory.hold_many("any", requests(part))) for part in _parts(who, batch)]
 
 
 def holds(sale: str, who: Sequence[Order], batch: int = BATCH) -> list[Command]:
-    return [command_of(call) for call in hold_calls(sale, who, batch)]
+    return [for_sale(call, sale) for call in hold_calls(who, batch)]
 
 
 def confirms(sale: str, who: Sequence[Order]) -> list[Command]:
@@ -71,11 +72,9 @@ def sweeps(sale: str, count: int) -> list[Command]:
 
 def for_sale(call: Call, sale: str) -> Command:
     """The same operations on another sale: only the keys tell one from another."""
-    fields = ShardKeys.of("x")
     own = ShardKeys.of(sale)
-    names = [key.rpartition(":")[2] for key in call.keys]
-    assert all(hasattr(fields, name) for name in names)
-    return command_of(Call(call.script, tuple(getattr(own, name) for name in names), call.args))
+    keys = tuple(getattr(own, key.rpartition(":")[2]) for key in call.keys)
+    return command_of(Call(call.script, keys, call.args))
 
 
 def _targets(who: Iterable[Order]) -> list[Any]:
