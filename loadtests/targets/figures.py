@@ -62,10 +62,10 @@ class Sizes(Struct, frozen=True, kw_only=True):
 
 
 FULL = Sizes(
-    orders=102_400, rounds=3, seconds=1.0, singles=5_000, attempts=(1_024, 1_048_576), sales=10_000
+    orders=102_400, rounds=3, seconds=1.0, singles=5_000, attempts=(2_048, 1_048_576), sales=10_000
 )
 QUICK = Sizes(
-    orders=2_560, rounds=1, seconds=0.1, singles=100, attempts=(1_024, 4_096), sales=20,
+    orders=2_560, rounds=1, seconds=0.1, singles=100, attempts=(2_048, 4_096), sales=32,
     tasks=64, threads=8, first=512, ttl_s=0.6,
 )  # fmt: skip
 LONG_ATTEMPTS = 9_999_872
