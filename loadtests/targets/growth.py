@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from flashsale import inventory
 from flashsale.keys import ShardKeys
 from loadtests.targets.bench import BATCH, Bench, Command, Machine, expect_codes, sale_value
 from loadtests.targets.figures import Figure
 from loadtests.targets.figures import peers as beside
 from loadtests.targets.traffic import (
     Order,
-    command_of,
-    first_call,
     for_sale,
     hold_calls,
     holds,
+    open_call,
     orders,
 )
 
@@ -140,9 +138,7 @@ def _sales(bench: Bench) -> dict[str, float]:
 
 def _open_many(machine: Machine, count: int) -> list[str]:
     sales = [sale_value(machine.new_id()) for _ in range(count)]
-    machine.send(
-        machine.pack([command_of(first_call(inventory.open_sale(sale))) for sale in sales])
-    )
+    machine.send(machine.pack(open_call(sale) for sale in sales))
     return [sale.id for sale in sales]
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
 
-from flashsale import HoldRequest, inventory
-from flashsale.batches import Target, shard_call
-from flashsale.calls import Call, Operation
+from flashsale import HoldRequest, Sale, inventory
+from flashsale.batches import Item, Kind, batch_call, shard_call
+from flashsale.calls import Call
 from flashsale.keys import ShardKeys
 from loadtests.targets.bench import BASKET, BATCH, Command
 
@@ -31,10 +30,10 @@ def command_of(call: Call) -> Command:
     return ("EVALSHA", call.script.sha, len(call.keys), *call.keys, now_ms, *call.args)
 
 
-def first_call(operation: Operation[Any]) -> Call:
-    """The call an operation sends first."""
-    step: Any = next(operation)
-    return cast("Call", getattr(step, "call", step))
+def open_call(sale: Sale) -> Command:
+    call = next(inventory.open_sale(sale))
+    assert isinstance(call, Call)
+    return command_of(call)
 
 
 def _parts(who: Sequence[Order], batch: int) -> Iterable[Sequence[Order]]:
@@ -43,7 +42,11 @@ def _parts(who: Sequence[Order], batch: int) -> Iterable[Sequence[Order]]:
 
 def hold_calls(who: Sequence[Order], batch: int = BATCH) -> list[Call]:
     """For any sale: see `for_sale`."""
-    return [first_call(inventory.hold_many("any", requests(part))) for part in _parts(who, batch)]
+    kind = inventory.hold_kind("any")
+    return [
+        batch_call(kind, [inventory.hold_item(b, BASKET, h, "", "") for b, h in part])
+        for part in _parts(who, batch)
+    ]
 
 
 def holds(sale: str, who: Sequence[Order], batch: int = BATCH) -> list[Command]:
@@ -51,15 +54,16 @@ def holds(sale: str, who: Sequence[Order], batch: int = BATCH) -> list[Command]:
 
 
 def confirms(sale: str, who: Sequence[Order]) -> list[Command]:
-    return [
-        command_of(first_call(inventory.confirm_many(sale, _targets(part), "refuse")))
-        for part in _parts(who, BATCH)
-    ]
+    return _bare(inventory.confirm_kind(sale, "refuse"), who)
 
 
 def releases(sale: str, who: Sequence[Order]) -> list[Command]:
+    return _bare(inventory.release_kind(sale), who)
+
+
+def _bare(kind: Kind, who: Sequence[Order]) -> list[Command]:
     return [
-        command_of(first_call(inventory.release_many(sale, _targets(part))))
+        command_of(batch_call(kind, [Item(buyer, hold_id) for buyer, hold_id in part]))
         for part in _parts(who, BATCH)
     ]
 
@@ -75,7 +79,3 @@ def for_sale(call: Call, sale: str) -> Command:
     own = ShardKeys.of(sale)
     keys = tuple(getattr(own, key.rpartition(":")[2]) for key in call.keys)
     return command_of(Call(call.script, keys, call.args))
-
-
-def _targets(who: Iterable[Order]) -> list[Any]:
-    return [Target(buyer, hold_id) for buyer, hold_id in who]
