@@ -178,6 +178,7 @@ def _load(report: Report) -> Table:
         ("latency p50", f"{report.latency_ms.p50:.1f} ms"),
         ("latency p99", f"{report.latency_ms.p99:.1f} ms"),
         ("latency p99.9", f"{report.latency_ms.p99_9:.1f} ms"),
+        ("latency p99.99", f"{report.latency_ms.p99_99:.1f} ms"),
         ("later steps p99", f"{report.later_latency_ms.p99:.1f} ms"),
         ("schedule lag p99", f"{report.schedule_lag_ms.p99:.1f} ms"),
         ("batch, median/max", f"{report.batch.median}/{report.batch.max}"),
