@@ -11,8 +11,8 @@ from gevent.event import AsyncResult, Event
 from locust.env import Environment
 
 from flashsale import Answer, FlashSale
-from loadtests.surge.pump import STEPS_MAX, Pump
-from loadtests.surge.telling import Order, read_order
+from loadtests.surge.pump import Pump
+from loadtests.surge.telling import read_order
 
 
 class Worker:
@@ -44,7 +44,7 @@ class Worker:
         order = read_order(self._order.get())
         # In a thread of the system: Locust's heartbeat goes on meanwhile.
         plan = gevent.get_hub().threadpool.apply(order.plan)
-        with _connect(order) as shop:
+        with FlashSale.from_url(order.url, durability=cast("Any", order.durability)) as shop:
             shop.sale(order.sale).snapshot()
             pump = Pump(shop, order, plan, self._on_answer)
             self._pump = pump
@@ -70,11 +70,3 @@ class Worker:
     def _report(self, client_id: str, data: dict[str, Any]) -> None:
         if self._pump is not None:
             data["tally"] = self._pump.tally()
-
-
-def _connect(order: Order) -> FlashSale:
-    return FlashSale.from_url(
-        order.url,
-        durability=cast("Any", order.durability),
-        max_connections=order.in_flight + STEPS_MAX + 1,
-    )
