@@ -1,80 +1,64 @@
-"""The server after a run: sweeping, reading everything it has to say, clearing away."""
+"""The server after a run: sweeping, reading everything it has to say, clearing away.
+
+Operations without I/O, so that a run of either client ends the same way.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from contextlib import suppress
-from typing import Any
 
-import redis
-import redis.asyncio
-
-from flashsale import views
-from flashsale.aio import AsyncFlashSale, AsyncSaleHandle
+from flashsale import audit, inventory, views
+from flashsale.calls import Operation, Pause
 from flashsale.errors import FlashSaleError
-from flashsale.models import Hold, Outcome, Snapshot
+from flashsale.models import Hold, Outcome, SaleState, Snapshot
 from flashsale.rehearsal.driver import SWEEP_HOLDS
 from flashsale.rehearsal.truth import ServerSide
 
+CHECK_TIMEOUT_MS = 120_000
+"""How long each of these operations may take."""
+
 _SCAN_PAGE = 1_000
-_CHECK_TIMEOUT_MS = 120_000
 _SWEPT_WITHIN_S = 10.0
+_LOOK_EVERY_S = 0.02
 
 
-async def quiet(handle: AsyncSaleHandle, *, wait_s: float) -> Snapshot:
+def quiet(sale: str, *, wait_s: float) -> Operation[Snapshot]:
     """Sweep until nothing is held, or until the time is up and nothing is due."""
     until = time.perf_counter() + max(0.0, wait_s)
     while True:
-        while await handle.expire(SWEEP_HOLDS):
+        while (yield from inventory.expire(sale, SWEEP_HOLDS)):
             pass
-        snapshot = await handle.snapshot()
+        snapshot = yield from views.snapshot(sale)
         now = time.perf_counter()
         settled = not any(view.held for view in snapshot.skus.values())
         is_due = snapshot.due_at_ms is not None and snapshot.due_at_ms <= snapshot.at_ms
         if settled or (now > until and not is_due) or now > until + _SWEPT_WITHIN_S:
             return snapshot
-        await asyncio.sleep(0.02)
+        if not (yield Pause(_LOOK_EVERY_S)):
+            return snapshot
 
 
-async def read_server(
-    shop: AsyncFlashSale, handle: AsyncSaleHandle, snapshot: Snapshot
-) -> ServerSide:
+def read_server(sale: str, snapshot: Snapshot) -> Operation[ServerSide]:
     """Everything the server has to say about the sale, after that snapshot."""
     records: dict[str, list[Hold]] = {}
     cursor = ""
     while cursor != "0":
-        scan = views.scan(handle.id, cursor or "0", _SCAN_PAGE)
-        cursor, _, page = await shop.perform(scan)
+        cursor, _, page = yield from views.scan(sale, cursor or "0", _SCAN_PAGE)
         records |= page
-    after = await handle.snapshot()
-    audit = await handle.audit(timeout_ms=_CHECK_TIMEOUT_MS)
-    return ServerSide(snapshot=snapshot, records=records, read_by_ms=after.at_ms, audit=audit)
+    after = yield from views.snapshot(sale)
+    report = yield from audit.audit(sale)
+    return ServerSide(snapshot=snapshot, records=records, read_by_ms=after.at_ms, audit=report)
 
 
-async def server_cpu(url: str, seconds: float) -> float | None:
-    """The server's CPU time while buyers arrive, as a share of one core; None if it hides it."""
-    client: Any = redis.asyncio.Redis.from_url(url)
-    try:
-        async with client:
-            before = await client.info("cpu")
-            began = time.perf_counter()
-            await asyncio.sleep(seconds)
-            after = await client.info("cpu")
-            wall = time.perf_counter() - began
-    except redis.RedisError:
-        return None
-    fields = ("used_cpu_user", "used_cpu_sys")
-    spent = sum(float(after[field]) - float(before[field]) for field in fields)
-    return round(spent / wall, 3)
-
-
-async def clear_away(handle: AsyncSaleHandle, *, keep: bool) -> str:
+def clear_away(sale: str, *, keep: bool) -> Operation[str]:
     """End and purge the sale unless it is to be kept; what became of it, for people."""
     if keep:
-        return f"sale {handle.id!r} is left on the server, to be looked at"
-    with suppress(FlashSaleError):
-        await handle.end()
-        if (await handle.purge()).outcome is Outcome.PURGED:
-            return f"sale {handle.id!r} is purged from the server"
-    return f"sale {handle.id!r} is left on the server: it could not be purged yet"
+        return f"sale {sale!r} is left on the server, to be looked at"
+    try:
+        yield from inventory.set_state(sale, SaleState.ENDED)
+        purged = (yield from inventory.purge(sale)).outcome is Outcome.PURGED
+    except FlashSaleError:
+        purged = False
+    if purged:
+        return f"sale {sale!r} is purged from the server"
+    return f"sale {sale!r} is left on the server: it could not be purged yet"

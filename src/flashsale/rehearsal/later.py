@@ -62,18 +62,17 @@ class Step(NamedTuple):
     tries: int
 
 
-class Later:
-    """The steps of all holders, in the order of time."""
+class Steps:
+    """The steps of all holders, in the order of time. No I/O: what is due is for others to do."""
 
-    def __init__(self, sale: SaleCalls, plan: Plan, facts: Facts) -> None:
-        self._sale = sale
+    def __init__(self, plan: Plan, facts: Facts) -> None:
         self._plan = plan
         self._facts = facts
         self._queue: list[tuple[float, int, Step]] = []
-        self._due: dict[Verb, deque[Step]] = {verb: deque() for verb in Verb}
+        self.due: dict[Verb, deque[Step]] = {verb: deque() for verb in Verb}
         self._planned = 0
         self._acting = bytearray(len(plan.requests))
-        self._handles: dict[int, Answer] = {}
+        self.handles: dict[int, Answer] = {}
         self.held = self.confirmed = 0
 
     def heard(self, attempt: int, answer: Answer, now: float) -> None:
@@ -85,42 +84,63 @@ class Later:
         self.held += 1
         verb = _FIRST_STEP.get(Fate(self._plan.fates[order]))
         if verb is not None:
-            self._handles[order] = answer
+            self.handles[order] = answer
             self._add(now + self._plan.think_s[order], order, verb)
 
     def take_up(self, now: float) -> None:
         """Let what is due be worked on."""
         while self._queue and self._queue[0][0] <= now:
             _, _, step = heappop(self._queue)
-            self._due[step.verb].append(step)
+            self.due[step.verb].append(step)
 
     def is_due(self) -> bool:
         """True if there is something to work on."""
-        return any(self._due.values())
+        return any(self.due.values())
 
     def __len__(self) -> int:
         """How many steps are still to come; those that are due do not count."""
         return len(self._queue)
 
+    def answered(self, step: Step, result: Result, at: float) -> None:
+        """Note what a step was answered, and what its holder will do next."""
+        self._facts.follow_ups.append(FollowUp(step.verb, step.order, step.due_s, result, at))
+        if isinstance(result, StoreError):
+            if step.tries < RETRIES_MAX:
+                self._add(at + RETRY_AFTER_S, step.order, step.verb, step.tries + 1)
+        elif step.verb is Verb.EXTEND:
+            self._add(at + self._plan.think_s[step.order], step.order, Verb.CONFIRM)
+        elif isinstance(result, Answer) and result.outcome is Outcome.CONFIRMED:
+            self.confirmed += 1
+
+    def deadline_ms(self, hold: Answer) -> int:
+        """The deadline that who pays slowly asks for."""
+        return (hold.deadline_ms or 0) + self._plan.extend_ms
+
+    def _add(self, due_s: float, order: int, verb: Verb, tries: int = 0) -> None:
+        # The number keeps steps of the same moment in order and from being compared.
+        self._planned += 1
+        heappush(self._queue, (due_s, self._planned, Step(due_s, order, verb, tries)))
+
+
+class Later(Steps):
+    """The steps, taken in batches through a sale's handle."""
+
+    def __init__(self, sale: SaleCalls, plan: Plan, facts: Facts) -> None:
+        super().__init__(plan, facts)
+        self._sale = sale
+
     async def work(self, now: Clock) -> None:
         """Take some of the due steps of every verb, each in one batch."""
-        for verb, steps in self._due.items():
+        for verb, steps in self.due.items():
             if steps:
                 await self._take_steps(verb, take(steps, _SIZE[verb]), now)
 
     async def _take_steps(self, verb: Verb, steps: Sequence[Step], now: Clock) -> None:
-        holds = [self._handles[step.order] for step in steps]
+        holds = [self.handles[step.order] for step in steps]
         results = await answers_of(len(holds), self._ask(verb, holds))
         at = now()
         for step, result in zip(steps, results, strict=True):
-            self._facts.follow_ups.append(FollowUp(verb, step.order, step.due_s, result, at))
-            if isinstance(result, StoreError):
-                if step.tries < RETRIES_MAX:
-                    self._add(at + RETRY_AFTER_S, step.order, verb, step.tries + 1)
-            elif verb is Verb.EXTEND:
-                self._add(at + self._plan.think_s[step.order], step.order, Verb.CONFIRM)
-            elif isinstance(result, Answer) and result.outcome is Outcome.CONFIRMED:
-                self.confirmed += 1
+            self.answered(step, result, at)
 
     async def _ask(self, verb: Verb, holds: Sequence[Answer]) -> Sequence[Result]:
         if verb is Verb.CONFIRM:
@@ -131,15 +151,9 @@ class Later:
 
     async def _extend(self, hold: Answer) -> Result:
         try:
-            deadline_ms = (hold.deadline_ms or 0) + self._plan.extend_ms
-            return await self._sale.extend(hold, deadline_ms=deadline_ms)
+            return await self._sale.extend(hold, deadline_ms=self.deadline_ms(hold))
         except FlashSaleError as error:
             return error
-
-    def _add(self, due_s: float, order: int, verb: Verb, tries: int = 0) -> None:
-        # The number keeps steps of the same moment in order and from being compared.
-        self._planned += 1
-        heappush(self._queue, (due_s, self._planned, Step(due_s, order, verb, tries)))
 
 
 class Clock(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -16,7 +16,9 @@ from flashsale.rehearsal.facts import Facts, Result
 BUCKETS = 50
 """Parts of the run for which attempts and decisions are counted, for a picture."""
 
-_LONGEST_MS = 600_000
+LONGEST_US = 600_000_000
+
+_PERCENTILES = (50, 90, 99, 99.9, 99.99, 100)
 
 
 class Percentiles(Struct, frozen=True):
@@ -26,6 +28,7 @@ class Percentiles(Struct, frozen=True):
     p90: float
     p99: float
     p99_9: float
+    p99_99: float
     max: float
 
 
@@ -52,31 +55,45 @@ class Picture(Struct, frozen=True, kw_only=True):
 
 def require_extra() -> None:
     """Raise ConfigurationError now, not after the run, if the extra is not installed."""
-    _histogram()
+    new_histogram()
 
 
-def _histogram() -> Any:
+def new_histogram() -> Any:
+    """An HdrHistogram of microseconds: three figures, from 1 µs to ten minutes."""
     try:
         from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
     except ImportError as error:
         raise ConfigurationError(
             "a rehearsal needs hdrhistogram: pip install 'flashsale[cli]'"
         ) from error
-    return HdrHistogram(1, _LONGEST_MS * 1000, 3)
+    return HdrHistogram(1, LONGEST_US, 3)
+
+
+def record_ms(histogram: Any, milliseconds: float) -> None:
+    """Record a time in a histogram of `new_histogram`; beyond its bounds counts as the bound."""
+    histogram.record_value(min(max(1, round(milliseconds * 1000)), LONGEST_US))
+
+
+def percentiles_of(histogram: Any) -> Percentiles:
+    """The percentiles of a histogram of `new_histogram`; all zero if it is empty."""
+    if not histogram.get_total_count():
+        return Percentiles(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    told = histogram.get_percentile_to_value_dict(_PERCENTILES)
+    return Percentiles(*(round(told[at] / 1000, 3) for at in _PERCENTILES))
 
 
 def percentiles(milliseconds: Iterable[float]) -> Percentiles:
-    """Record times in an HdrHistogram, three figures from 1 µs to ten minutes.
-
-    All zero if there are none.
-    """
-    histogram = _histogram()
+    """The percentiles of these times."""
+    histogram = new_histogram()
     for value in milliseconds:
-        histogram.record_value(min(max(1, round(value * 1000)), _LONGEST_MS * 1000))
-    if not histogram.get_total_count():
-        return Percentiles(0.0, 0.0, 0.0, 0.0, 0.0)
-    told = histogram.get_percentile_to_value_dict([50, 90, 99, 99.9, 100])
-    return Percentiles(*(round(told[at] / 1000, 3) for at in (50, 90, 99, 99.9, 100)))
+        record_ms(histogram, value)
+    return percentiles_of(histogram)
+
+
+def cpu_spent(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
+    """Seconds of CPU time that a server spent between two answers to INFO cpu."""
+    fields = ("used_cpu_user", "used_cpu_sys")
+    return sum(float(after[field]) - float(before[field]) for field in fields)
 
 
 def counted(results: Iterable[Result | None]) -> tuple[Counter[str], Counter[str]]:

@@ -77,7 +77,7 @@ def show(report: Report, console: Console | None = None) -> None:
     console.print(render(report, ascii_only=not console.encoding.lower().startswith("utf")))
 
 
-def render(report: Report, *, ascii_only: bool = False) -> Group:
+def render(report: Report, *, ascii_only: bool = False, title: str = "Rehearsal") -> Group:
     """The report as something that a rich console prints, 80 columns wide and more."""
     require_rich()
     from rich.console import Group
@@ -88,7 +88,7 @@ def render(report: Report, *, ascii_only: bool = False) -> Group:
     side_by_side.add_row(_load(report), _outcomes(report))
     blocks = ASCII_BLOCKS if ascii_only else BLOCKS
     return Group(
-        _headline(report),
+        _headline(report, title),
         Text(_setup(report)),
         Text(""),
         Text("\n".join(picture(report, blocks)), no_wrap=True, overflow="crop"),
@@ -132,12 +132,12 @@ def bars(values: Sequence[float], top: float, rows: int, blocks: str = BLOCKS) -
     ]
 
 
-def _headline(report: Report) -> Any:
+def _headline(report: Report, title: str) -> Any:
     from rich.text import Text
 
     verdicts = {0: ("passed", "bold green"), 1: ("FAILED", "bold red")}
     word, style = verdicts.get(report.exit_code, ("VOID: this run does not count", "bold yellow"))
-    return Text.assemble("Rehearsal of ", (report.scenario, "bold"), ": ", (word, style))
+    return Text.assemble(f"{title} of ", (report.scenario, "bold"), ": ", (word, style))
 
 
 def _setup(report: Report) -> str:
@@ -178,11 +178,13 @@ def _load(report: Report) -> Table:
         ("latency p50", f"{report.latency_ms.p50:.1f} ms"),
         ("latency p99", f"{report.latency_ms.p99:.1f} ms"),
         ("latency p99.9", f"{report.latency_ms.p99_9:.1f} ms"),
+        ("latency p99.99", f"{report.latency_ms.p99_99:.1f} ms"),
         ("later steps p99", f"{report.later_latency_ms.p99:.1f} ms"),
         ("schedule lag p99", f"{report.schedule_lag_ms.p99:.1f} ms"),
-        ("batch, median/max", f"{report.batch.median}/{report.batch.max}"),
         ("generator CPU", f"{report.generator_cpu:.0%}"),
     ]
+    if report.batch.max:
+        rows.append(("batch, median/max", f"{report.batch.median}/{report.batch.max}"))
     if report.setup.server.cpu is not None:
         rows.append(("server CPU", f"{report.setup.server.cpu:.0%}"))
     for row in rows:

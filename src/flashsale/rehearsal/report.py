@@ -61,6 +61,14 @@ class Setup(Struct, frozen=True, kw_only=True):
     assumed: dict[str, str]
 
 
+class Timed(Struct, frozen=True, kw_only=True):
+    """A run's times: of attempts, of later steps, and of the generator itself."""
+
+    latency: Percentiles
+    later_latency: Percentiles
+    schedule_lag: Percentiles
+
+
 class Report(Struct, frozen=True, kw_only=True):
     """The result of a rehearsal.
 
@@ -122,15 +130,19 @@ def build_report(
     stock: Sequence[SkuView],
     total_s: float,
     notes: Sequence[str] = (),
+    timed: Timed | None = None,
 ) -> Report:
-    """Measure the facts, add the verdict."""
+    """Measure the facts, add the verdict.
+
+    timed: what was measured as the run went; None: it is taken from the facts.
+    """
     outcomes, errors = counted(facts.results)
     later, later_errors = _later_counted(facts)
     completed = outcomes.total()
     unanswered = plan.offered - completed - facts.dropped
-    schedule_lag = percentiles(_since_due(plan, facts.picked_s))
+    timed = timed or _timed(plan, facts)
     picture = picture_of(plan, facts, setup.seconds)
-    void = void_reasons(plan.offered, facts, schedule_lag, unanswered)
+    void = void_reasons(plan.offered, facts, timed.schedule_lag, unanswered)
     return Report(
         scenario=setup.scenario,
         setup=setup,
@@ -153,11 +165,9 @@ def build_report(
         conservation_ok=truth.conservation_ok,
         truth=truth,
         stock=list(stock),
-        latency_ms=percentiles(_since_due(plan, facts.answered_s)),
-        later_latency_ms=percentiles(
-            (step.answered_s - step.due_s) * 1000 for step in facts.follow_ups
-        ),
-        schedule_lag_ms=schedule_lag,
+        latency_ms=timed.latency,
+        later_latency_ms=timed.later_latency,
+        schedule_lag_ms=timed.schedule_lag,
         generator_cpu=round(facts.generator_cpu, 3),
         batch=batch_of(facts.batches),
         left_over=facts.left_over,
@@ -166,6 +176,15 @@ def build_report(
         passed=truth.ok and not void,
         exit_code=FAILED if not truth.ok else VOID if void else PASSED,
         notes=list(notes),
+    )
+
+
+def _timed(plan: Plan, facts: Facts) -> Timed:
+    steps = facts.follow_ups
+    return Timed(
+        latency=percentiles(_since_due(plan, facts.answered_s)),
+        later_latency=percentiles((step.answered_s - step.due_s) * 1000 for step in steps),
+        schedule_lag=percentiles(_since_due(plan, facts.picked_s)),
     )
 
 

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import secrets
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from urllib.parse import urlsplit
+from typing import Any
+
+import redis
+import redis.asyncio
 
 from flashsale.aio import AsyncFlashSale
 from flashsale.embedded import EmbeddedServer
-from flashsale.errors import InvalidRequest
-from flashsale.models import Sale, Snapshot
-from flashsale.rehearsal.aftermath import clear_away, quiet, read_server, server_cpu
+from flashsale.rehearsal.aftermath import CHECK_TIMEOUT_MS, clear_away, quiet, read_server
 from flashsale.rehearsal.claims import claims_of
-from flashsale.rehearsal.crowd import Crowd
+from flashsale.rehearsal.describing import SETTLE_S, address_of, notes_of, settle_s, setup_of
 from flashsale.rehearsal.driver import CONNECTIONS_MAX, Driver, Progress
 from flashsale.rehearsal.facts import Facts
-from flashsale.rehearsal.measures import require_extra
-from flashsale.rehearsal.report import Report, Server, Setup, build_report
+from flashsale.rehearsal.measures import cpu_spent, require_extra
+from flashsale.rehearsal.report import Report, Server, build_report
 from flashsale.rehearsal.scenarios import Scenario, Size, fresh_id, scenario_named
 from flashsale.rehearsal.truth import judge
 from flashsale.server_check import Durability
 
 OnProgress = Callable[[Progress], None]
-
-SETTLE_S = (3.5, 60.0)
-"""Seconds after the last arrival for payments under way and for holds to fall due, at least
-and at most; in between, five times the mean time to think."""
 
 
 def run(
@@ -111,20 +107,22 @@ async def rehearse(
             handle,
             plan,
             seconds=size.seconds,
-            settle_s=_settle_s(scenario, size),
+            settle_s=settle_s(scenario, size),
             on_progress=on_progress,
         )
         facts, spent = await _drive(driver, server_url, size.seconds)
-        snapshot = await quiet(handle, wait_s=size.seconds + SETTLE_S[0] - facts.ended_s)
+        wait_s = size.seconds + SETTLE_S[0] - facts.ended_s
+        snapshot = await shop.perform(quiet(sale.id, wait_s=wait_s), CHECK_TIMEOUT_MS)
         _tell(on_progress, "check", size)
         claims = claims_of(plan, facts, sale.hold_ttl_ms)
-        truth = judge(plan, sale, claims, await read_server(shop, handle, snapshot))
+        told = await shop.perform(read_server(sale.id, snapshot), CHECK_TIMEOUT_MS)
+        truth = judge(plan, sale, claims, told)
         server = await _server(shop, server_url, embedded=url is None, cpu=spent)
-        notes = _notes(scenario, sale, snapshot, facts.left_over)
+        notes = notes_of(scenario, sale, snapshot, facts.left_over)
         if url is not None:
-            notes.append(await clear_away(handle, keep=not truth.ok))
+            notes.append(await shop.perform(clear_away(sale.id, keep=not truth.ok)))
     return build_report(
-        setup=_setup(scenario, size, sale, server, durability, seed),
+        setup=setup_of(scenario, size, sale, server, durability, seed),
         plan=plan,
         facts=facts,
         truth=truth,
@@ -134,80 +132,35 @@ async def rehearse(
     )
 
 
-def _settle_s(scenario: Scenario, size: Size) -> float:
-    least, most = SETTLE_S
-    return min(most, max(least, 5 * scenario.crowd.think_s / size.time_factor))
-
-
 async def _server(shop: AsyncFlashSale, url: str, *, embedded: bool, cpu: float | None) -> Server:
     told = await shop.server()
     return Server(
-        name=told.name, version=told.version, embedded=embedded, address=_address(url), cpu=cpu
+        name=told.name, version=told.version, embedded=embedded, address=address_of(url), cpu=cpu
     )
 
 
 async def _drive(driver: Driver, url: str, seconds: float) -> tuple[Facts, float | None]:
     """The run, and the server's CPU time while buyers arrived."""
-    cpu = asyncio.create_task(server_cpu(url, seconds))
+    cpu = asyncio.create_task(_server_cpu(url, seconds))
     try:
         return await driver.run(), await cpu
     finally:
         cpu.cancel()
 
 
-def _notes(scenario: Scenario, sale: Sale, snapshot: Snapshot, left_over: int) -> list[str]:
-    notes = []
-    if scenario.attempts_per_unit is None:
-        was = sum(sku.stock for sku in scenario.sale.skus)
-        now = sum(sku.stock for sku in sale.skus)
-        if was != now:
-            notes.append(f"stock is scaled with the attempts: {now:,} units for {was:,}")
-    if left_over:
-        notes.append(f"{left_over:,} later steps were still to come when the run ended")
-    if held := sum(view.held for view in snapshot.skus.values()):
-        notes.append(f"{held:,} units are still held: their deadlines are later")
-    return notes
-
-
-def _setup(
-    scenario: Scenario, size: Size, sale: Sale, server: Server, durability: str, seed: int | str
-) -> Setup:
-    peak = scenario.curve.peak(size.seconds * size.time_factor)
-    crowd = scenario.crowd
-    assumed = {
-        field: str(getattr(crowd, field))
-        for field in Crowd.__struct_fields__
-        if field != "sources" and field not in crowd.sources
-    }
-    return Setup(
-        scenario=scenario.name,
-        about=scenario.about,
-        curve=scenario.curve.source,
-        sale=sale.id,
-        scale=str(size),
-        rate_divisor=size.rate_divisor,
-        time_factor=size.time_factor,
-        seconds=size.seconds,
-        peak_per_s=round(peak / size.rate_divisor, 1),
-        full_peak_per_s=peak,
-        seed=seed,
-        durability=durability,
-        cores=os.cpu_count() or 1,
-        server=server,
-        crowd_sources=crowd.sources,
-        assumed=assumed,
-    )
-
-
-def _address(url: str) -> str:
-    """Host and port only: a URL may carry a password."""
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return parts.path
+async def _server_cpu(url: str, seconds: float) -> float | None:
+    """The server's CPU time while buyers arrive, as a share of one core; None if it hides it."""
+    client: Any = redis.asyncio.Redis.from_url(url)
     try:
-        return f"{parts.hostname}:{parts.port or 6379}"
-    except ValueError:
-        raise InvalidRequest("url", "must be redis://host:port") from None
+        async with client:
+            before = await client.info("cpu")
+            began = time.perf_counter()
+            await asyncio.sleep(seconds)
+            after = await client.info("cpu")
+            wall = time.perf_counter() - began
+    except redis.RedisError:
+        return None
+    return round(cpu_spent(before, after) / wall, 3)
 
 
 def _tell(on_progress: OnProgress | None, phase: str, size: Size) -> None:

@@ -98,12 +98,13 @@ class Scenario(Struct, frozen=True, kw_only=True):
         seconds: float | None = None,
         rate_divisor: float | None = None,
         time_factor: float | None = None,
+        peak_per_s: float = PEAK_PER_S,
     ) -> Size:
         """The size of a run; what is not given follows from the scenario.
 
         seconds: the scenario's own (10). time_factor: what fits `span_s` into the seconds.
         rate_divisor: the smallest of 1, 2, 5, 10, 20, 50 … that keeps the peak within
-            `PEAK_PER_S`.
+            `peak_per_s`, attempts a second.
         """
         seconds = self.seconds if seconds is None else seconds
         if not 0 < seconds <= SECONDS_MAX:
@@ -111,7 +112,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
         if time_factor is None:
             time_factor = 1.0 if self.span_s is None else self.span_s / seconds
         if rate_divisor is None:
-            rate_divisor = _round_up(self.curve.peak(seconds * time_factor) / PEAK_PER_S)
+            rate_divisor = _round_up(self.curve.peak(seconds * time_factor) / peak_per_s)
         return Size(seconds=seconds, rate_divisor=rate_divisor, time_factor=time_factor)
 
     def plan(self, size: Size, *, seed: int | str) -> Plan:

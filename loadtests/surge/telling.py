@@ -1,0 +1,167 @@
+"""What the processes of a run tell each other: the order to a worker, and its reports.
+
+Values and their bytes, no I/O. A report carries every answer since the one before it, so that
+what a worker was told survives the worker.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from enum import Enum
+
+import msgspec
+from msgspec import Struct
+
+from flashsale import errors
+from flashsale.errors import FlashSaleError, ProtocolError
+from flashsale.models import Answer, Outcome
+from flashsale.rehearsal import Plan, Size, scenario_named
+from flashsale.rehearsal.facts import Result
+
+PEAK_PER_S = 2_000
+"""Attempts a second at the peak unless a scale is given: what two cores keep up with, shared by
+the server, two workers and Locust's master, when every attempt is a call of its own."""
+
+_ERRORS = {
+    kind.__name__: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, FlashSaleError)
+}
+_TEXT_MAX = 200
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """What a worker is to do: its share (`index` of `workers`) of a run that the rest names.
+
+    in_flight: most attempts that one worker may have unanswered.
+    """
+
+    scenario: str
+    size: Size
+    seed: int
+    sale: str
+    url: str
+    durability: str
+    index: int
+    workers: int
+    in_flight: int
+    settle_s: float
+
+    def plan(self) -> Plan:
+        """The whole run: every process lays the same one out."""
+        return scenario_named(self.scenario).plan(self.size, seed=self.seed)
+
+
+class Told(Struct, array_like=True, gc=False):
+    """An answer, or the error instead of it (then `outcome` is empty)."""
+
+    outcome: str
+    error: str
+    deadline_ms: int
+    at_ms: int
+    replayed: bool
+
+    @classmethod
+    def of(cls, result: Result | Exception) -> Told:
+        """What is kept of a result; any exception is one."""
+        if isinstance(result, Answer):
+            deadline_ms = result.deadline_ms or 0
+            return cls(result.outcome.value, "", deadline_ms, result.at_ms, result.replayed)
+        return cls("", f"{type(result).__name__}: {result}"[:_TEXT_MAX], 0, 0, False)
+
+    def result(self, sale: str, buyer: str, hold_id: str) -> Result:
+        """The answer or error again. An exception that is not ours becomes a ProtocolError."""
+        if self.outcome:
+            return Answer(
+                Outcome(self.outcome),
+                sale,
+                buyer,
+                hold_id,
+                deadline_ms=self.deadline_ms or None,
+                at_ms=self.at_ms,
+                replayed=self.replayed,
+            )
+        name, _, text = self.error.partition(": ")
+        kind = _ERRORS.get(name, ProtocolError)
+        try:
+            return kind(text)
+        except TypeError:  # one that is made of other things than a text
+            return ProtocolError(self.error)
+
+
+class ToldAttempt(Struct, array_like=True, gc=False):
+    """An attempt's answer and when it came, in seconds of the run."""
+
+    attempt: int
+    answered_s: float
+    told: Told
+
+
+class ToldStep(Struct, array_like=True, gc=False):
+    """A later step's answer."""
+
+    verb: str
+    order: int
+    due_s: float
+    answered_s: float
+    told: Told
+
+
+class Standing(Enum):
+    """How far a worker is."""
+
+    SURGE = "surge"
+    SETTLE = "settle"
+    DONE = "done"
+
+
+class Tally(Struct, kw_only=True):
+    """One report of a worker. `serial` counts them from 0.
+
+    attempts, steps: what was answered since the report before. Everything else is for the run
+    so far: the histograms (encoded HdrHistograms of microseconds from the intended time), what
+    was taken up, dropped, held and paid, calls to sweep, steps not taken, and the CPU time of
+    the process as a share of one core while buyers arrived.
+    """
+
+    worker: int
+    serial: int
+    standing: Standing
+    attempts: list[ToldAttempt]
+    steps: list[ToldStep]
+    latency: bytes
+    later_latency: bytes
+    schedule_lag: bytes
+    offered: int
+    dropped: int
+    held: int
+    confirmed: int
+    sweeps: int
+    left_over: int
+    cpu: float
+
+
+def pack(value: Order | Tally) -> bytes:
+    """The bytes of a message."""
+    return msgspec.msgpack.encode(value)
+
+
+def read_order(data: bytes) -> Order:
+    """An order from its bytes."""
+    return msgspec.msgpack.decode(data, type=Order)
+
+
+def read_tally(data: bytes) -> Tally:
+    """A report from its bytes."""
+    return msgspec.msgpack.decode(data, type=Tally)
+
+
+def share_of(plan: Plan, index: int, workers: int) -> array[int]:
+    """The attempts of one worker, in order of time.
+
+    A buyer's attempts are all in one share. Buyers are spread by a hash of their id, so a
+    share of a Poisson process is one again.
+    """
+    worker_of = [zlib.crc32(request.buyer.encode()) % workers for request in plan.requests]
+    return array("l", [n for n, order in enumerate(plan.order) if worker_of[order] == index])
