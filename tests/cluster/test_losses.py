@@ -36,35 +36,25 @@ SHORT_MS = 400
 """How long a caller waits for a node that is not there."""
 
 
-@pytest.fixture(scope="module")
-def _fragile() -> Iterator[Cluster]:
-    with Cluster.start(durability="fsync") as cluster:
-        yield cluster
-
-
 @pytest.fixture
-def fragile(_fragile: Cluster) -> Iterator[Cluster]:
+def fragile(clusters: dict[str, Cluster]) -> Iterator[Cluster]:
     """No replicas; what was acknowledged is still there after a restart."""
-    yield _fragile
-    for node in _fragile.nodes:
-        _fragile.set(node, "cluster-require-full-coverage", "no")
-    _fragile.wait_until_ok()
-
-
-@pytest.fixture(scope="module")
-def _guarded() -> Iterator[Cluster]:
-    with Cluster.start(replicas=1) as cluster:
-        yield cluster
+    cluster = clusters["fragile"]
+    yield cluster
+    for node in cluster.nodes:
+        cluster.set(node, "cluster-require-full-coverage", "no")
+    cluster.wait_until_ok()
 
 
 @pytest.fixture
-def guarded(_guarded: Cluster) -> Cluster:
+def guarded(clusters: dict[str, Cluster]) -> Cluster:
     """Every primary has a replica, and the first three nodes are the primaries."""
-    _guarded.wait_until_ok()
-    for node in _guarded.nodes[:PRIMARIES]:
-        if _guarded.info(node, "replication")["role"] != "master":
-            _guarded.promote(node)
-    return _guarded
+    cluster = clusters["guarded"]
+    cluster.wait_until_ok()
+    for node in cluster.nodes[:PRIMARIES]:
+        if cluster.info(node, "replication")["role"] != "master":
+            cluster.promote(node)
+    return cluster
 
 
 class Selling:

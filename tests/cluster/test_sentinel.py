@@ -64,7 +64,7 @@ def test_a_sale_lives_behind_a_sentinel(
 
 
 def test_callers_go_on_with_the_new_primary_and_nothing_is_sold_twice(servers: Watched) -> None:
-    definition = Sale("failover", [Sku("red", 400)], hold_ttl_ms=2_000)
+    definition = Sale("failover", [Sku("red", 400)], hold_ttl_ms=800)
     with shop_of(servers, timeout_ms=20_000) as operator:
         sale = operator.open(definition)
         with Crowd(
