@@ -32,7 +32,7 @@ from flashsale.keys import ShardKeys
 from support.cluster import PRIMARIES, Cluster, slot_of, within
 from support.shells import SHELLS, connect
 
-SHORT_MS = 400
+SHORT_MS = 200
 """How long a caller waits for a node that is not there."""
 
 
@@ -123,7 +123,7 @@ def test_a_lost_primary_stops_its_own_sales_until_it_is_back(
     """And all of them, if that is how the cluster is set up."""
     lost, *others = fragile.nodes
     with fragile.killed(lost) as restart:
-        selling.is_refused(0, (StoreUnavailable, OutcomeUnknown), "within 400 ms")
+        selling.is_refused(0, (StoreUnavailable, OutcomeUnknown), "within 200 ms")
         selling.goes_on(1, 2)
         want_all_slots(fragile, others, "yes")
         selling.is_refused(1, StoreUnavailable, "CLUSTERDOWN|cluster is down")
@@ -163,7 +163,7 @@ def test_a_frozen_primary_stops_its_own_sales_until_it_thaws(
     selling: Selling, fragile: Cluster
 ) -> None:
     with fragile.frozen(fragile.nodes[0]) as thaw:
-        selling.is_refused(0, (StoreUnavailable, OutcomeUnknown), "within 400 ms")
+        selling.is_refused(0, (StoreUnavailable, OutcomeUnknown), "within 200 ms")
         selling.goes_on(1, 2)
         for other in fragile.nodes[1:]:  # now the map is wanted, and the frozen one is known first
             fragile.ask(other, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")

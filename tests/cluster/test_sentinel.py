@@ -103,6 +103,7 @@ def test_sentinels_that_are_lost_delay_no_caller_past_its_time() -> None:
                 connect_through(
                     shell,
                     lambda module: module.sentinel.Sentinel(servers.addresses).master_for("shop"),
+                    timeout_ms=1_200,
                 )
             )
             for shell in SHELLS
@@ -114,16 +115,16 @@ def test_sentinels_that_are_lost_delay_no_caller_past_its_time() -> None:
         for sale in sales:
             begun = time.monotonic()
             assert sale.hold("ann", {"red": 1}, hold_id="h").outcome is Outcome.HELD
-            assert time.monotonic() - begun < 1.5
+            assert time.monotonic() - begun < 1
         other.kill()
         for sale in sales:  # a connection that is well needs no sentinel
             assert sale.hold("ann", {"red": 1}, hold_id="h").replayed
         cut(servers)
         for sale in sales:
             begun = time.monotonic()
-            with pytest.raises((StoreUnavailable, OutcomeUnknown), match="within 400 ms"):
-                sale.hold("bob", {"red": 1}, hold_id="h", timeout_ms=400)
-            assert time.monotonic() - begun < 0.9
+            with pytest.raises((StoreUnavailable, OutcomeUnknown), match="within 200 ms"):
+                sale.hold("bob", {"red": 1}, hold_id="h", timeout_ms=200)
+            assert time.monotonic() - begun < 0.7
         os.kill(frozen.pid, signal.SIGCONT)
         for sale in sales:
             assert sale.confirm("ann", "h").outcome is Outcome.CONFIRMED
