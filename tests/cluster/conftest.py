@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,12 +18,28 @@ from support import shells
 from support.cluster import Cluster, client_for
 from support.shells import SHELLS
 
+KINDS: dict[str, dict[str, Any]] = {
+    "calm": {},
+    "fragile": {"durability": "fsync"},
+    "guarded": {"replicas": 1},
+    "behind proxies": {},
+}
+
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def clusters() -> Iterator[dict[str, Cluster]]:
+    """All of them started together: what takes two seconds is that a new cluster waits."""
+    with ExitStack() as stack, ThreadPoolExecutor(len(KINDS)) as pool:
+        starting = {name: pool.submit(Cluster.start, **how) for name, how in KINDS.items()}
+        for future in starting.values():
+            future.add_done_callback(lambda f: f.exception() or stack.callback(f.result().stop))
+        yield {name: future.result() for name, future in starting.items()}
+
+
+@pytest.fixture(scope="session")
+def cluster(clusters: dict[str, Cluster]) -> Cluster:
     """Three primaries that every test leaves as healthy as they were."""
-    with Cluster.start() as cluster:
-        yield cluster
+    return clusters["calm"]
 
 
 @pytest.fixture(scope="session")

@@ -32,39 +32,29 @@ from flashsale.keys import ShardKeys
 from support.cluster import PRIMARIES, Cluster, slot_of, within
 from support.shells import SHELLS, connect
 
-SHORT_MS = 400
+SHORT_MS = 200
 """How long a caller waits for a node that is not there."""
 
 
-@pytest.fixture(scope="module")
-def _fragile() -> Iterator[Cluster]:
-    with Cluster.start(durability="fsync") as cluster:
-        yield cluster
-
-
 @pytest.fixture
-def fragile(_fragile: Cluster) -> Iterator[Cluster]:
+def fragile(clusters: dict[str, Cluster]) -> Iterator[Cluster]:
     """No replicas; what was acknowledged is still there after a restart."""
-    yield _fragile
-    for node in _fragile.nodes:
-        _fragile.set(node, "cluster-require-full-coverage", "no")
-    _fragile.wait_until_ok()
-
-
-@pytest.fixture(scope="module")
-def _guarded() -> Iterator[Cluster]:
-    with Cluster.start(replicas=1) as cluster:
-        yield cluster
+    cluster = clusters["fragile"]
+    yield cluster
+    for node in cluster.nodes:
+        cluster.set(node, "cluster-require-full-coverage", "no")
+    cluster.wait_until_ok()
 
 
 @pytest.fixture
-def guarded(_guarded: Cluster) -> Cluster:
+def guarded(clusters: dict[str, Cluster]) -> Cluster:
     """Every primary has a replica, and the first three nodes are the primaries."""
-    _guarded.wait_until_ok()
-    for node in _guarded.nodes[:PRIMARIES]:
-        if _guarded.info(node, "replication")["role"] != "master":
-            _guarded.promote(node)
-    return _guarded
+    cluster = clusters["guarded"]
+    cluster.wait_until_ok()
+    for node in cluster.nodes[:PRIMARIES]:
+        if cluster.info(node, "replication")["role"] != "master":
+            cluster.promote(node)
+    return cluster
 
 
 class Selling:
@@ -133,7 +123,7 @@ def test_a_lost_primary_stops_its_own_sales_until_it_is_back(
     """And all of them, if that is how the cluster is set up."""
     lost, *others = fragile.nodes
     with fragile.killed(lost) as restart:
-        selling.is_refused(0, (StoreUnavailable, OutcomeUnknown), "within 400 ms")
+        selling.is_refused(0, (StoreUnavailable, OutcomeUnknown), "within 200 ms")
         selling.goes_on(1, 2)
         want_all_slots(fragile, others, "yes")
         selling.is_refused(1, StoreUnavailable, "CLUSTERDOWN|cluster is down")
@@ -173,7 +163,7 @@ def test_a_frozen_primary_stops_its_own_sales_until_it_thaws(
     selling: Selling, fragile: Cluster
 ) -> None:
     with fragile.frozen(fragile.nodes[0]) as thaw:
-        selling.is_refused(0, (StoreUnavailable, OutcomeUnknown), "within 400 ms")
+        selling.is_refused(0, (StoreUnavailable, OutcomeUnknown), "within 200 ms")
         selling.goes_on(1, 2)
         for other in fragile.nodes[1:]:  # now the map is wanted, and the frozen one is known first
             fragile.ask(other, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")

@@ -7,7 +7,7 @@ from hypothesis import settings
 
 from stateful import test_sale_machine as machine
 
-FEWER = settings(machine.SHORT, max_examples=6)
+FEWER = settings(machine.SHORT, max_examples=4)
 
 
 @pytest.mark.timeout(3_600)

@@ -170,7 +170,6 @@ def test_a_sale_whose_keys_have_all_moved_is_served_before_the_move_ends(
 CALLS: dict[str, Callable[..., Any]] = {
     "hold": lambda sale, **o: sale.hold("cyd", {"red": 1}, hold_id="h", **o),
     "confirm": lambda sale, **o: sale.confirm("ann", "h", **o),
-    "find": lambda sale, **o: sale.find("ann", "h", **o),
     "restock": lambda sale, **o: sale.restock({"red": 1}, op_id="t", **o),
     "snapshot": lambda sale, **o: sale.snapshot(**o),
 }
@@ -183,10 +182,10 @@ def test_a_call_waits_for_a_move_that_ends_within_its_time(
     """Some keys here, some there: both nodes say TRYAGAIN."""
     move = cluster.move(slot(sale), next_node(cluster, sale))
     move.keys(ShardKeys.of(sale.id).sale)
-    with finishing_after(0.3, move):
+    with finishing_after(0.2, move):
         begun = time.monotonic()
         result = CALLS[verb](sale, timeout_ms=20_000)
-        assert 0.2 < time.monotonic() - begun < 5
+        assert 0.1 < time.monotonic() - begun < 5
     assert result is not None
     books_are_right(sale)
     kinds = kinds_of(sale)
@@ -204,8 +203,8 @@ def test_a_move_that_does_not_end_is_a_store_unavailable_and_nothing_is_written(
         move.keys(ShardKeys.of(sale.id).sale)
         begun = time.monotonic()
         with pytest.raises(StoreUnavailable, match="not applied"):
-            CALLS[verb](sale, timeout_ms=250)
-        assert 0.2 < time.monotonic() - begun < 0.25 + MARGIN_S
+            CALLS[verb](sale, timeout_ms=150)
+        assert 0.1 < time.monotonic() - begun < 0.15 + MARGIN_S
     assert kinds_of(sale) == before
     books_are_right(sale)
     assert CALLS[verb](sale) is not None
@@ -215,7 +214,7 @@ def test_a_bulk_call_during_a_move_answers_item_by_item(sale: Any, cluster: Clus
     requests = [HoldRequest(f"buyer-{n}", {"red": 1}, "h") for n in range(5)]
     with half_done(cluster, sale) as move:
         move.keys(ShardKeys.of(sale.id).sale)
-        refused = sale.hold_many(requests, timeout_ms=250)
+        refused = sale.hold_many(requests, timeout_ms=150)
         assert [type(item) for item in refused] == [StoreUnavailable] * 5
         assert all(isinstance(item, StoreError) for item in refused)
     assert [answer.unwrap().replayed for answer in sale.hold_many(requests)] == [False] * 5
@@ -266,7 +265,7 @@ def test_a_running_sale_moves_through_the_cluster_and_sells_every_unit_once(
             lambda: AsyncFlashSale.from_url(cluster.url, timeout_ms=1_000),
         ) as crowd:
             crowd.wait_for(60)
-            for move in (by_keys, slowly, at_once, slowly, by_keys, at_once):
+            for move in (by_keys, slowly, at_once, slowly):
                 move(cluster, sale)
                 crowd.wait_for(60)
         crowd.was_told_the_truth(sale, definition)

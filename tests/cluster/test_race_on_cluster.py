@@ -52,9 +52,9 @@ class Announced:
 
 
 @pytest.fixture(scope="module")
-def announced() -> Iterator[Announced]:
-    with Cluster.start() as cluster, ExitStack() as closing:
-        yield Announced(cluster, closing)
+def announced(clusters: dict[str, Cluster]) -> Iterator[Announced]:
+    with ExitStack() as closing:
+        yield Announced(clusters["behind proxies"], closing)
 
 
 @pytest.fixture

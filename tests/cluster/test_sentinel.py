@@ -27,7 +27,6 @@ from flashsale import (
     Sku,
     StoreUnavailable,
 )
-from support.cluster import within
 from support.sentinel import Watched
 from support.shells import SHELLS, closing_all, connect_through, parts_of
 
@@ -64,7 +63,7 @@ def test_a_sale_lives_behind_a_sentinel(
 
 
 def test_callers_go_on_with_the_new_primary_and_nothing_is_sold_twice(servers: Watched) -> None:
-    definition = Sale("failover", [Sku("red", 400)], hold_ttl_ms=2_000)
+    definition = Sale("failover", [Sku("red", 400)], hold_ttl_ms=800)
     with shop_of(servers, timeout_ms=20_000) as operator:
         sale = operator.open(definition)
         with Crowd(
@@ -78,8 +77,7 @@ def test_callers_go_on_with_the_new_primary_and_nothing_is_sold_twice(servers: W
                 lost.kill()
             servers.wait_for_failover(lost)
             crowd.wait_for(40)
-            lost.restart()
-            within(20, lambda: servers.would_promote(), "the old primary is not a replica")
+            servers.restart(lost)
             with servers.no_writes():
                 servers.swap_roles()  # connections stay: who waits there is told READONLY
             crowd.wait_for(40)
@@ -103,6 +101,7 @@ def test_sentinels_that_are_lost_delay_no_caller_past_its_time() -> None:
                 connect_through(
                     shell,
                     lambda module: module.sentinel.Sentinel(servers.addresses).master_for("shop"),
+                    timeout_ms=1_200,
                 )
             )
             for shell in SHELLS
@@ -114,16 +113,16 @@ def test_sentinels_that_are_lost_delay_no_caller_past_its_time() -> None:
         for sale in sales:
             begun = time.monotonic()
             assert sale.hold("ann", {"red": 1}, hold_id="h").outcome is Outcome.HELD
-            assert time.monotonic() - begun < 1.5
+            assert time.monotonic() - begun < 1
         other.kill()
         for sale in sales:  # a connection that is well needs no sentinel
             assert sale.hold("ann", {"red": 1}, hold_id="h").replayed
         cut(servers)
         for sale in sales:
             begun = time.monotonic()
-            with pytest.raises((StoreUnavailable, OutcomeUnknown), match="within 400 ms"):
-                sale.hold("bob", {"red": 1}, hold_id="h", timeout_ms=400)
-            assert time.monotonic() - begun < 0.9
+            with pytest.raises((StoreUnavailable, OutcomeUnknown), match="within 200 ms"):
+                sale.hold("bob", {"red": 1}, hold_id="h", timeout_ms=200)
+            assert time.monotonic() - begun < 0.7
         os.kill(frozen.pid, signal.SIGCONT)
         for sale in sales:
             assert sale.confirm("ann", "h").outcome is Outcome.CONFIRMED

@@ -27,7 +27,6 @@ from flashsale import (
     Overloaded,
     Sale,
     Sku,
-    StoreError,
     StoreUnavailable,
 )
 from flashsale.embedded import EmbeddedServer
@@ -263,13 +262,12 @@ def test_too_many_calls_are_refused_at_once_and_the_client_recovers(
     sale = shop.sale(looked_at.id)
     sale.snapshot()
     counts = count_offers(shop)
-    with frozen(own_server):
-        with crowd(sale, [holding(n) for n in range(60)]) as results:
-            until(lambda: counts.total() == 60, shop)  # nobody waits to be refused
-            assert policy_of(shop).waiting <= 8
-            assert 4 <= counts["let in"] <= 8
-            os.kill(own_server.pid, signal.SIGCONT)
-            told = results()
+    with frozen(own_server), crowd(sale, [holding(n) for n in range(60)]) as results:
+        until(lambda: counts.total() == 60, shop)  # nobody waits to be refused
+        assert policy_of(shop).waiting <= 8
+        assert 4 <= counts["let in"] <= 8
+        os.kill(own_server.pid, signal.SIGCONT)
+        told = results()
     kinds = Counter(type(result) for result in told)
     assert kinds == {Answer: counts["let in"], Overloaded: counts["refused"]}
     tell_the_truth(told, looked_at)
@@ -356,11 +354,10 @@ def test_closing_a_client_of_a_frozen_server_ends_every_call_and_says_what_is_kn
     counts = count_offers(shop)
     requests = [HoldRequest(f"m{n}", {"red": 1}, "h") for n in range(300)]
     many: Ask = lambda sale: sale.hold_many(requests)  # noqa: E731
-    with frozen(own_server):
-        with crowd(sale, [*(holding(n) for n in range(60)), many]) as results:
-            until(lambda: counts.total() == 60, shop)
-            closing(shop, drain_ms=100)
-            *told, bulk = results()  # long before their own time-outs
+    with frozen(own_server), crowd(sale, [*(holding(n) for n in range(60)), many]) as results:
+        until(lambda: counts.total() == 60, shop)
+        closing(shop, drain_ms=100)
+        *told, bulk = results()  # long before their own time-outs
     assert {type(result) for result in told} <= {StoreUnavailable, OutcomeUnknown}
     assert StoreUnavailable in map(type, told)  # those that were waiting still
     assert OutcomeUnknown in map(type, told)

@@ -152,6 +152,12 @@ class Watched:
     def _flags(self) -> str:
         return str(self.at(self.sentinel).sentinel_master(self.name)["flags"])
 
+    def restart(self, lost: EmbeddedServer) -> None:
+        """Run a killed server again, as the replica that a sentinel would make of it."""
+        lost.restart()
+        self.at(lost).replicaof(HOST, self._other(lost).port)
+        within(20, self.would_promote, "it is not a replica in sync")
+
     def swap_roles(self) -> EmbeddedServer:
         """Hand over by hand, behind the sentinel's back; connections stay as they are."""
         before, after = self.primary, self.replica
