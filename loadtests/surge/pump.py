@@ -14,10 +14,11 @@ from contextlib import suppress
 import gevent
 from gevent.pool import Pool
 
-from flashsale import Answer, FlashSale, Outcome, Overloaded, SaleHandle, StoreError
+from flashsale import Answer, FlashSale, FlashSaleError, Outcome, Overloaded, SaleHandle, StoreError
+from flashsale.errors import ProtocolError
 from flashsale.rehearsal import Plan
 from flashsale.rehearsal.driver import SWEEP_EVERY_S, SWEEP_HOLDS
-from flashsale.rehearsal.facts import Facts, Verb
+from flashsale.rehearsal.facts import Facts, Result, Verb
 from flashsale.rehearsal.later import Step, Steps
 from flashsale.rehearsal.measures import new_histogram, record_ms
 from loadtests.surge.telling import (
@@ -37,7 +38,7 @@ TICK_S = 0.002
 STEPS_MAX = 64
 """Later steps that one worker has under way; others wait, which counts as their latency."""
 
-OnAnswer = Callable[[str, Answer | Exception, float], None]
+OnAnswer = Callable[[str, Result, float], None]
 """Told of every answer: the verb, the answer or error, milliseconds from the intended time."""
 
 
@@ -139,14 +140,14 @@ class Pump:
         due_s = self._plan.at_s[attempt]
         request = self._plan.requests[self._plan.order[attempt]]
         record_ms(self._lag, (self._now() - due_s) * 1000)
-        result: Answer | Exception
+        result: Result
         try:
             result = self._sale.hold(request.buyer, request.basket, hold_id=request.hold_id)
         except Overloaded:  # not sent, by the client's own bound
             self._dropped += 1
             return
         except Exception as error:  # whatever it is, it is told: nothing is lost in a greenlet
-            result = error
+            result = _failure(error)
         now = self._now()
         self._told.append(ToldAttempt(attempt, now, Told.of(result)))
         record_ms(self._latency, (now - due_s) * 1000)
@@ -155,11 +156,11 @@ class Pump:
             self._steps.heard(attempt, result, now)
 
     def _take_step(self, step: Step) -> None:
-        result: Answer | Exception
+        result: Result
         try:
             result = self._ask(step)
         except Exception as error:
-            result = error
+            result = _failure(error)
         now = self._now()
         told = ToldStep(step.verb.value, step.order, step.due_s, now, Told.of(result))
         self._told_steps.append(told)
@@ -182,3 +183,10 @@ class Pump:
             with suppress(StoreError, Overloaded):
                 self._sweeps += 1
                 self._sale.expire(SWEEP_HOLDS)
+
+
+def _failure(error: Exception) -> FlashSaleError:
+    """An error that is not the library's is a defect; for the verdict, an answer that is lost."""
+    if isinstance(error, FlashSaleError):
+        return error
+    return ProtocolError(f"unexpected {type(error).__name__}: {error}")

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from flashsale import errors
 from flashsale.errors import FlashSaleError, ProtocolError
-from flashsale.models import Answer, Outcome
+from flashsale.models import OUTCOME_BY_CODE, Answer
 from flashsale.rehearsal import Plan, Size, scenario_named
 from flashsale.rehearsal.facts import Result
 
@@ -54,27 +54,27 @@ class Order(Struct, frozen=True, kw_only=True):
 
 
 class Told(Struct, array_like=True, gc=False):
-    """An answer, or the error instead of it (then `outcome` is empty)."""
+    """An answer, its outcome by its letter, or the error instead of it (no letter)."""
 
-    outcome: str
+    code: str
     error: str
     deadline_ms: int
     at_ms: int
     replayed: bool
 
     @classmethod
-    def of(cls, result: Result | Exception) -> Told:
-        """What is kept of a result; any exception is one."""
+    def of(cls, result: Result) -> Told:
+        """What is kept of a result."""
         if isinstance(result, Answer):
             deadline_ms = result.deadline_ms or 0
-            return cls(result.outcome.value, "", deadline_ms, result.at_ms, result.replayed)
+            return cls(result.outcome.code, "", deadline_ms, result.at_ms, result.replayed)
         return cls("", f"{type(result).__name__}: {result}"[:_TEXT_MAX], 0, 0, False)
 
     def result(self, sale: str, buyer: str, hold_id: str) -> Result:
-        """The answer or error again. An exception that is not ours becomes a ProtocolError."""
-        if self.outcome:
+        """The answer again, or an error of the same kind."""
+        if self.code:
             return Answer(
-                Outcome(self.outcome),
+                OUTCOME_BY_CODE[self.code],
                 sale,
                 buyer,
                 hold_id,

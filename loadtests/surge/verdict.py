@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -69,7 +69,7 @@ def add_generator(
     missed = missed_of(report.latency_ms.p99, objective_p99_ms)
     code = _code(books_right=report.truth.ok, void=void, missed=missed)
     host = report.setup.server.address.rpartition(":")[0]
-    own: Mapping[str, Any] = {
+    own: dict[str, Any] = {
         "generator": generator,
         "generator_cpu": max(report.generator_cpu, shared_cpu(generator)),
         "batch_mean": batch_mean,

@@ -10,7 +10,8 @@ import gevent
 from gevent.event import AsyncResult, Event
 from locust.env import Environment
 
-from flashsale import Answer, FlashSale
+from flashsale import FlashSale
+from flashsale.rehearsal.facts import Result
 from loadtests.surge.pump import Pump
 from loadtests.surge.telling import read_order
 
@@ -54,7 +55,7 @@ class Worker:
             self._runner.send_message("ready", None)
             pump.run(self._begin.get())
 
-    def _on_answer(self, verb: str, result: Answer | Exception, milliseconds: float) -> None:
+    def _on_answer(self, verb: str, result: Result, milliseconds: float) -> None:
         """One of Locust's request events each: 4 µs, so none need be left out."""
         error = result if isinstance(result, Exception) else None
         name = type(result).__name__ if isinstance(result, Exception) else result.outcome.value

@@ -88,7 +88,7 @@ def test_orders_that_vanish_behind_the_engines_back_fail_the_run_as_lost(tmp_pat
         code, told = run.result()
         assert raw.exists(buyers), "it is left to be looked at"
     assert (code, told["exit_code"]) == (1, 1)
-    assert 0 < told["lost"] <= 20
+    assert 0 < told["lost"] <= 40  # a buyer may have two orders
     assert any("is lost: the server does not know it" in text for text in told["truth"]["problems"])
     assert any("left on the server, to be looked at" in note for note in told["notes"])
 

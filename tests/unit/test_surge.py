@@ -74,7 +74,7 @@ def tally(worker: int = 0, serial: int = 0, **changes: Any) -> bytes:
 
 
 def held(at_ms: int = 1_000) -> Told:
-    return Told(Outcome.HELD.value, "", at_ms + 2_000, at_ms, False)
+    return Told(Outcome.HELD.code, "", at_ms + 2_000, at_ms, False)
 
 
 # --- shares ---------------------------------------------------------------------------------
@@ -118,10 +118,10 @@ def test_an_answer_comes_back_as_it_was_as_far_as_a_verdict_needs_it() -> None:
         (StoreUnavailable("refused"), StoreUnavailable),
         (Overloaded("full"), Overloaded),
         (Rejected(Outcome.ENDED, "sale"), ProtocolError),
-        (ZeroDivisionError("a bug"), ProtocolError),
+        (ProtocolError("unexpected ZeroDivisionError"), ProtocolError),
     ],
 )
-def test_an_error_stays_an_error(error: Exception, kind: type[FlashSaleError]) -> None:
+def test_an_error_stays_an_error(error: FlashSaleError, kind: type[FlashSaleError]) -> None:
     again = Told.of(error).result("s", "b", "h")
     assert type(again) is kind
     assert str(error)[:10] in str(again)
@@ -136,9 +136,11 @@ def test_the_workers_reports_become_one_record(plan: Plan) -> None:
     row = ToldAttempt(first, 0.5, held())
     desk.take(tally(0, 0, standing=Standing.SURGE, attempts=[row], offered=1))
     assert (desk.done, desk.lost) == (set(), [0, 1])
-    step = ToldStep("confirm", plan.order[first], 0.6, 0.7, Told("confirmed", "", 0, 1_100, False))
+    step = ToldStep(
+        "confirm", plan.order[first], 0.6, 0.7, Told(Outcome.CONFIRMED.code, "", 0, 1_100, False)
+    )
     desk.take(tally(0, 1, steps=[step], latency=histogram(1.0), offered=1, cpu=0.2))
-    other = ToldAttempt(second, 0.9, Told("sold_out", "", 0, 1_200, False))
+    other = ToldAttempt(second, 0.9, Told(Outcome.SOLD_OUT.code, "", 0, 1_200, False))
     desk.take(tally(1, 0, attempts=[other], latency=histogram(3.0), offered=1, dropped=2, cpu=0.3))
     assert (desk.done, desk.lost, desk.cpus) == ({0, 1}, [], [0.2, 0.3])
     facts = desk.facts()
