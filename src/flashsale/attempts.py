@@ -16,6 +16,9 @@ ATTEMPTS = 3
 REDIRECTS = 8
 """Redirections of a cluster followed at once; more of them are waited for like any failure."""
 
+CLOSED = "the client was closed"
+"""Why a call ends without an answer when its client is closed."""
+
 
 class Regroup(FlashSaleError):
     """A batch has to be made anew before it is sent; nobody but a gatherer sees this."""
@@ -91,18 +94,25 @@ class Attempts(Struct):
         self.sent = self.unsure = False
         self.last = None
 
-    def withdraw(self) -> FlashSaleError:
-        """What to tell a caller who waits no longer, while others of the batch still do."""
+    def withdraw(self, why: str | None = None) -> FlashSaleError:
+        """What to tell a caller who waits no longer, while others of the batch still do.
+
+        `why`: the reason to give; without one it is that the time is up.
+        """
         before, self.withdrawn = self.withdrawn, True
         maybe = self.sent or self.unsure or self.replied
         if maybe:
             self.withdrawn = before
-        error = give_up(self.last, unsure=maybe, timeout_ms=self.limit_ms)
-        error.__cause__ = self.last
-        return error
+        return self._give_up(why or self._out_of_time(), unsure=maybe)
 
     def over(self) -> FlashSaleError:
         """What to raise, or to tell a caller who waits no longer, when the time is up."""
-        error = give_up(self.last, unsure=self.unsure or self.sent, timeout_ms=self.limit_ms)
+        return self._give_up(self._out_of_time(), unsure=self.unsure or self.sent)
+
+    def _out_of_time(self) -> str:
+        return f"no answer within {self.limit_ms} ms"
+
+    def _give_up(self, why: str, *, unsure: bool) -> FlashSaleError:
+        error = give_up(why, self.last, unsure=unsure)
         error.__cause__ = self.last
         return error

@@ -89,9 +89,8 @@ def refused(final: FlashSaleError, *, unsure: bool) -> FlashSaleError:
     return final
 
 
-def give_up(last: Exception | None, *, unsure: bool, timeout_ms: int) -> FlashSaleError:
-    """What to raise when the time is up."""
-    why = f"no answer within {timeout_ms} ms"
+def give_up(why: str, last: Exception | None, *, unsure: bool) -> FlashSaleError:
+    """What to raise to a caller who is not to wait any longer; `last`: the last failed attempt."""
     if last is not None:
         why += f"; last: {str(last).rstrip('.') or type(last).__name__}"
     if unsure:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -64,6 +66,8 @@ class AsyncFlashSale:
         self._gatherer = Gatherer(policy, self._drive)
         self._forks = FORKS.count
         self._closed = False
+        self._performing = 0
+        self._performed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._embedded: EmbeddedServer | None = None
@@ -130,8 +134,14 @@ class AsyncFlashSale:
         an answer by then raises StoreUnavailable (it was not sent) or OutcomeUnknown. Idempotent.
         """
         self._check_process()
+        seconds = self._limit(drain_ms) / 1000
         self._closed = True
-        await self._gatherer.drain(self._limit(drain_ms) / 1000)
+        deadline = time.monotonic() + seconds
+        await self._gatherer.drain(seconds)
+        if self._performing:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    await self._performed.wait()
         await self._connections.close()
         if self._embedded is not None:
             await asyncio.to_thread(self._embedded.stop)
@@ -164,7 +174,15 @@ class AsyncFlashSale:
     async def perform(self, operation: Operation[T], timeout_ms: int | None = None) -> T:
         """Run an operation: send its calls, give it the replies, return its result."""
         self._check_owner()
-        return await self._drive(operation, Attempts.within(self._limit(timeout_ms)))
+        attempts = Attempts.within(self._limit(timeout_ms))
+        self._performing += 1
+        self._performed.clear()
+        try:
+            return await self._drive(operation, attempts)
+        finally:
+            self._performing -= 1
+            if not self._performing:
+                self._performed.set()
 
     def _ask(self, kind: Kind, item: Item, timeout_ms: int | None) -> asyncio.Future[Answer]:
         """The answer to one operation, which shares its script call with others'."""

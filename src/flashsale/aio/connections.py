@@ -12,10 +12,10 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 
 from flashsale import server_check
 from flashsale.aio.sentinels import Primary
-from flashsale.attempts import Attempts
+from flashsale.attempts import CLOSED, Attempts
 from flashsale.calls import Call, Reply
 from flashsale.connecting import MAX_CONNECTIONS, commands_of, connection_options
-from flashsale.errors import ConfigurationError
+from flashsale.errors import ConfigurationError, StoreUnavailable
 from flashsale.topology import Address, Topology, slot_of
 
 Command = tuple[Any, ...]
@@ -36,6 +36,7 @@ class Connections:
 
     def __init__(self, client: Redis | RedisCluster, durability: server_check.Durability) -> None:
         self._durability = durability
+        self._closed = False
         self._nodes: dict[Address | None, _Node] = {}
         if isinstance(client, RedisCluster):
             manager = client.nodes_manager
@@ -100,7 +101,8 @@ class Connections:
         raise attempts.over()
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, for good: whoever still waits for a reply is told so."""
+        self._closed = True
         for node in self._nodes.values():
             await node.pool.disconnect()
 
@@ -186,6 +188,8 @@ class Connections:
     ) -> Any:
         """Send the first command; the second, if any, is for NOSCRIPT."""
         async with node.free:
+            if self._closed:
+                raise StoreUnavailable(f"{CLOSED}. It was not applied")
             connection = await node.pool.get_connection()  # type: ignore[no-untyped-call]
             try:
                 if attempts is not None:
@@ -196,6 +200,8 @@ class Connections:
                 await connection.disconnect(nowait=True)
                 raise
             finally:
+                if self._closed:
+                    await connection.disconnect(nowait=True)
                 await node.pool.release(connection)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from msgspec import Struct
 
 from flashsale import batches
-from flashsale.attempts import Attempts, Regroup
+from flashsale.attempts import CLOSED, Attempts, Regroup
 from flashsale.batches import Item, Kind, Result
 from flashsale.batching import Batch, Gathering, Pending
 from flashsale.calls import Operation
@@ -65,7 +65,7 @@ class Gatherer:
                 await asyncio.wait(tasks, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0)
         for pending, batch in list(self.policy.unanswered()):
-            self._give_up(pending, batch)
+            self._give_up(pending, batch, CLOSED)
         tasks = [flight.task for flight in self._flights.values()]
         for task in tasks:
             task.cancel()
@@ -167,10 +167,10 @@ class Gatherer:
             self._set_alarm(asyncio.get_running_loop(), earliest)
         self._dispatch()
 
-    def _give_up(self, pending: Pending, batch: Batch | None) -> None:
-        """The caller's time is up: say whether the operation may have been applied."""
+    def _give_up(self, pending: Pending, batch: Batch | None, why: str | None = None) -> None:
+        """The caller is to wait no longer: say whether the operation may have been applied."""
         if pending.caller.done():
             return
         flight = self._flights.get(batch) if batch else None
         attempts = flight.attempts if flight else Attempts(0.0, pending.lane.limit_ms)
-        pending.caller.set_exception(attempts.withdraw())
+        pending.caller.set_exception(attempts.withdraw(why))

@@ -62,6 +62,7 @@ class FlashSale:
         self._gatherer = Gatherer(policy, self._drive)
         self._forks = FORKS.count
         self._closed = False
+        self._performing: set[int] = set()
         self._embedded: EmbeddedServer | None = None
 
     @classmethod
@@ -126,8 +127,12 @@ class FlashSale:
         an answer by then raises StoreUnavailable (it was not sent) or OutcomeUnknown. Idempotent.
         """
         self._check_process()
+        seconds = self._limit(drain_ms) / 1000
         self._closed = True
-        self._gatherer.drain(self._limit(drain_ms) / 1000)
+        deadline = time.monotonic() + seconds
+        self._gatherer.drain(seconds)
+        while self._performing and time.monotonic() < deadline:
+            time.sleep(0.001)
         self._connections.close()
         if self._embedded is not None:
             self._embedded.stop()
@@ -160,7 +165,12 @@ class FlashSale:
     def perform(self, operation: Operation[T], timeout_ms: int | None = None) -> T:
         """Run an operation: send its calls, give it the replies, return its result."""
         self._check_owner()
-        return self._drive(operation, Attempts.within(self._limit(timeout_ms)))
+        attempts = Attempts.within(self._limit(timeout_ms))
+        self._performing.add(id(attempts))
+        try:
+            return self._drive(operation, attempts)
+        finally:
+            self._performing.discard(id(attempts))
 
     def _ask(self, kind: Kind, item: Item, timeout_ms: int | None) -> Answer:
         """The answer to one operation, which shares its script call with others'."""

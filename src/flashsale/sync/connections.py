@@ -12,10 +12,10 @@ from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
 from flashsale import server_check
-from flashsale.attempts import Attempts
+from flashsale.attempts import CLOSED, Attempts
 from flashsale.calls import Call, Reply
 from flashsale.connecting import MAX_CONNECTIONS, commands_of, connection_options
-from flashsale.errors import ConfigurationError
+from flashsale.errors import ConfigurationError, StoreUnavailable
 from flashsale.sync.sentinels import Primary
 from flashsale.topology import Address, Topology, slot_of
 
@@ -78,6 +78,7 @@ class Connections:
         self._durability = durability
         self._nodes: dict[Address | None, _Node] = {}
         self._making = threading.Lock()
+        self._closed = False
         if isinstance(client, redis.RedisCluster):
             manager = client.nodes_manager
             remap = manager.remap_host_port
@@ -131,6 +132,7 @@ class Connections:
             if not node.free.acquire(blocking=False):
                 return ticket  # it is sent when it is asked for
             try:
+                self._check_open()
                 ticket.connection = node.pool.get_connection()
                 attempts.sending()
                 ticket.connection.send_command(*commands_of(call)[0])
@@ -191,7 +193,8 @@ class Connections:
         raise attempts.over()
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, for good: whoever still waits for a reply is told so."""
+        self._closed = True
         for node in list(self._nodes.values()):
             node.pool.disconnect()
 
@@ -281,6 +284,7 @@ class Connections:
             raise redis.TimeoutError("every connection is in use")
         connection: Any = None
         try:
+            self._check_open()
             connection = node.pool.get_connection()
             if attempts is not None:
                 attempts.sending()
@@ -294,14 +298,23 @@ class Connections:
             raise
         finally:
             if connection is not None:
-                node.pool.release(connection)
+                self._release(node, connection)
             node.free.release()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable(f"{CLOSED}. It was not applied")
+
+    def _release(self, node: _Node, connection: Any) -> None:
+        if self._closed:
+            connection.disconnect()
+        node.pool.release(connection)
 
     def _let_go(self, ticket: Ticket) -> None:
         connection, ticket.connection = ticket.connection, None
         if ticket.node is not None:
             if connection is not None:
-                ticket.node.pool.release(connection)
+                self._release(ticket.node, connection)
             ticket.node.free.release()
 
 

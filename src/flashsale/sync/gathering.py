@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from flashsale import batches
-from flashsale.attempts import Attempts, Regroup
+from flashsale.attempts import CLOSED, Attempts, Regroup
 from flashsale.batches import Item, Kind, Result
 from flashsale.batching import Batch, Gathering, Pending
 from flashsale.calls import Operation
@@ -102,7 +102,7 @@ class Gatherer:
         with self._lock:
             self._closed = True
             for pending, batch in list(self.policy.unanswered()):
-                self._tell(pending, self._attempts_of(pending, batch).withdraw())
+                self._tell(pending, self._attempts_of(pending, batch).withdraw(CLOSED))
             for attempts in self._attempts.values():
                 attempts.deadline = 0.0  # whoever carries these has nobody to carry them for
 
