@@ -72,6 +72,9 @@ local function hold_plain(shard, keys, buyers, request, closed, blobs)
   end
   local sequence = shard.sequence + 1
   redis.call('XADD', keys.ledger, shard.epoch .. '-' .. sequence, unpack(entry))
+  if book.buyers == 0 then -- lib/write_fresh says why
+    redis.call('HSET', keys.buyers, fields[1], string.rep(' ', 65))
+  end
   redis.call('HSET', keys.buyers, unpack(fields))
   redis.call('HSET', keys.stock, index .. 'a', row.a - n * qty, index .. 'h', row.h + n * qty)
   redis.call('HSET', keys.sale, 'sequence', sequence, 'now', shard.now,

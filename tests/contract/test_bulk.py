@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flashsale import Answer, HoldRequest, InvalidRequest, SaleHandle
+from flashsale.keys import ShardKeys
 from support.lab import T0, Lab, describe
 
 
@@ -40,6 +41,16 @@ def test_a_bulk_larger_than_a_chunk_keeps_its_order(lab: Lab) -> None:
     assert view.skus["red"].held + view.skus["blue"].held == 699
     assert view.buyers == 499
     assert sale.audit().problems == ()
+
+
+@pytest.mark.parametrize("stock", [1_000, 1], ids=["all served", "one served"])
+def test_the_buyers_are_a_table_from_the_first_hold_on(lab: Lab, stock: int) -> None:
+    """A small hash is a list, which a refused crowd of a million would search from end to end."""
+    sale = lab.open({"red": stock})
+    sale.hold_many([HoldRequest("a", {"red": 1}, "h"), HoldRequest("b", {"red": 1}, "h")])
+    keys = ShardKeys.of(sale.id)
+    assert lab.raw.object("encoding", keys.buyers) == b"hashtable"
+    assert all(b" " not in record for record in lab.raw.hvals(keys.buyers))
 
 
 def test_a_bulk_of_which_only_the_first_can_have_the_stock_serves_the_first(lab: Lab) -> None:

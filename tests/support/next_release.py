@@ -76,7 +76,7 @@ def write_next_release(folder: Path) -> Path:
     patch(parse, r"\Z", PARSE_BOTH)
     for path in sorted(lib.glob("*.lua")):
         source = path.read_text("utf-8")
-        if writes := source.count("'HSET', keys.buyers"):
+        if writes := source.count("'HSET', keys.buyers, unpack"):
             patch(path, RECORDS, r"\1as_told(\2)\3", times=writes)
             patch(path, r"\A", "-- include lib/as_told\n")
         if entries := source.count("'XADD'"):
