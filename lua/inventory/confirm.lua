@@ -48,6 +48,7 @@ end
 -- include lib/new_book
 -- include lib/expire_due
 -- include lib/expire_buyer
+-- include lib/give_back
 -- include lib/minus
 -- include lib/units_of_buyer
 -- include lib/refuse_units
@@ -63,7 +64,7 @@ check_batch(buyers, which)
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 pending = shard.due and shard.now >= shard.due
-if baskets_blob == '' and shard.swept and not pending and #book.touched == 0
+if baskets_blob == '' and shard.swept and not pending and is_clean(book)
   and settle_plain(shard, keys, blobs, buyers, ids, 'c', 's') then
   close_book(book, shard, keys, {})
   return { tonumber(shard.epoch), shard.now, 0, CONFIRMED, '' }
@@ -80,7 +81,7 @@ local function sell(buyer, hold, lines, rest)
   note_event(book, 'c', buyer, hold.id, text)
   if #rest > 0 then
     hold.kept = text
-    move_units(book, keys.stock, rest, 'h', 'a')
+    give_back(book, keys, hold, rest)
     note_event(book, 'd', buyer, hold.id, format_basket(rest))
   end
   if hold.moved then

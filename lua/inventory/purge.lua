@@ -1,16 +1,17 @@
 #!lua
 -- Deletes an ended sale's data and leaves a tombstone, so that its id stays used.
 --
--- KEYS  sale skus stock buyers ledger deadlines restocks readers
+-- KEYS  sale skus stock buyers ledger deadlines restocks readers cues, and all keys of its cues
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
--- CODES p PURGED, n NOT_ENDED, h HOLDS_OUTSTANDING, d READERS_BEHIND, T TRY_AGAIN,
---       u SALE_UNKNOWN
+--       cues        how many cues it has, whose keys are given
+-- CODES p PURGED, n NOT_ENDED, h HOLDS_OUTSTANDING, d READERS_BEHIND, t CUE_OPEN,
+--       T TRY_AGAIN, u SALE_UNKNOWN
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
-  deadlines = KEYS[6], restocks = KEYS[7], readers = KEYS[8],
+  deadlines = KEYS[6], restocks = KEYS[7], readers = KEYS[8], cues = KEYS[9],
 }
-local caller_ms = ARGV[1]
+local caller_ms, cues = unpack(ARGV)
 
 -- include lib/load_shard
 -- include lib/new_book
@@ -18,7 +19,7 @@ local caller_ms = ARGV[1]
 -- include lib/close_book
 
 local PURGED, NOT_ENDED, HOLDS_OUTSTANDING, READERS_BEHIND = 'p', 'n', 'h', 'd' -- outcomes
-local TRY_AGAIN = 'T' -- outcomes
+local CUE_OPEN, TRY_AGAIN = 't', 'T' -- outcomes
 local SWEEP_MAX = 1024
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
@@ -37,7 +38,10 @@ local function refuse()
     return NOT_ENDED
   end
   for index = 0, redis.call('HLEN', keys.skus) - 1 do
-    if tonumber(redis.call('HGET', keys.stock, index .. 'h')) > 0 then
+    local units = redis.call('HMGET', keys.stock, index .. 'h', index .. 'x')
+    if tonumber(units[2]) > 0 then
+      return CUE_OPEN
+    elseif tonumber(units[1]) > 0 then
       return shard.due and shard.now >= shard.due and TRY_AGAIN or HOLDS_OUTSTANDING
     end
   end
@@ -46,13 +50,13 @@ local function refuse()
       return READERS_BEHIND
     end
   end
-  return nil
+  -- A cue cannot be opened after the end: TRY_AGAIN says that the caller knew fewer.
+  return redis.call('HLEN', keys.cues) ~= tonumber(cues) and TRY_AGAIN or nil
 end
 
 local code = refuse()
 if not code then
-  redis.call('UNLINK', keys.sale, keys.skus, keys.stock, keys.buyers, keys.ledger, keys.deadlines,
-    keys.restocks, keys.readers)
+  redis.call('UNLINK', unpack(KEYS))
   redis.call('HSET', keys.sale, 'format', '1', 'state', 'purged', 'epoch', shard.epoch)
 end
 return { tonumber(shard.epoch), shard.now, 0, code or PURGED, '' }

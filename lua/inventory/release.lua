@@ -42,6 +42,7 @@ end
 -- include lib/new_book
 -- include lib/expire_due
 -- include lib/expire_buyer
+-- include lib/give_back
 -- include lib/shard_full
 -- include lib/new_reply
 -- include lib/answer
@@ -52,7 +53,7 @@ end
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 pending = shard.due and shard.now >= shard.due
-if shard.swept and not pending and #book.touched == 0
+if shard.swept and not pending and is_clean(book)
   and settle_plain(shard, keys, blobs, buyers, ids, 'r', 'a') then
   close_book(book, shard, keys, {})
   return { tonumber(shard.epoch), shard.now, 0, RELEASED, '' }
@@ -74,7 +75,7 @@ local function release(buyer, hold)
   if hold.moved then
     book.deadlines[buyer .. '|' .. hold.id] = false
   end
-  move_units(book, keys.stock, parse_basket(hold.basket), 'h', 'a')
+  give_back(book, keys, hold, parse_basket(hold.basket))
   note_event(book, 'r', buyer, hold.id, hold.basket)
   touch(book, buyer)
   return RELEASED

@@ -1,13 +1,13 @@
 #!lua flags=no-writes
 -- Shows a sale in one step: definition, state, position and every sku's units.
 --
--- KEYS  sale stock buyers
+-- KEYS  sale skus stock buyers
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 -- REPLY {epoch, now, sequence, code ("" or u, p), definition, state, buyers, due ("" or ms),
 --        {n, l, t, a, x, h, s, … per sku}}
 -- CODES u SALE_UNKNOWN, p PURGED
 
-local k_sale, k_stock, k_buyers = unpack(KEYS)
+local k_sale, k_skus, k_stock, k_buyers = unpack(KEYS)
 local caller_ms = ARGV[1]
 
 -- include lib/load_shard
@@ -17,7 +17,7 @@ if not shard then
   return { 0, time, 0, refusal, '', '', 0, '', {} }
 end
 local units, fields = {}, { 'n', 'l', 't', 'a', 'x', 'h', 's' }
-for index = 0, redis.call('HLEN', k_stock) / #fields - 1 do
+for index = 0, redis.call('HLEN', k_skus) - 1 do
   local row = {}
   for f, name in ipairs(fields) do
     row[f] = index .. name

@@ -23,6 +23,20 @@ local function close_book(book, shard, keys, fields)
       end
     end
   end
+  local moves = {}
+  for cue, changes in pairs(book.aside) do
+    local flat = { cue }
+    for index, qty in pairs(changes) do
+      if qty ~= 0 then
+        flat[#flat + 1], flat[#flat + 2] = index, qty
+      end
+    end
+    moves[#moves + 1] = flat
+  end
+  if #moves > 0 then
+    entry[#entry + 1] = 'v'
+    entry[#entry + 1] = cmsgpack.pack(moves)
+  end
   for k = 1, #fields do
     entry[#entry + 1] = fields[k]
   end
@@ -57,16 +71,27 @@ local function close_book(book, shard, keys, fields)
     if #records > 0 then
       redis.call('HSET', keys.buyers, unpack(records))
     end
-    local counters = {}
+    local counters, gone = {}, {}
     for index in pairs(book.changed_rows) do
       local row = book.rows[index]
-      for _, counter in ipairs({ 'a', 'h', 's' }) do
+      for _, counter in ipairs(#moves > 0 and { 'a', 'x', 'h', 's' } or { 'a', 'h', 's' }) do
         counters[#counters + 1] = row.name .. counter
         counters[#counters + 1] = row[counter]
       end
     end
+    for field, units in pairs(book.parts) do
+      if units then
+        counters[#counters + 1] = field
+        counters[#counters + 1] = units
+      else
+        gone[#gone + 1] = field
+      end
+    end
     if #counters > 0 then
       redis.call('HSET', keys.stock, unpack(counters))
+    end
+    if #gone > 0 then
+      redis.call('HDEL', keys.stock, unpack(gone))
     end
   end
   if happened or shard.swept then

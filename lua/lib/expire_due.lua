@@ -1,12 +1,14 @@
+-- include lib/close_reserve
 -- include lib/expire_hold
 -- include lib/find_hold
+-- include lib/is_clean
 -- include lib/read_records
 -- include lib/settle_plain
 -- Sweeps due holds: `budget` of them, rounded up to a whole ledger entry, and walking at most
 -- 64 entries. Deadlines that are `time + ttl` fall due in the order of the ledger, so a cursor
--- over it finds them; moved deadlines are in a sorted set. Afterwards shard.due is the
--- earliest time at which anything may fall due: still <= now if more is waiting.
--- Returns how many holds it expired.
+-- over it finds them; moved deadlines are in a sorted set, as are the times at which the reserves
+-- of cues end (members without a buyer). Afterwards shard.due is the earliest time at which
+-- anything may fall due: still <= now if more is waiting. Returns how many holds it expired.
 local function expire_due(book, shard, keys, budget)
   if not shard.due or shard.now < shard.due then
     return 0
@@ -28,8 +30,13 @@ local function expire_due(book, shard, keys, budget)
 
   local buyers, ids = {}, {}
   local moved = redis.call('ZRANGEBYSCORE', keys.deadlines, '-inf', shard.now, 'LIMIT', 0, budget)
-  for i, member in ipairs(moved) do
-    buyers[i], ids[i] = string.match(member, '^([^|]*)|(.*)$')
+  for _, member in ipairs(moved) do
+    local buyer, id = string.match(member, '^([^|]*)|(.*)$')
+    if buyer == '' then
+      close_reserve(book, keys.stock, id)
+    else
+      buyers[#buyers + 1], ids[#ids + 1] = buyer, id
+    end
   end
   expire_all(buyers, ids)
   if #moved == budget then
@@ -60,7 +67,7 @@ local function expire_due(book, shard, keys, budget)
       end
       if value.hb then
         local held, held_ids = cmsgpack.unpack(value.hb), cmsgpack.unpack(value.hi)
-        if #book.touched == 0
+        if is_clean(book)
           and settle_plain(shard, keys, { value.hb, value.hi }, held, held_ids, 'e', 'a', true) then
           expired = expired + #held
         else

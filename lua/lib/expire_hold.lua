@@ -1,4 +1,4 @@
--- include lib/move_units
+-- include lib/give_back
 -- include lib/note_event
 -- include lib/parse_basket
 -- include lib/touch
@@ -8,7 +8,7 @@ local function expire_hold(book, keys, buyer, hold)
   if hold.moved then
     book.deadlines[buyer .. '|' .. hold.id] = false
   end
-  move_units(book, keys.stock, parse_basket(hold.basket), 'h', 'a')
+  give_back(book, keys, hold, parse_basket(hold.basket))
   note_event(book, 'e', buyer, hold.id, hold.basket)
   touch(book, buyer)
 end

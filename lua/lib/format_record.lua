@@ -10,6 +10,9 @@ local function format_record(holds)
     if hold.kept then
       extras = extras .. '|k' .. hold.kept
     end
+    if hold.cue then
+      extras = extras .. '|w' .. hold.cue
+    end
     local refunds = hold.refunds or {}
     for k = 1, #refunds, 2 do
       extras = extras .. '|f' .. refunds[k] .. ':' .. refunds[k + 1]

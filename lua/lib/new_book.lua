@@ -10,6 +10,9 @@ local function new_book()
     rows = {}, -- sku index → {a, x, h, s, limit} as it will be
     changed_rows = {}, -- sku index → true
     events = {}, -- letter → {buyers, ids, baskets, extra}
+    parts = {}, -- field of the stock hash → a cue's set-aside of a sku, or false to remove
+    aside = {}, -- cue → sku index → units set aside, or negative
+    closed_cues = {}, -- cues whose set-aside ends in this call
     deadlines = {}, -- member → deadline to set, or false to remove
   }
 end

@@ -1,4 +1,5 @@
--- The holds of a buyer's record as a list of {state, stamp, id, basket, moved, kept, refunds}:
+-- The holds of a buyer's record as a list of {state, stamp, id, basket, moved, kept,
+-- cue, refunds}:
 -- `stamp` is the deadline and `moved` the original one, both as 13 digits; `basket` and `kept`
 -- are texts; `refunds` is a list {op_id, basket, …}. The grammar is in lua/README.md.
 local function parse_record(record)
@@ -20,6 +21,8 @@ local function parse_record(record)
           hold.moved = value
         elseif kind == 'k' then
           hold.kept = value
+        elseif kind == 'w' then
+          hold.cue = value
         elseif kind == 'f' then
           local op_id, lines = string.match(value, '^([^:]*):(.*)$')
           hold.refunds = hold.refunds or {}

@@ -39,6 +39,7 @@ _EFFECTS: dict[EventKind, tuple[tuple[str, int], ...]] = {
     EventKind.RELEASED: (("held", -1), ("available", 1)),
     EventKind.EXPIRED: (("held", -1), ("available", 1)),
     EventKind.REFUNDED: (("sold", -1), ("available", 1)),
+    EventKind.SET_ASIDE: (("available", -1), ("set_aside", 1)),
     EventKind.RESTOCKED: (("allotment", 1), ("available", 1)),
 }
 

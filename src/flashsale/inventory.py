@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from flashsale import limits
+from flashsale import limits, views
 from flashsale.baskets import WHOLE, check_basket, encode
 from flashsale.batches import (
     Item,
@@ -24,7 +24,7 @@ from flashsale.batches import (
 )
 from flashsale.calls import Call, Operation, expect
 from flashsale.errors import FlashSaleError, InvalidRequest, Rejected
-from flashsale.keys import ShardKeys
+from flashsale.keys import CueKeys, ShardKeys
 from flashsale.models import Answer, Basket, Hold, HoldRequest, Outcome, Sale, SaleState
 from flashsale.scripts import load_script
 
@@ -198,5 +198,7 @@ def set_state(sale: str, state: SaleState) -> Operation[Answer]:
 def purge(sale: str) -> Operation[Answer]:
     """Delete an ended sale's data, leaving a tombstone."""
     own = msgspec.structs.astuple(ShardKeys.of(sale))
-    call = Call(load_script("inventory/purge"), own, ())
+    cues = yield from views.cue_ids(sale)
+    theirs = (key for cue in cues for key in msgspec.structs.astuple(CueKeys.of(sale, cue)))
+    call = Call(load_script("inventory/purge"), (*own, *theirs), (len(cues),))
     return (yield from perform_once(sale, call, "purge"))

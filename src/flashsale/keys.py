@@ -10,6 +10,10 @@ from msgspec import Struct
 PREFIX = "flashsale"
 
 
+def _tag(sale_id: str, shard: int) -> str:
+    return f"{PREFIX}:{{{sale_id}#{shard}}}"
+
+
 class ShardKeys(Struct, frozen=True):
     """The keys of one shard of a sale; lua/README.md says what each holds."""
 
@@ -21,9 +25,25 @@ class ShardKeys(Struct, frozen=True):
     deadlines: str
     restocks: str
     readers: str
+    cues: str
 
     @classmethod
     def of(cls, sale_id: str, shard: int = 0) -> ShardKeys:
         """The keys of shard number `shard`; an unsharded sale is shard 0."""
-        tag = f"{PREFIX}:{{{sale_id}#{shard}}}"
+        tag = _tag(sale_id, shard)
         return cls(*(f"{tag}:{field}" for field in cls.__struct_fields__))
+
+
+class CueKeys(Struct, frozen=True):
+    """The keys of one cue, in the shard that keeps its stock."""
+
+    cue: str
+    entries: str
+    best: str
+    awarded: str
+
+    @classmethod
+    def of(cls, sale_id: str, cue_id: str, shard: int = 0) -> CueKeys:
+        """The keys of a cue of shard number `shard`."""
+        own = f"{_tag(sale_id, shard)}:cue:{cue_id}"
+        return cls(own, f"{own}:entries", f"{own}:best", f"{own}:awarded")

@@ -46,6 +46,7 @@ class EventKind(Enum):
     RELEASED = ("released", "r")
     EXTENDED = ("extended", "x")
     REFUNDED = ("refunded", "f")
+    SET_ASIDE = ("set_aside", "v")
     RESTOCKED = ("restocked", "k")
     STATE = ("state", "s")
 
@@ -53,14 +54,15 @@ class EventKind(Enum):
 _HOLD_KINDS = tuple(
     kind
     for kind in EventKind
-    if kind not in (EventKind.OPENED, EventKind.RESTOCKED, EventKind.STATE)
+    if kind not in (EventKind.OPENED, EventKind.SET_ASIDE, EventKind.RESTOCKED, EventKind.STATE)
 )
 
 
 class Event(Struct, frozen=True):
     """One thing that happened.
 
-    lines: the units concerned, by sku; signed changes for RESTOCKED; empty for TOMBSTONE.
+    lines: the units concerned, by sku; signed changes for RESTOCKED and SET_ASIDE (positive: set
+    aside for the cue; negative: available again); empty for TOMBSTONE. cue: for SET_ASIDE.
     deadline_ms: for HELD and EXTENDED. op_id: for REFUNDED and RESTOCKED.
     text: the definition (JSON) for OPENED, the new state for STATE.
     """
@@ -74,6 +76,7 @@ class Event(Struct, frozen=True):
     channel: str = ""
     note: str = ""
     text: str = ""
+    cue: str = ""
 
 
 class Entry(Struct, frozen=True):
@@ -153,10 +156,11 @@ def _events(names: Names, at_ms: int, fields: Mapping[str, bytes]) -> Iterator[E
     for kind in _HOLD_KINDS:
         if f"{kind.letter}b" in fields:
             yield from _hold_events(names, at_ms, kind, fields)
+    for cue, *changes in msgspec.msgpack.decode(fields["v"]) if "v" in fields else ():
+        yield Event(EventKind.SET_ASIDE, lines=_changes(names, changes), cue=cue)
     if "k" in fields:
         op_id, changes = msgspec.msgpack.decode(fields["k"])
-        lines = {names.skus[changes[at]]: changes[at + 1] for at in range(0, len(changes), 2)}
-        yield Event(EventKind.RESTOCKED, op_id=op_id, lines=lines)
+        yield Event(EventKind.RESTOCKED, op_id=op_id, lines=_changes(names, changes))
     if "s" in fields:
         yield Event(EventKind.STATE, text=fields["s"].decode())
 
@@ -189,6 +193,10 @@ def _hold_events(
             channels[n] if channels else "",
             notes[n] if notes else "",
         )
+
+
+def _changes(names: Names, flat: Sequence[int]) -> dict[str, int]:
+    return {names.skus[flat[at]]: flat[at + 1] for at in range(0, len(flat), 2)}
 
 
 def _lines(names: Names, text: str) -> dict[str, int]:

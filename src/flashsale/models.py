@@ -59,6 +59,24 @@ class Outcome(Enum):
     SHARD_FULL = ("shard_full", "B", "the sale has as many buyers as it may remember", False)
     CLOCK_JUMP = ("clock_jump", "J", "the server's clock is ahead of the shard's and ours", True)
     TRY_AGAIN = ("try_again", "T", "expired holds are still being swept back to stock", True)
+    # A cue, its entries and its draw.
+    CUED = ("cued", "c", "the cue exists with this definition", False)
+    ENTERED = ("entered", "G", "the entry counts in the draw", False)
+    TOO_EARLY = ("too_early", "e", "the tap lies before the cue", True)
+    TOO_LATE = ("too_late", "y", "the cue's windows are over", False)
+    AHEAD_OF_LIVE = ("ahead_of_live", "a", "the tap lies ahead of what has been streamed", True)
+    NO_PROOF = ("no_proof", "W", "the entry does not prove that its buyer saw the cue", True)
+    WRONG_PROOF = ("wrong_proof", "w", "the proof is not this buyer's for this cue", False)
+    ENTRIES_FULL = ("entries_full", "q", "the cue has as many entries as it may keep", False)
+    NOT_CLOSED = ("not_closed", "j", "the cue still takes entries", True)
+    FROZEN = ("frozen", "f", "the entries are frozen, the result is not revealed yet", True)
+    SETTLED = ("settled", "g", "the result is revealed", False)
+    VOID = ("void", "x", "the cue does not count", False)
+    NOT_DRAWN = ("not_drawn", "z", "the draw gave this entry nothing", False)
+    NOT_ENTERED = ("not_entered", "Y", "the buyer has no entry in this cue", False)
+    CUE_UNKNOWN = ("cue_unknown", "m", "the sale has no such cue", False)
+    TOO_MANY_CUES = ("too_many_cues", "i", "the sale has as many cues as it may have", False)
+    CUE_OPEN = ("cue_open", "t", "a cue still keeps stock set aside: settle or void it", True)
     # Why a verb on a hold is refused.
     CONFLICT = ("conflict", "Q", "this id was used before with another content", False)
     UNKNOWN_HOLD = ("unknown_hold", "?", "the buyer has no hold of this id", False)
@@ -264,6 +282,9 @@ SUCCESSES = frozenset(
         Outcome.RESUMED,
         Outcome.RESTOCKED,
         Outcome.PURGED,
+        Outcome.CUED,
+        Outcome.ENTERED,
+        Outcome.SETTLED,
     }
 )
 

@@ -65,7 +65,7 @@ def snapshot(sale: str) -> Operation[Snapshot]:
     """A sale at one moment."""
     limits.check_id("sale", sale)
     keys = ShardKeys.of(sale)
-    own = (keys.sale, keys.stock, keys.buyers)
+    own = (keys.sale, keys.skus, keys.stock, keys.buyers)
     reply = yield Call(load_script("inventory/snapshot"), own, ())
     epoch, now, sequence, code, definition, state, buyers, due, units = expect(reply, 9, "snapshot")
     reject(sale, code)
@@ -85,6 +85,15 @@ def snapshot(sale: str) -> Operation[Snapshot]:
         due_at_ms=int(due) if due else None,
         skus=skus,
     )
+
+
+def cue_ids(sale: str) -> Operation[list[str]]:
+    """The ids of a sale's cues, in the order of their opening; none of a sale that is not there."""
+    keys = ShardKeys.of(sale)
+    reply = yield Call(load_script("window/list"), (keys.sale, keys.cues), ())
+    _, _, _, flat = expect(reply, 4, "list")
+    opened = {flat[at].decode(): int(flat[at + 1]) for at in range(0, len(flat), 2)}
+    return sorted(opened, key=opened.__getitem__)
 
 
 def scan(sale: str, cursor: str, count: int) -> Operation[tuple[str, int, dict[str, list[Hold]]]]:

@@ -1,0 +1,13 @@
+-- include lib/move_units
+-- include lib/set_aside
+-- Gives held lines back: to what is available, or, of a winner's hold, to its cue's set-aside as
+-- long as the cue keeps its reserve for the next in order.
+local function give_back(book, keys, hold, lines)
+  move_units(book, keys.stock, lines, 'h', 'a')
+  if hold.cue and not book.closed_cues[hold.cue]
+    and redis.call('HEXISTS', keys.stock, 'x:' .. hold.cue) == 1 then
+    for k = 1, #lines, 2 do
+      set_aside(book, keys.stock, hold.cue, lines[k], lines[k + 1])
+    end
+  end
+end

@@ -1,0 +1,61 @@
+-- include lib/first_of
+-- include lib/units_of_buyer
+-- Enters a batch into a cue that keeps only its best entries: the smallest by (window, rank), as
+-- many as can ever win and the reserve. Limits are checked here, since whoever is kept takes the
+-- place of another. `texts` are the entries (nil: refused already). It writes as it goes, which
+-- harms nobody: what is kept does not depend on the order. Both keys' types are proven first.
+local function keep_best(shard, cue, k_buyers, k_entries, k_best, batch)
+  local LIMIT_REACHED = 'L' -- outcomes
+  local buyers, ranks, texts, codes = batch.buyers, batch.ranks, batch.texts, batch.codes
+  local worst_window, worst_rank
+  if redis.call('ZCARD', k_best) >= cue.kept then
+    local worst = redis.call('ZRANGE', k_best, -1, -1, 'WITHSCORES')
+    worst_rank, worst_window = string.sub(worst[1], 1, 32), tonumber(worst[2])
+  end
+
+  local function over_limit(buyer, text)
+    local record = redis.call('HGET', k_buyers, buyer)
+    if not record then
+      return false
+    end
+    local book = { records = { [buyer] = record }, holds = {} }
+    for _, hold in ipairs(holds_of(book, buyer)) do
+      if hold.state == 'h' and tonumber(hold.stamp) <= shard.now then
+        hold.state = 'e'
+      end
+    end
+    local per_sku, total = units_of_buyer(book, buyer)
+    local index, limit = cue.lines[2], cue.lines[4]
+    local qty = tonumber(string.match(text, '%*(%d+)') or 1)
+    return (limit and (per_sku[index] or 0) + qty > limit)
+      or (cue.limit and total + qty > cue.limit)
+  end
+
+  for i = 1, #buyers do
+    local buyer, text, rank = buyers[i], texts[i], ranks[i]
+    local window = text and tonumber(string.match(text, '^%d+'))
+    local hopeless = window and worst_rank and (window > worst_window
+      or (window == worst_window and is_smaller(worst_rank, rank)))
+    if text and not hopeless then
+      local before = redis.call('HGET', k_entries, buyer)
+      local first = before and first_of(before, text) or text
+      if before then
+        batch.replayed(i)
+      elseif over_limit(buyer, text) then
+        codes[i], first = LIMIT_REACHED, nil
+      end
+      if first and first ~= before then
+        redis.call('ZADD', k_best, string.match(first, '^%d+'), rank .. buyer)
+        redis.call('HSET', k_entries, buyer, first)
+      end
+    end
+  end
+  local excess = redis.call('ZCARD', k_best) - cue.kept
+  if excess > 0 then
+    local popped, gone = redis.call('ZPOPMAX', k_best, excess), {}
+    for k = 1, #popped, 2 do
+      gone[#gone + 1] = string.sub(popped[k], 33)
+    end
+    redis.call('HDEL', k_entries, unpack(gone))
+  end
+end

@@ -1,0 +1,176 @@
+#!lua
+-- Gives winners of a cue their holds, out of what it set aside: a batch, in the order of the draw.
+-- Who has been judged once is never judged again, so any process may go over the list any number of
+-- times. `drawn` are awarded exactly what they drew, before the result is revealed; the `next` in
+-- order get what others left, cut down to the least they wanted, until the reserve ends.
+--
+-- KEYS  sale skus stock buyers ledger deadlines cue awarded
+-- ARGV  caller_ms   the caller's clock, for the check of the server's
+--       phase       "drawn" or "next"
+--       hold_id     of the winners' holds
+--       buyers      msgpack: array of buyers, each once
+--       baskets     msgpack: {{{index, qty, least, …}, …}, {which, …}}
+-- REPLY as of every batch; an operation's code is what was decided of it, now or before
+-- CODES H HELD, S SOLD_OUT (nothing left for it now; not remembered), L LIMIT_REACHED,
+--       M TOO_MANY_HOLDS, B SHARD_FULL, Q CONFLICT (the hold id is in use); for the whole batch:
+--       J CLOCK_JUMP, j NOT_CLOSED, f FROZEN (not revealed yet), g SETTLED (the reserve has ended),
+--       x VOID, m CUE_UNKNOWN, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+
+local keys = {
+  sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
+  deadlines = KEYS[6], cue = KEYS[7], awarded = KEYS[8],
+}
+local caller_ms, phase, hold_id, buyers_blob, baskets_blob = unpack(ARGV)
+
+-- include lib/load_shard
+-- include lib/load_cue
+-- include lib/check_batch
+-- include lib/new_book
+-- include lib/expire_due
+-- include lib/expire_buyer
+-- include lib/units_of_buyer
+-- include lib/refuse_units
+-- include lib/set_aside
+-- include lib/shard_full
+-- include lib/format_basket
+-- include lib/new_reply
+-- include lib/answer
+-- include lib/send_reply
+-- include lib/close_book
+
+local HELD, SOLD_OUT, CONFLICT, CLOCK_JUMP, MALFORMED = 'H', 'S', 'Q', 'J', '!' -- outcomes
+local TOO_MANY_HOLDS, SHARD_FULL = 'M', 'B' -- outcomes
+local NOT_CLOSED, FROZEN, SETTLED, VOID = 'j', 'f', 'g', 'x' -- outcomes
+
+local shard, refusal, time = load_shard(keys.sale, caller_ms)
+if not shard then
+  return { 0, time, 0, refusal, '' }
+end
+local epoch = tonumber(shard.epoch)
+local cue, unknown = load_cue(keys.cue)
+if not cue then
+  return { epoch, shard.now, 0, unknown, '' }
+end
+local buyers, request = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(baskets_blob)
+local baskets, which = request[1], request[2]
+local n = check_batch(buyers, which)
+local before = redis.call('HMGET', keys.awarded, unpack(buyers))
+local new = 0
+for i = 1, n do
+  new = before[i] and new or new + 1
+end
+
+local book = new_book()
+if new > 0 and not shard.jumped then
+  expire_due(book, shard, keys, 128)
+end
+local code
+if cue.state == 'void' then
+  code = VOID
+elseif cue.state == 'open' or not redis.call('HGET', keys.cue, 'digest') then
+  code = NOT_CLOSED
+elseif phase ~= 'drawn' and phase ~= 'next' then
+  code = MALFORMED
+elseif new > 0 and shard.jumped then
+  code = CLOCK_JUMP
+elseif new > 0 and phase == 'next' and cue.state ~= 'revealed' then
+  code = FROZEN
+elseif new > 0 and (book.closed_cues[cue.id] or (phase == 'drawn' and cue.state ~= 'frozen')
+  or redis.call('HEXISTS', keys.stock, 'x:' .. cue.id) == 0) then
+  code = SETTLED
+end
+if code then
+  close_book(book, shard, keys, {})
+  return { epoch, shard.now, 0, code, '' }
+end
+
+local deadline = shard.now + shard.ttl
+local stamp = string.format('%013.0f', deadline)
+read_records(book, keys.buyers, buyers)
+
+local function left(index)
+  local field = index .. 'x:' .. cue.id
+  return book.parts[field] or tonumber(redis.call('HGET', keys.stock, field))
+end
+
+-- What of a wish can be had now: lines {index, qty, …}, or nil.
+local function cut_down(wish)
+  local lines = {}
+  for k = 1, #wish, 3 do
+    local qty = math.min(wish[k + 1], left(wish[k]))
+    if qty < wish[k + 2] then
+      return nil
+    end
+    lines[#lines + 1], lines[#lines + 2] = wish[k], qty
+  end
+  return lines
+end
+
+local function move_aside(lines, sign)
+  for k = 1, #lines, 2 do
+    set_aside(book, keys.stock, cue.id, lines[k], sign * lines[k + 1])
+  end
+end
+
+-- Judges one winner: an outcome code, and the basket's text if it is HELD.
+local function award(buyer, wish)
+  expire_buyer(book, shard, keys, buyer)
+  if find_hold(book, buyer, hold_id) then
+    return CONFLICT
+  end
+  local holds = holds_of(book, buyer)
+  if #holds == 0 and shard_full(book, shard, keys.buyers) then
+    return SHARD_FULL
+  elseif #holds >= shard.holds_max then
+    return TOO_MANY_HOLDS
+  end
+  local lines = cut_down(wish)
+  if not lines then
+    return SOLD_OUT
+  end
+  move_aside(lines, -1)
+  local per_sku, total = units_of_buyer(book, buyer)
+  local refused = refuse_units(book, shard, keys, lines, per_sku, total)
+  if refused then
+    move_aside(lines, 1)
+    return refused
+  end
+  local text = format_basket(lines)
+  touch(book, buyer)
+  table.insert(holds, { state = 'h', stamp = stamp, id = hold_id, basket = text, cue = cue.id })
+  move_units(book, keys.stock, lines, 'a', 'h')
+  note_event(book, 'h', buyer, hold_id, text)
+  shard.due = math.min(shard.due or deadline, deadline)
+  return HELD, text
+end
+
+local reply, verdicts = new_reply(), {}
+for i = 1, n do
+  local buyer, wish = buyers[i], baskets[which and which[i] or 1]
+  local verdict = before[i] or verdicts[buyer]
+  if not verdict then
+    local given, text = award(buyer, wish)
+    verdict = given == HELD and HELD .. stamp .. text or given
+    verdicts[buyer] = verdict
+    answer(reply, i, given)
+  else
+    answer(reply, i, string.sub(verdict, 1, 1))
+    local details = reply.details
+    details[#details + 1] = i
+    details[#details + 1] = ''
+    details[#details + 1] = tonumber(string.sub(verdict, 2, 14)) or 0
+    details[#details + 1] = 1
+  end
+end
+local fields = {}
+for buyer, verdict in pairs(verdicts) do
+  if verdict ~= SOLD_OUT then
+    fields[#fields + 1] = buyer
+    fields[#fields + 1] = verdict
+  end
+end
+close_book(book, shard, keys, {})
+if #fields > 0 then
+  redis.call('HSET', keys.awarded, unpack(fields))
+end
+return send_reply(shard, reply)

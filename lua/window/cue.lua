@@ -1,0 +1,110 @@
+#!lua
+-- Opens a cue, once for ever: sets its stock aside and fixes its times. The same definition again
+-- changes nothing, whatever the clocks say by then.
+--
+-- KEYS  sale skus stock buyers ledger deadlines cues cue
+-- ARGV  caller_ms   the caller's clock, for the check of the server's
+--       id          the cue's
+--       definition  what was asked for, as canonical JSON, kept for comparison
+--       units       msgpack: {sku, qty, …}; a qty of 0 is all that is available
+--       times       msgpack: {position, cue's server time, ahead, window, windows, credit, closes,
+--                   entropy time or false, reserve, kept or false, entries_max}
+--       fields      msgpack: {name, value, …}: what else the cue's hash is to keep
+-- CODES c CUED, Q CONFLICT, Z ENDED, U SKU_UNKNOWN, S SOLD_OUT, T TRY_AGAIN, J CLOCK_JUMP,
+--       y TOO_LATE, i TOO_MANY_CUES, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+
+local keys = {
+  sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
+  deadlines = KEYS[6], cues = KEYS[7], cue = KEYS[8],
+}
+local caller_ms, id, definition, units_blob, times_blob, fields_blob = unpack(ARGV)
+
+-- include lib/load_shard
+-- include lib/new_book
+-- include lib/expire_due
+-- include lib/close_book
+-- include lib/set_aside
+-- include lib/is_id
+
+local CUED, CONFLICT, ENDED, SKU_UNKNOWN, SOLD_OUT = 'c', 'Q', 'Z', 'U', 'S' -- outcomes
+local TRY_AGAIN, CLOCK_JUMP, TOO_LATE = 'T', 'J', 'y' -- outcomes
+local TOO_MANY_CUES, MALFORMED = 'i', '!' -- outcomes
+local CUES_MAX, LINES_MAX, SWEEP_PER_CALL = 1000, 32, 128
+
+local shard, refusal, time = load_shard(keys.sale, caller_ms)
+if not shard then
+  return { 0, time, 0, refusal, '' }
+end
+local epoch = tonumber(shard.epoch)
+local known = redis.call('HMGET', keys.cue, 'format', 'definition')
+if known[1] then
+  if known[1] ~= '1' then
+    error({ err = 'FLASHSALE_FORMAT the cue is in format ' .. known[1] .. ', this script reads 1' })
+  end
+  local same = known[2] == definition
+  local replayed = same and cmsgpack.pack({ 1, '', 0, 1 }) or ''
+  return { epoch, shard.now, 0, same and CUED or CONFLICT, replayed }
+end
+local units, times, fields =
+  cmsgpack.unpack(units_blob), cmsgpack.unpack(times_blob), cmsgpack.unpack(fields_blob)
+if not is_id(id) or #times ~= 11 or #units == 0 or #units % 2 ~= 0 or #units > 2 * LINES_MAX
+  or #fields % 2 ~= 0 then
+  return { epoch, shard.now, 0, MALFORMED, '' }
+end
+local number_of_cues = redis.call('HLEN', keys.cues)
+
+local book = new_book()
+expire_due(book, shard, keys, SWEEP_PER_CALL)
+
+-- The lines {sku, index, units, limit or false, …}, or nil and why the cue is refused.
+local function judge()
+  if shard.state == 'ended' then
+    return nil, ENDED
+  elseif shard.jumped then
+    return nil, CLOCK_JUMP
+  elseif shard.now >= times[7] then
+    return nil, TOO_LATE
+  elseif number_of_cues >= CUES_MAX then
+    return nil, TOO_MANY_CUES
+  end
+  local lines, seen = {}, {}
+  for k = 1, #units, 2 do
+    local sku, qty = units[k], units[k + 1]
+    if not is_id(sku) or seen[sku] or type(qty) ~= 'number' or qty < 0 or qty > 1e12
+      or qty % 1 ~= 0 then
+      return nil, MALFORMED
+    end
+    seen[sku] = true
+    local index = tonumber(redis.call('HGET', keys.skus, sku))
+    if not index then
+      return nil, SKU_UNKNOWN
+    end
+    local row = sku_row(book, keys.stock, index)
+    qty = qty == 0 and row.a or qty
+    if qty == 0 or row.a < qty then
+      return nil, shard.due and shard.now >= shard.due and TRY_AGAIN or SOLD_OUT
+    end
+    local n = #lines
+    lines[n + 1], lines[n + 2], lines[n + 3], lines[n + 4] = sku, index, qty, row.limit or false
+  end
+  return lines, nil
+end
+
+local lines, code = judge()
+if lines then
+  local indexes = {}
+  for k = 1, #lines, 4 do
+    set_aside(book, keys.stock, id, lines[k + 1], lines[k + 2])
+    indexes[#indexes + 1] = lines[k + 1]
+  end
+  book.parts['x:' .. id] = table.concat(indexes, ',')
+end
+close_book(book, shard, keys, {})
+if lines then
+  times[12] = shard.limit
+  redis.call('HSET', keys.cues, id, shard.sequence)
+  redis.call('HSET', keys.cue, 'format', '1', 'id', id, 'definition', definition, 'state', 'open',
+    'rules', cmsgpack.pack(times), 'lines', cmsgpack.pack(lines), 'opened_at', shard.now,
+    unpack(fields))
+end
+return { epoch, shard.now, 0, code or CUED, '' }

@@ -1,0 +1,153 @@
+#!lua
+-- Enters buyers into a cue's draw: a batch. What counts of a buyer is the smallest of all entries
+-- (lib/first_of), so order, repetition and batching of taps change nothing.
+--
+-- KEYS  sale buyers cue entries best
+-- ARGV  caller_ms   the caller's clock, for the check of the server's
+--       buyers      msgpack: array of buyers
+--       positions   msgpack: where on the media timeline each of them tapped, ms
+--       baskets     msgpack: {{{sku, qty, least, …}, …}, {which, …} or nothing}
+--       ranks       "" or, for a cue that keeps the best only, msgpack: 32 bytes each, by which a
+--                   window's entries are ordered
+-- CODES G ENTERED, e TOO_EARLY, y TOO_LATE, a AHEAD_OF_LIVE, L LIMIT_REACHED, U SKU_UNKNOWN,
+--       S SOLD_OUT, q ENTRIES_FULL, P PAUSED, Z ENDED, J CLOCK_JUMP, x VOID, m CUE_UNKNOWN,
+--       u SALE_UNKNOWN, p PURGED, ! MALFORMED
+
+local k_sale, k_buyers, k_cue, k_entries, k_best = unpack(KEYS)
+local caller_ms, buyers_blob, positions_blob, baskets_blob, ranks_blob = unpack(ARGV)
+
+-- include lib/load_shard
+-- include lib/load_cue
+-- include lib/check_batch
+-- include lib/entry_texts
+-- include lib/are_ids
+-- include lib/first_of
+-- include lib/keep_best
+
+local ENTERED, TOO_EARLY, TOO_LATE, AHEAD_OF_LIVE = 'G', 'e', 'y', 'a' -- outcomes
+local ENTRIES_FULL, PAUSED, ENDED, CLOCK_JUMP = 'q', 'P', 'Z', 'J' -- outcomes
+local VOID, MALFORMED = 'x', '!' -- outcomes
+
+local shard, refusal, time = load_shard(k_sale, caller_ms)
+if not shard then
+  return { 0, time, 0, refusal, '' }
+end
+local epoch = tonumber(shard.epoch)
+local cue, unknown = load_cue(k_cue)
+if not cue then
+  return { epoch, shard.now, 0, unknown, '' }
+end
+local closed
+if cue.state == 'void' then
+  closed = VOID
+elseif cue.state ~= 'open' or shard.now >= cue.closes then
+  closed = TOO_LATE
+elseif shard.state ~= 'running' then
+  closed = shard.state == 'ended' and ENDED or PAUSED
+elseif shard.jumped then
+  closed = CLOCK_JUMP
+end
+if closed then
+  return { epoch, shard.now, 0, closed, '' }
+end
+local buyers, positions = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(positions_blob)
+local request = cmsgpack.unpack(baskets_blob)
+local baskets, which = entry_texts(cue, request[1]), request[2]
+local ranks = ranks_blob ~= '' and cmsgpack.unpack(ranks_blob)
+local n = check_batch(buyers, positions, which, ranks)
+if not are_ids(buyers) or not baskets[1] or not cue.kept ~= not ranks then
+  return { epoch, shard.now, 0, MALFORMED, '' }
+end
+local tap = shard.now - cue.at
+local credited, ahead, last = tap - cue.credit, tap + cue.ahead, cue.window * cue.windows
+local read = redis.call('HMGET', k_entries, unpack(buyers))
+
+-- The window of a tap, from 0, or nil and why it does not count.
+local function window_of(position)
+  if type(position) ~= 'number' or position % 1 ~= 0 then
+    return nil, MALFORMED
+  end
+  local behind = position - cue.position
+  if behind > ahead then
+    return nil, AHEAD_OF_LIVE
+  end
+  local elapsed = math.max(behind, credited)
+  if elapsed < 0 then
+    return nil, TOO_EARLY
+  elseif elapsed >= last then
+    return nil, TOO_LATE
+  end
+  return math.floor(elapsed / cue.window)
+end
+
+local codes, details, texts = {}, {}, {}
+for i = 1, n do
+  local basket = baskets[which and which[i] or 1]
+  local window, code = window_of(positions[i])
+  code = not basket and MALFORMED or code or basket.refusal
+  if not code then
+    texts[i] = basket.text == '' and window .. '' or window .. '|' .. basket.text
+  end
+  codes[i] = code or ENTERED
+end
+
+local changed, order, is_changed = {}, {}, {}
+local function put(buyer, text)
+  if not is_changed[buyer] then
+    is_changed[buyer] = true
+    order[#order + 1] = buyer
+  end
+  changed[buyer] = text
+end
+
+local function replayed(i)
+  local d = #details
+  details[d + 1], details[d + 2], details[d + 3], details[d + 4] = i, '', 0, 1
+end
+
+if not cue.kept then
+  local new, count = 0, redis.call('HLEN', k_entries)
+  for i = 1, n do
+    local buyer, text = buyers[i], texts[i]
+    if text then
+      local before = changed[buyer] or read[i]
+      if not before then
+        if count + new >= cue.entries_max then
+          codes[i] = ENTRIES_FULL
+        else
+          new = new + 1
+          put(buyer, text)
+        end
+      else
+        replayed(i)
+        local first = first_of(before, text)
+        if first ~= before then
+          put(buyer, first)
+        end
+      end
+    end
+  end
+  if count == 0 and order[1] then
+    -- As lib/write_fresh: a table from the start.
+    redis.call('HSET', k_entries, order[1], string.rep(' ', 65))
+  end
+else
+  keep_best(shard, cue, k_buyers, k_entries, k_best, {
+    buyers = buyers, ranks = ranks, texts = texts, codes = codes, replayed = replayed,
+  })
+end
+local values = {}
+for k, buyer in ipairs(order) do
+  values[2 * k - 1], values[2 * k] = buyer, changed[buyer]
+end
+if values[1] then
+  redis.call('HSET', k_entries, unpack(values))
+end
+redis.call('HSET', k_sale, 'now', shard.now)
+local all, same = table.concat(codes), true
+for i = 2, n do
+  same = same and codes[i] == codes[1]
+end
+return {
+  epoch, shard.now, 0, same and codes[1] or all, details[1] and cmsgpack.pack(details) or '',
+}

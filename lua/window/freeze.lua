@@ -1,0 +1,64 @@
+#!lua
+-- Freezes a cue's entries once it has closed, and publishes their digest: first called with "",
+-- which ends the entering for ever, then with the digest of what was read. Too late for the public
+-- seed, either voids the cue, because then somebody may have known it.
+--
+-- KEYS  sale skus stock buyers ledger deadlines cue
+-- ARGV  caller_ms   the caller's clock, for the check of the server's
+--       digest      "" or the digest of the entrants, in hexadecimal
+--       entrants    how many there are
+-- REPLY {epoch, now, code, frozen at, digest or ""}
+-- CODES f FROZEN, g SETTLED (revealed already), j NOT_CLOSED, x VOID, Q CONFLICT (another digest is
+--       published), m CUE_UNKNOWN, u SALE_UNKNOWN, p PURGED
+
+local keys = {
+  sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
+  deadlines = KEYS[6], cue = KEYS[7],
+}
+local caller_ms, digest, entrants = unpack(ARGV)
+
+-- include lib/load_shard
+-- include lib/load_cue
+-- include lib/new_book
+-- include lib/close_book
+-- include lib/end_cue
+
+local FROZEN, SETTLED, NOT_CLOSED, VOID, CONFLICT = 'f', 'g', 'j', 'x', 'Q' -- outcomes
+
+local shard, refusal, time = load_shard(keys.sale, caller_ms)
+if not shard then
+  return { 0, time, refusal, 0, '' }
+end
+local cue, unknown = load_cue(keys.cue)
+if not cue then
+  return { tonumber(shard.epoch), shard.now, unknown, 0, '' }
+end
+local told = redis.call('HMGET', keys.cue, 'frozen_at', 'digest')
+local code
+if cue.state == 'void' then
+  code = VOID
+elseif cue.state == 'revealed' then
+  code = SETTLED
+elseif cue.state == 'open' and shard.now < cue.closes then
+  code = NOT_CLOSED
+elseif cue.entropy_at and not told[2] and shard.now >= cue.entropy_at then
+  local book = new_book()
+  redis.call('ZCARD', keys.deadlines) -- proves the types before the first write
+  end_cue(book, keys.stock, keys.cue, cue, 'frozen after the public seed was known')
+  close_book(book, shard, keys, {})
+  code = VOID
+else
+  code = FROZEN
+  if cue.state == 'open' then
+    told[1] = shard.now
+    redis.call('HSET', keys.cue, 'state', 'frozen', 'frozen_at', shard.now)
+    redis.call('HSET', keys.sale, 'now', shard.now)
+  end
+  if digest ~= '' and told[2] and told[2] ~= digest then
+    code = CONFLICT
+  elseif digest ~= '' and not told[2] then
+    told[2] = digest
+    redis.call('HSET', keys.cue, 'digest', digest, 'entrants', entrants, 'digest_at', shard.now)
+  end
+end
+return { tonumber(shard.epoch), shard.now, code, tonumber(told[1]) or 0, told[2] or '' }

@@ -1,0 +1,62 @@
+#!lua
+-- Reveals a cue's result: from now on buyers may ask for it, and the seed is public. What was drawn
+-- and not taken is kept for the next in order until the reserve ends: a deadline like a hold's.
+--
+-- KEYS  sale skus stock buyers ledger deadlines cue awarded
+-- ARGV  caller_ms   the caller's clock, for the check of the server's
+--       drawn       how many were drawn: all of them must have been judged
+--       server_seed in hexadecimal
+--       entropy     "" or the public seed's value, in hexadecimal
+-- REPLY {epoch, now, code, reserve ends at (0: it has)}
+-- CODES g SETTLED, f FROZEN (not everybody has been judged), j NOT_CLOSED, x VOID, J CLOCK_JUMP,
+--       m CUE_UNKNOWN, u SALE_UNKNOWN, p PURGED
+
+local keys = {
+  sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
+  deadlines = KEYS[6], cue = KEYS[7], awarded = KEYS[8],
+}
+local caller_ms, drawn, server_seed, entropy = unpack(ARGV)
+
+-- include lib/load_shard
+-- include lib/load_cue
+-- include lib/new_book
+-- include lib/close_book
+-- include lib/close_reserve
+
+local SETTLED, FROZEN, NOT_CLOSED, VOID, CLOCK_JUMP = 'g', 'f', 'j', 'x', 'J' -- outcomes
+
+local shard, refusal, time = load_shard(keys.sale, caller_ms)
+if not shard then
+  return { 0, time, refusal, 0 }
+end
+local epoch = tonumber(shard.epoch)
+local cue, unknown = load_cue(keys.cue)
+if not cue then
+  return { epoch, shard.now, unknown, 0 }
+elseif cue.state == 'void' then
+  return { epoch, shard.now, VOID, 0 }
+elseif cue.state == 'revealed' then
+  local ends = redis.call('HEXISTS', keys.stock, 'x:' .. cue.id) == 1
+    and tonumber(redis.call('HGET', keys.cue, 'reserve_until')) or 0
+  return { epoch, shard.now, SETTLED, ends }
+elseif cue.state == 'open' or not redis.call('HGET', keys.cue, 'digest') then
+  return { epoch, shard.now, NOT_CLOSED, 0 }
+elseif redis.call('HLEN', keys.awarded) < tonumber(drawn) then
+  return { epoch, shard.now, FROZEN, 0 }
+elseif shard.jumped then
+  return { epoch, shard.now, CLOCK_JUMP, 0 }
+end
+redis.call('ZCARD', keys.deadlines) -- proves the type before the first write
+local book, ends = new_book(), 0
+if cue.reserve > 0 then
+  ends = shard.now + cue.reserve
+  shard.due = math.min(shard.due or ends, ends)
+  redis.call('ZADD', keys.deadlines, ends, '|' .. cue.id)
+  redis.call('HSET', keys.sale, 'due', shard.due, 'now', shard.now)
+else
+  close_reserve(book, keys.stock, cue.id)
+  close_book(book, shard, keys, {})
+end
+redis.call('HSET', keys.cue, 'state', 'revealed', 'revealed_at', shard.now, 'reserve_until', ends,
+  'server_seed', server_seed, 'entropy', entropy, 'drawn', drawn)
+return { epoch, shard.now, SETTLED, ends }

@@ -1,0 +1,34 @@
+#!lua flags=no-writes
+-- Shows a cue in one step: all that its hash keeps, how many entered, what is still set aside.
+--
+-- KEYS  sale stock cue entries awarded
+-- ARGV  caller_ms   the caller's clock
+-- REPLY {epoch, now, code ("" or one of CODES), {name, value, …}, entries, awarded,
+--        {sku, set aside at first, set aside now, …}}
+-- CODES m CUE_UNKNOWN, u SALE_UNKNOWN, p PURGED
+
+local k_sale, k_stock, k_cue, k_entries, k_awarded = unpack(KEYS)
+local caller_ms = ARGV[1]
+
+-- include lib/load_shard
+-- include lib/load_cue
+
+local shard, refusal, time = load_shard(k_sale, caller_ms)
+if not shard then
+  return { 0, time, refusal, {}, 0, 0, {} }
+end
+local epoch = tonumber(shard.epoch)
+local cue, unknown = load_cue(k_cue)
+if not cue then
+  return { epoch, shard.now, unknown, {}, 0, 0, {} }
+end
+local units = {}
+for k = 1, #cue.lines, 4 do
+  local u = #units
+  local now = redis.call('HGET', k_stock, cue.lines[k + 1] .. 'x:' .. cue.id)
+  units[u + 1], units[u + 2], units[u + 3] = cue.lines[k], cue.lines[k + 2], tonumber(now or 0)
+end
+return {
+  epoch, shard.now, '', redis.call('HGETALL', k_cue), redis.call('HLEN', k_entries),
+  redis.call('HLEN', k_awarded), units,
+}
