@@ -2,7 +2,9 @@
 -- Gives winners of a cue their holds, out of what it set aside: a batch, in the order of the draw.
 -- Who has been judged once is never judged again, so any process may go over the list any number of
 -- times. `drawn` are awarded exactly what they drew, before the result is revealed; the `next` in
--- order get what others left, cut down to the least they wanted, until the reserve ends.
+-- order get what others left, cut down to the least they wanted, until the reserve ends. A verdict,
+-- as `awarded` keeps it, is a code, "d" or "n" for the phase, and of a hold the 13 digits of its
+-- deadline and the basket's text.
 --
 -- KEYS  sale skus stock buyers ledger deadlines cue awarded
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
@@ -150,24 +152,28 @@ for i = 1, n do
   local verdict = before[i] or verdicts[buyer]
   if not verdict then
     local given, text = award(buyer, wish)
-    verdict = given == HELD and HELD .. stamp .. text or given
+    verdict = given .. string.sub(phase, 1, 1)
+    if given == HELD then
+      verdict = verdict .. stamp .. text
+    end
     verdicts[buyer] = verdict
     answer(reply, i, given)
+    if given == SOLD_OUT then
+      verdicts[buyer] = nil -- more may fall free
+    end
   else
     answer(reply, i, string.sub(verdict, 1, 1))
     local details = reply.details
     details[#details + 1] = i
     details[#details + 1] = ''
-    details[#details + 1] = tonumber(string.sub(verdict, 2, 14)) or 0
+    details[#details + 1] = tonumber(string.sub(verdict, 3, 15)) or 0
     details[#details + 1] = 1
   end
 end
 local fields = {}
 for buyer, verdict in pairs(verdicts) do
-  if verdict ~= SOLD_OUT then
-    fields[#fields + 1] = buyer
-    fields[#fields + 1] = verdict
-  end
+  fields[#fields + 1] = buyer
+  fields[#fields + 1] = verdict
 end
 close_book(book, shard, keys, {})
 if #fields > 0 then

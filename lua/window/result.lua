@@ -40,7 +40,7 @@ for i = 1, n do
   local verdict = verdicts[i]
   if verdict then
     codes[i] = string.sub(verdict, 1, 1)
-    local deadline = tonumber(string.sub(verdict, 2, 14))
+    local deadline = tonumber(string.sub(verdict, 3, 15))
     if deadline then
       local d = #details
       details[d + 1], details[d + 2], details[d + 3], details[d + 4] = i, 'h', deadline, 1

@@ -18,7 +18,7 @@ from flashsale import limits
 from flashsale.baskets import WHOLE, Lines, encode, pack_baskets
 from flashsale.calls import Call, Operation, Pause, Receive, Send, expect, outcome_of
 from flashsale.errors import FlashSaleError, InvalidRequest, ProtocolError, Rejected
-from flashsale.keys import ShardKeys
+from flashsale.keys import CueKeys, ShardKeys
 from flashsale.models import Answer, Hold, HoldState, Outcome
 from flashsale.refs import parse_ref
 from flashsale.scripts import load_script
@@ -137,10 +137,26 @@ def batch_call(kind: Kind, items: Sequence[Item]) -> Call:
             baskets = pack_baskets([item.lines for item in items])
             op_ids = encode([item.first for item in items])
             return shard_call("refund", keys, buyers, ids, baskets, op_ids)
+        case "enter":
+            return _enter_call(kind, items, buyers)
+        case "result":
+            own = CueKeys.of(kind.sale, kind.extra[0])
+            watched = (keys.sale, own.cue, own.entries, own.awarded)
+            return Call(load_script("window/result"), watched, (buyers,))
         case "extend":
             return shard_call("extend", keys, buyers, ids, encode([item.first for item in items]))
         case name:
             return shard_call(name, keys, buyers, ids)
+
+
+def _enter_call(kind: Kind, items: Sequence[Item], buyers: bytes) -> Call:
+    keys, (cue, keep) = ShardKeys.of(kind.sale), kind.extra
+    own = CueKeys.of(kind.sale, cue)
+    positions = encode([item.first for item in items])
+    ranks = encode([bytes.fromhex(item.second) for item in items]) if keep == "best" else b""
+    baskets = pack_baskets([item.lines for item in items])
+    used = (keys.sale, keys.buyers, own.cue, own.entries, own.best)
+    return Call(load_script("window/enter"), used, (buyers, positions, baskets, ranks))
 
 
 def read_answers(kind: Kind, items: Sequence[Item], reply: object) -> list[Answer]:

@@ -6,7 +6,7 @@ and returns its result. Both shells run any operation and know no subject.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -46,7 +46,13 @@ class Receive(Struct, frozen=True):
     ticket: Any
 
 
-Step: TypeAlias = Call | Pause | Send | Receive
+class Compute(Struct, frozen=True):
+    """Work without I/O that may take seconds, for the shell to do where it keeps nobody waiting."""
+
+    function: Callable[[], Any]
+
+
+Step: TypeAlias = Call | Pause | Send | Receive | Compute
 Operation: TypeAlias = Generator[Step, Any, T]
 
 

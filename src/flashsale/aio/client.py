@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -18,10 +19,12 @@ from flashsale.aio.handles import AsyncSaleHandle
 from flashsale.attempts import Attempts
 from flashsale.batches import Item, Kind
 from flashsale.batching import BATCH_MAX, BYTES_MAX, QUEUE_MAX, Gathering
-from flashsale.calls import Call, Operation, Pause, Receive, Reply, Send
+from flashsale.calls import Call, Compute, Operation, Pause, Receive, Reply, Send
 from flashsale.connecting import FORKS, MAX_CONNECTIONS, url_or_environment
 from flashsale.errors import ConfigurationError, FlashSaleError
+from flashsale.keyring import Key, Keyring
 from flashsale.models import Answer, Sale
+from flashsale.window import CUES_MAX, Known
 
 if TYPE_CHECKING:
     from flashsale.embedded import EmbeddedServer
@@ -43,6 +46,9 @@ class AsyncFlashSale:
     wait here, one sale's at most as many as there is room left for others; beyond that a call
     raises Overloaded at once. Calls for one buyer are sent one after the other, in their order.
 
+    `keys`: the secrets of cues, newest first (`flashsale.Key`), the same in every process; only
+    cues need them. `embedded` makes one of its own.
+
     Belongs to the process that made it and to the event loop of its first call: use after a
     fork or from another loop raises ConfigurationError.
     """
@@ -55,8 +61,11 @@ class AsyncFlashSale:
         durability: server_check.Durability = "memory",
         queue_max: int = QUEUE_MAX,
         queue_bytes_max: int = BYTES_MAX,
+        keys: Sequence[Key] = (),
     ) -> None:
         server_check.check_options(timeout_ms, durability)
+        self._keyring = Keyring(keys)
+        self._cues: dict[tuple[str, str], Known] = {}
         self.timeout_ms = timeout_ms
         self.durability = durability
         self._connections = Connections(client, durability)
@@ -82,6 +91,7 @@ class AsyncFlashSale:
         max_connections: int = MAX_CONNECTIONS,
         queue_max: int = QUEUE_MAX,
         queue_bytes_max: int = BYTES_MAX,
+        keys: Sequence[Key] = (),
     ) -> Self:
         """Connect to `url`, or to FLASHSALE_URL; ConfigurationError if there is neither.
 
@@ -101,17 +111,23 @@ class AsyncFlashSale:
             durability=durability,
             queue_max=queue_max,
             queue_bytes_max=queue_bytes_max,
+            keys=keys,
         )
 
     @classmethod
     def embedded(
-        cls, *, timeout_ms: int = 2_000, durability: server_check.Durability = "memory"
+        cls,
+        *,
+        timeout_ms: int = 2_000,
+        durability: server_check.Durability = "memory",
+        keys: Sequence[Key] = (),
     ) -> Self:
         """Start a server of this client's own; `aclose` stops it and its data are gone."""
         from flashsale.embedded import EmbeddedServer
 
         server = EmbeddedServer.start(durability=durability)
-        shop = cls.from_url(server.url, timeout_ms=timeout_ms, durability=durability)
+        own = keys or (Key.random(),)
+        shop = cls.from_url(server.url, timeout_ms=timeout_ms, durability=durability, keys=own)
         shop._embedded = server
         return shop
 
@@ -184,6 +200,11 @@ class AsyncFlashSale:
             if not self._performing:
                 self._performed.set()
 
+    def _remember_cue(self, known: Known) -> None:
+        if len(self._cues) >= CUES_MAX:
+            self._cues.clear()
+        self._cues[known.cue.sale, known.cue.id] = known
+
     def _ask(self, kind: Kind, item: Item, timeout_ms: int | None) -> asyncio.Future[Answer]:
         """The answer to one operation, which shares its script call with others'."""
         self._check_owner()
@@ -212,6 +233,8 @@ class AsyncFlashSale:
                         case Receive(ticket=ticket):
                             sent.discard(ticket)
                             reply = await ticket
+                        case Compute(function=function):
+                            reply = await asyncio.to_thread(function)
                         case Pause(seconds=seconds):
                             # What follows needs time, too: without it, it would end unknown.
                             reply = attempts.remaining() - seconds > reserve

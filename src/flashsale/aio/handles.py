@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from flashsale import audit, batches, inventory, ledger, views
+from flashsale import audit, batches, inventory, ledger, views, window
+from flashsale.aio.cues import AsyncCueHandle
+from flashsale.cues import CueRequest, Keep
+from flashsale.draw import EntropySource
 from flashsale.errors import FlashSaleError
 from flashsale.models import (
     Answer,
@@ -17,6 +20,7 @@ from flashsale.models import (
     SaleState,
     Snapshot,
 )
+from flashsale.window import Clock, Position
 
 if TYPE_CHECKING:
     from flashsale.aio.client import AsyncFlashSale
@@ -190,6 +194,68 @@ class AsyncSaleHandle:
         Not needed for correctness: every verb sweeps on its way.
         """
         return await self._shop.perform(inventory.expire(self.id, max_holds), timeout_ms)
+
+    async def cue(
+        self,
+        cue_id: str,
+        *,
+        at: int | Position,
+        clock: Clock | None = None,
+        cue_time_ms: int | None = None,
+        stock: Mapping[str, int] | None = None,
+        window_ms: int = 3_000,
+        windows: int = 1,
+        lag_cap_ms: int = 12_000,
+        grace_ms: int = 1_000,
+        spread_ms: int = 0,
+        reserve_ms: int = 0,
+        keep: Keep = "all",
+        reserve: int | None = None,
+        entropy: EntropySource | None = None,
+        proof: bool = True,
+        entries_max: int = 10_000_000,
+        timeout_ms: int | None = None,
+    ) -> AsyncCueHandle:
+        """Open a fairness window on the stream: the moment at which the link goes up.
+
+        at: the cue's position on the media timeline, in milliseconds (or a `streamtime.Position`).
+        clock: the `StreamClock` that says when that is; or give `cue_time_ms`, the server's time of
+        it. stock: units to set aside by sku; None: all that is available of the sku named like the
+        cue. Everything else is explained, with its bounds, in `flashsale.cues.CueRequest`; entropy
+        makes the draw a public one. The same cue again is a no-op, whatever the clock says by then;
+        another definition raises Rejected with CONFLICT. Needs a key. `window_ms` below 2,000
+        warns: see `flashsale.window`.
+        """
+        request = CueRequest(
+            id=cue_id,
+            position_ms=window.position_of(at),
+            stock=stock,
+            window_ms=window_ms,
+            windows=windows,
+            lag_cap_ms=lag_cap_ms,
+            grace_ms=grace_ms,
+            spread_ms=spread_ms,
+            reserve_ms=reserve_ms,
+            keep=keep,
+            reserve=reserve,
+            entropy=None if entropy is None else entropy.name,
+            proof=proof,
+            entries_max=entries_max,
+        )
+        moment = window.moment_of(at, clock, cue_time_ms)
+        key = self._shop._keyring.newest()
+        operation = window.open_cue(self.id, request, key=key, moment=moment, entropy=entropy)
+        known = await self._shop.perform(operation, timeout_ms)
+        self._shop._remember_cue(known)
+        return AsyncCueHandle(self._shop, self.id, cue_id)
+
+    def cue_handle(self, cue_id: str) -> AsyncCueHandle:
+        """Attach to a cue, without I/O: what a service does."""
+        return AsyncCueHandle(self._shop, self.id, cue_id)
+
+    async def cues(self, *, timeout_ms: int | None = None) -> list[str]:
+        """The ids of the sale's cues, in the order of their opening."""
+        return await self._shop.perform(views.cue_ids(self.id), timeout_ms)
 
     async def snapshot(self, *, timeout_ms: int | None = None) -> Snapshot:
         """The sale at one moment. Rejected if there is no such sale."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -12,13 +13,15 @@ from flashsale import inventory, limits, server_check
 from flashsale.attempts import Attempts
 from flashsale.batches import Item, Kind
 from flashsale.batching import BATCH_MAX, BYTES_MAX, QUEUE_MAX, Gathering
-from flashsale.calls import Call, Operation, Pause, Receive, Send
+from flashsale.calls import Call, Compute, Operation, Pause, Receive, Send
 from flashsale.connecting import FORKS, MAX_CONNECTIONS, url_or_environment
 from flashsale.errors import ConfigurationError, FlashSaleError
+from flashsale.keyring import Key, Keyring
 from flashsale.models import Answer, Sale
 from flashsale.sync.connections import Connections, Ticket
 from flashsale.sync.gathering import Gatherer
 from flashsale.sync.handles import SaleHandle
+from flashsale.window import CUES_MAX, Known
 
 if TYPE_CHECKING:
     from flashsale.embedded import EmbeddedServer
@@ -40,6 +43,9 @@ class FlashSale:
     wait here, one sale's at most as many as there is room left for others; beyond that a call
     raises Overloaded at once. Calls for one buyer are sent one after the other, in their order.
 
+    `keys`: the secrets of cues, newest first (`flashsale.Key`), the same in every process; only
+    cues need them. `embedded` makes one of its own.
+
     Belongs to the process that made it: use after a fork raises ConfigurationError.
     """
 
@@ -51,8 +57,11 @@ class FlashSale:
         durability: server_check.Durability = "memory",
         queue_max: int = QUEUE_MAX,
         queue_bytes_max: int = BYTES_MAX,
+        keys: Sequence[Key] = (),
     ) -> None:
         server_check.check_options(timeout_ms, durability)
+        self._keyring = Keyring(keys)
+        self._cues: dict[tuple[str, str], Known] = {}
         self.timeout_ms = timeout_ms
         self.durability = durability
         self._connections = Connections(client, durability)
@@ -75,6 +84,7 @@ class FlashSale:
         max_connections: int = MAX_CONNECTIONS,
         queue_max: int = QUEUE_MAX,
         queue_bytes_max: int = BYTES_MAX,
+        keys: Sequence[Key] = (),
     ) -> Self:
         """Connect to `url`, or to FLASHSALE_URL; ConfigurationError if there is neither.
 
@@ -94,17 +104,23 @@ class FlashSale:
             durability=durability,
             queue_max=queue_max,
             queue_bytes_max=queue_bytes_max,
+            keys=keys,
         )
 
     @classmethod
     def embedded(
-        cls, *, timeout_ms: int = 2_000, durability: server_check.Durability = "memory"
+        cls,
+        *,
+        timeout_ms: int = 2_000,
+        durability: server_check.Durability = "memory",
+        keys: Sequence[Key] = (),
     ) -> Self:
         """Start a server of this client's own; `close` stops it and its data are gone."""
         from flashsale.embedded import EmbeddedServer
 
         server = EmbeddedServer.start(durability=durability)
-        shop = cls.from_url(server.url, timeout_ms=timeout_ms, durability=durability)
+        own = keys or (Key.random(),)
+        shop = cls.from_url(server.url, timeout_ms=timeout_ms, durability=durability, keys=own)
         shop._embedded = server
         return shop
 
@@ -172,6 +188,11 @@ class FlashSale:
         finally:
             self._performing.discard(id(attempts))
 
+    def _remember_cue(self, known: Known) -> None:
+        if len(self._cues) >= CUES_MAX:
+            self._cues.clear()
+        self._cues[known.cue.sale, known.cue.id] = known
+
     def _ask(self, kind: Kind, item: Item, timeout_ms: int | None) -> Answer:
         """The answer to one operation, which shares its script call with others'."""
         self._check_owner()
@@ -198,6 +219,8 @@ class FlashSale:
                         case Receive(ticket=ticket):
                             begun.remove(ticket)
                             reply = self._connections.finish(ticket)
+                        case Compute(function=function):
+                            reply = function()
                         case Pause(seconds=seconds):
                             # What follows needs time, too: without it, it would end unknown.
                             reply = attempts.remaining() - seconds > reserve

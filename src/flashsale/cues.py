@@ -1,0 +1,220 @@
+"""What a cue is, and what its entries and its draw are answered: values, checked when made.
+
+Positions are milliseconds on the stream's media timeline, times are milliseconds since the Unix
+epoch by the server's clock; the two are never compared, only differences of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from flashsale import limits
+from flashsale.errors import InvalidRequest
+from flashsale.models import Outcome
+
+Keep: TypeAlias = Literal["all", "best"]
+
+FAIR_WINDOW_MS = 2_000
+"""Below this fast hands, or a false claim of lag, gain more than 1 % (`flashsale.window`)."""
+
+HOLD_PREFIX = "cue/"
+"""A winner's hold has the id `cue/` and the cue's."""
+
+
+class UnfairWindowWarning(UserWarning):
+    """A window so short that reaction time decides: the draw is still right, but it is not fair."""
+
+
+class CueState(Enum):
+    """Where a cue is in its life."""
+
+    OPEN = "open"
+    FROZEN = "frozen"
+    REVEALED = "revealed"
+    VOID = "void"
+
+
+class Cue(Struct, frozen=True):
+    """A cue as it was fixed when it was opened; all of it may be published, once it has aired.
+
+    stock: units set aside by sku. position_ms: where on the stream the link goes up, and
+    cue_time_ms: when that was (or will be) by the server's clock. ahead_ms: how far ahead of the
+    live edge a tap may seem, for the clock's uncertainty. The windows are `windows` times
+    `window_ms` long. lag_cap_ms: the lag that is granted in full; grace_ms: time for sending;
+    spread_ms: how long players may delay their sending. reserve_ms: how long places that fall free
+    go to the next in order before they are on open sale. keep "all" or "best": of all entries or
+    only of those that can still win, `kept` of them. entropy: name, round and time of the public
+    seed's source, or None. nonce: 16 bytes in hexadecimal, shown inside the stream; with `proof` an
+    entry must show that its player saw it. key: id of the draw key; the commitments fix the seed
+    and the salt of the entrants' names beforehand. closes_at_ms = cue_time_ms + lag_cap_ms +
+    windows · window_ms + grace_ms + spread_ms; entries are taken until then, and
+    the result is announced for reveals_at_ms.
+    """
+
+    sale: str
+    id: str
+    stock: dict[str, int]
+    position_ms: int
+    cue_time_ms: int
+    ahead_ms: int
+    window_ms: int
+    windows: int
+    lag_cap_ms: int
+    grace_ms: int
+    spread_ms: int
+    reserve_ms: int
+    keep: Keep
+    kept: int | None
+    entropy_source: str | None
+    entropy_round: int | None
+    entropy_at_ms: int | None
+    proof: bool
+    nonce: str
+    key: str
+    seed_commitment: str
+    salt_commitment: str
+    closes_at_ms: int
+    reveals_at_ms: int
+
+    @property
+    def hold_id(self) -> str:
+        """The id of a winner's hold."""
+        return HOLD_PREFIX + self.id
+
+
+class CueView(Struct, frozen=True):
+    """A cue at one moment.
+
+    entries: how many are kept. awarded: how many winners have been judged. set_aside: what is
+    left of the stock set aside. digest and entrants: what was frozen. reserve_until_ms: when
+    what is left goes on open sale (None: it is not revealed yet). reason: why it is void.
+    server_seed and entropy: in hexadecimal, once revealed.
+    """
+
+    cue: Cue
+    state: CueState
+    at_ms: int
+    entries: int
+    awarded: int
+    set_aside: dict[str, int]
+    frozen_at_ms: int | None
+    digest: str
+    entrants: int
+    revealed_at_ms: int | None
+    reserve_until_ms: int | None
+    reason: str
+    server_seed: str
+    entropy: str
+
+
+class EntryAnswer(Struct, frozen=True):
+    """What became of a tap.
+
+    outcome: ENTERED, or why it does not count. receipt: the name under which the entrant is found
+    in the published record ("" unless ENTERED). reveals_at_ms: when the result is announced for.
+    replayed: the buyer had an entry; what counts is the smallest of all, so repeating gains and
+    costs nothing.
+    """
+
+    outcome: Outcome
+    sale: str
+    cue: str
+    buyer: str
+    receipt: str
+    reveals_at_ms: int
+    replayed: bool
+    at_ms: int
+
+
+class Settlement(Struct, frozen=True):
+    """How far a cue's settlement has come.
+
+    outcome: SETTLED (the result is revealed), NOT_CLOSED, FROZEN (the public seed has not come),
+    VOID, or CLOCK_JUMP. entrants: how many were frozen. drawn: how many the draw gave something,
+    awarded: how many of those got their holds, promoted: how many took places that fell free.
+    reserve_until_ms: when what is left goes on open sale, None if nothing is kept any more.
+    """
+
+    outcome: Outcome
+    sale: str
+    cue: str
+    entrants: int = 0
+    drawn: int = 0
+    awarded: int = 0
+    promoted: int = 0
+    reserve_until_ms: int | None = None
+    at_ms: int = 0
+
+
+class CueRequest(Struct, frozen=True, kw_only=True):
+    """What is asked for when a cue is opened; the bounds of each value are checked here.
+
+    stock: units to set aside, by sku; None: all that is available of the sku named like the cue.
+    window_ms 100 to 600,000; windows 1 to 100; lag_cap_ms 0 to 120,000; grace_ms 0 to 60,000;
+    spread_ms 0 to 60,000; reserve_ms 0 to 30 days; keep "best" only for one sku and a committed
+    draw, with `reserve` places beyond the stock (default: as many as the stock; at most 10^6 kept);
+    entries_max 1 to 10^7.
+    """
+
+    id: str
+    position_ms: int
+    stock: Mapping[str, int] | None = None
+    window_ms: int = 3_000
+    windows: int = 1
+    lag_cap_ms: int = 12_000
+    grace_ms: int = 1_000
+    spread_ms: int = 0
+    reserve_ms: int = 0
+    keep: Keep = "all"
+    reserve: int | None = None
+    entropy: str | None = None
+    proof: bool = True
+    entries_max: int = 10_000_000
+
+    def __post_init__(self) -> None:
+        check_cue_id(self.id)
+        limits.check_int("at", self.position_ms, 0, limits.TIME_MAX_MS)
+        if self.stock is not None:
+            _check_stock(self.stock)
+        limits.check_int("window_ms", self.window_ms, 100, 600_000)
+        limits.check_int("windows", self.windows, 1, 100)
+        limits.check_int("lag_cap_ms", self.lag_cap_ms, 0, 120_000)
+        limits.check_int("grace_ms", self.grace_ms, 0, 60_000)
+        limits.check_int("spread_ms", self.spread_ms, 0, 60_000)
+        limits.check_int("reserve_ms", self.reserve_ms, 0, limits.DURATION_MAX_MS)
+        limits.check_int("entries_max", self.entries_max, 1, limits.BUYERS_MAX)
+        if self.keep not in ("all", "best"):
+            raise InvalidRequest("keep", f'must be "all" or "best", not {limits.shown(self.keep)}')
+        if not isinstance(self.proof, bool):
+            raise InvalidRequest("proof", f"must be True or False, not {limits.shown(self.proof)}")
+        if self.reserve is not None:
+            if self.keep != "best":
+                raise InvalidRequest("reserve", 'is for keep="best": otherwise all are kept')
+            limits.check_int("reserve", self.reserve, 0, 1_000_000)
+        if self.keep == "best" and self.entropy is not None:
+            rule = 'must not be given with keep="best", which needs the seed before the close'
+            raise InvalidRequest("entropy", rule)
+        if self.keep == "best" and self.stock is not None and len(self.stock) != 1:
+            raise InvalidRequest("stock", 'must name one sku with keep="best"')
+
+
+def check_cue_id(value: object) -> str:
+    """An identifier of at most 60 characters: a winner's hold is named after it."""
+    name = limits.check_id("cue", value)
+    if len(name) > limits.ID_MAX - len(HOLD_PREFIX):
+        raise InvalidRequest("cue", f"must have at most 60 characters, not {len(name)}")
+    return name
+
+
+def _check_stock(stock: object) -> None:
+    if not isinstance(stock, Mapping):
+        raise InvalidRequest("stock", "must be a mapping of sku to units, or None")
+    if not 1 <= len(stock) <= limits.LINES_MAX:
+        raise InvalidRequest("stock", f"must name 1 to {limits.LINES_MAX} skus")
+    for sku, units in stock.items():
+        limits.check_id("sku in stock", sku)
+        limits.check_int(f"stock of {sku!r}", units, 1, limits.STOCK_MAX)

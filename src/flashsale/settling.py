@@ -1,0 +1,368 @@
+"""How a cue is settled: freeze, draw, award, reveal; then what falls free goes to the next in order.
+
+Every step is a script call that does nothing if it was done before, and what is drawn is a pure
+function of what was frozen and of the seed. So any process may settle a cue, stop at any step,
+and another go on, also at the same time: the result is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from flashsale import draw, limits, verify
+from flashsale.baskets import encode
+from flashsale.batches import CHUNK, Item, Kind, perform_once, read_answers, shard_call
+from flashsale.calls import Call, Compute, Operation, expect, outcome_of
+from flashsale.cues import Cue, CueState, CueView, Settlement, check_cue_id
+from flashsale.errors import ConfigurationError, InvalidRequest, ProtocolError, Rejected
+from flashsale.keyring import Key
+from flashsale.keys import CueKeys, ShardKeys
+from flashsale.models import Answer, Outcome
+from flashsale.scripts import load_script
+from flashsale.window import Known, reject, show, view
+
+PAGE = 2_000
+"""Entries read by one call."""
+
+_NOT_JUDGED = {
+    Outcome.CLOCK_JUMP,
+    Outcome.NOT_CLOSED,
+    Outcome.FROZEN,
+    Outcome.SETTLED,
+    Outcome.VOID,
+    Outcome.MALFORMED,
+}
+"""What award.lua answers to a whole batch."""
+
+
+class Frozen(Struct, frozen=True):
+    """A frozen cue's entrants, in the order of their names, and whose they are.
+
+    `entrants` are None while they were not read, because nothing is left to give.
+    """
+
+    outcome: Outcome
+    known: Known
+    view: CueView
+    entrants: list[verify.Entrant] | None = None
+    buyers: dict[str, str] = {}
+
+
+class Verdict(Struct, frozen=True):
+    """What was decided of a winner: HELD and its lines, or why not; `promoted`: not drawn."""
+
+    outcome: Outcome
+    promoted: bool
+    lines: dict[str, int]
+
+
+def wait_for_close(frozen: Frozen) -> int:
+    """Milliseconds until the cue closes; 0 if it has."""
+    if frozen.outcome is not Outcome.NOT_CLOSED:
+        return 0
+    return max(20, frozen.known.cue.closes_at_ms - frozen.view.at_ms + 5)
+
+
+def needs_entropy(frozen: Frozen) -> bool:
+    """Whether the draw waits for the public seed."""
+    return (
+        frozen.known.cue.entropy_source is not None
+        and frozen.entrants is not None
+        and frozen.outcome in (Outcome.FROZEN, Outcome.SETTLED)
+    )
+
+
+def check_source(cue: Cue, entropy: draw.EntropySource | None) -> draw.EntropySource:
+    """The source the cue was opened with, and no other."""
+    if entropy is None or entropy.name != cue.entropy_source:
+        given = "None" if entropy is None else limits.shown(entropy.name)
+        rule = f"must be the source named {cue.entropy_source!r}, which the cue was opened with"
+        raise InvalidRequest("entropy", f"{rule}, not {given}")
+    return entropy
+
+
+def freeze(sale: str, cue: str) -> Operation[Frozen]:
+    """Freeze a closed cue's entries and publish their digest; does nothing that is done already."""
+    known, _ = yield from show(sale, cue)
+    outcome = yield from _freeze(sale, cue, "", 0)
+    _, seen = yield from show(sale, cue)
+    left = any(seen.set_aside.values())
+    if outcome not in (Outcome.FROZEN, Outcome.SETTLED) or (
+        outcome is Outcome.SETTLED and not left
+    ):
+        return Frozen(outcome, known, seen)
+    entrants, buyers = yield from _read_entrants(known)
+    if outcome is Outcome.FROZEN and not seen.digest:
+        digest = yield Compute(lambda: verify.digest_of(sale, cue, entrants))
+        outcome = yield from _freeze(sale, cue, digest, len(entrants))
+        if outcome is Outcome.CONFLICT:
+            raise ProtocolError(f"cue {cue!r}: two processes read different entrants")
+        _, seen = yield from show(sale, cue)
+    return Frozen(outcome, known, seen, entrants, buyers)
+
+
+def _freeze(sale: str, cue: str, digest: str, entrants: int) -> Operation[Outcome]:
+    base = shard_call("expire", ShardKeys.of(sale))
+    own = (*base.keys, CueKeys.of(sale, cue).cue)
+    reply = yield Call(load_script("window/freeze"), own, (digest, entrants))
+    _, _, code, _, _ = expect(reply, 5, "freeze")
+    outcome = outcome_of(code.decode(), "freeze")
+    if outcome in (Outcome.CUE_UNKNOWN, Outcome.SALE_UNKNOWN, Outcome.PURGED):
+        reject(sale, cue, code)
+    return outcome
+
+
+def _pages(known: Known, key: str) -> Operation[dict[str, str]]:
+    """All of a hash of a frozen cue."""
+    keys, own = ShardKeys.of(known.cue.sale), CueKeys.of(known.cue.sale, known.cue.id)
+    found: dict[str, str] = {}
+    cursor = b"0"
+    while True:
+        reply = yield Call(load_script("window/entries"), (keys.sale, own.cue, key), (cursor, PAGE))
+        _, _, code, cursor, flat = expect(reply, 5, "entries")
+        reject(known.cue.sale, known.cue.id, code)
+        for at in range(0, len(flat), 2):
+            found[flat[at].decode()] = flat[at + 1].decode()
+        if cursor == b"0":
+            return found
+
+
+def _read_entrants(known: Known) -> Operation[tuple[list[verify.Entrant], dict[str, str]]]:
+    cue = known.cue
+    texts = yield from _pages(known, CueKeys.of(cue.sale, cue.id).entries)
+
+    def name_all() -> tuple[list[verify.Entrant], dict[str, str]]:
+        shared: dict[str, tuple[int, verify.Lines]] = {}
+        buyers: dict[str, str] = {}
+        entrants = []
+        for buyer, text in texts.items():
+            if text not in shared:
+                shared[text] = _read_entry(known, text)
+            who = verify.entrant_of(known.salt, cue.sale, cue.id, buyer).hex()
+            buyers[who] = buyer
+            entrants.append((who, *shared[text]))
+        entrants.sort()
+        return entrants, buyers
+
+    found: tuple[list[verify.Entrant], dict[str, str]] = yield Compute(name_all)
+    return found
+
+
+def _read_entry(known: Known, text: str) -> tuple[int, verify.Lines]:
+    """An entry as the server keeps it: "window" or "window|index*qty~least,…"."""
+    window, _, basket = text.partition("|")
+    if not basket:
+        return int(window), ((known.lines[0][0], 1, 1),)
+    names = {index: sku for sku, index in known.lines}
+    lines = []
+    for line in basket.split(","):
+        wanted, _, least = line.partition("~")
+        index, _, qty = wanted.partition("*")
+        units = int(qty or 1)
+        lines.append((names[int(index)], units, int(least or units)))
+    return int(window), tuple(lines)
+
+
+def finish(frozen: Frozen, key: Key, entropy: bytes | None) -> Operation[Settlement]:
+    """Draw, give the winners their holds, reveal; then pass on what fell free."""
+    cue, entrants = frozen.known.cue, frozen.entrants
+    if entrants is None or frozen.outcome not in (Outcome.FROZEN, Outcome.SETTLED):
+        return (yield from _settlement(frozen.outcome, frozen.known))
+    server_seed = draw.server_seed(key, cue.sale, cue.id)
+    if draw.seed_commitment(server_seed, cue.sale, cue.id) != cue.seed_commitment:
+        raise ConfigurationError(
+            f"keys: the draw key {cue.key!r} is not the one the cue was opened with"
+        )
+    seed = server_seed
+    if cue.entropy_source is not None:
+        if entropy is None:
+            return (yield from _settlement(Outcome.FROZEN, frozen.known))
+        seed = draw.public_seed(server_seed, entropy)
+
+    def draw_all() -> tuple[list[verify.Entrant], list[verify.Drawn]]:
+        order = verify.order_of(seed, cue.sale, cue.id, entrants)
+        return order, verify.walk(order, cue.stock)
+
+    order, drawn = yield Compute(draw_all)
+    if frozen.outcome is Outcome.FROZEN:
+        exact = [(who, [(sku, qty, qty) for sku, qty in lines]) for who, lines in drawn]
+        outcome = yield from _award(frozen, "drawn", exact)
+        if outcome is None:
+            outcome = yield from _reveal(cue, len(drawn), server_seed, entropy)
+        if outcome is not Outcome.SETTLED:
+            return (yield from _settlement(outcome, frozen.known))
+    yield from _promote(frozen, order, drawn)
+    return (yield from _settlement(Outcome.SETTLED, frozen.known))
+
+
+def _award(
+    frozen: Frozen, phase: str, wishes: Sequence[tuple[str, verify.Lines]]
+) -> Operation[Outcome | None]:
+    """Ask for the holds of winners; None when all were judged, else why the batch was not."""
+    for start in range(0, len(wishes), CHUNK):
+        code = yield from _award_some(frozen, phase, wishes[start : start + CHUNK])
+        if code is not None:
+            return code
+    return None
+
+
+def _award_some(
+    frozen: Frozen, phase: str, wishes: Sequence[tuple[str, verify.Lines]]
+) -> Operation[Outcome | None]:
+    cue, index = frozen.known.cue, dict(frozen.known.lines)
+    buyers = [frozen.buyers[who] for who, _ in wishes]
+    texts: dict[tuple[int, ...], int] = {}
+    which = []
+    for _, lines in wishes:
+        flat = tuple(v for sku, qty, least in lines for v in (index[sku], qty, least))
+        which.append(texts.setdefault(flat, len(texts) + 1))
+    own = CueKeys.of(cue.sale, cue.id)
+    base = shard_call("expire", ShardKeys.of(cue.sale))
+    call = Call(
+        load_script("window/award"),
+        (*base.keys, own.cue, own.awarded),
+        (phase, cue.hold_id, encode(buyers), encode([list(texts), which])),
+    )
+    reply = yield call
+    items = [Item(buyer, cue.hold_id) for buyer in buyers]
+    answers = read_answers(Kind("award", cue.sale), items, reply)
+    return answers[0].outcome if answers[0].outcome in _NOT_JUDGED else None
+
+
+def _reveal(cue: Cue, drawn: int, server_seed: bytes, entropy: bytes | None) -> Operation[Outcome]:
+    own = CueKeys.of(cue.sale, cue.id)
+    base = shard_call("expire", ShardKeys.of(cue.sale))
+    value = "" if entropy is None else entropy.hex()
+    reply = yield Call(
+        load_script("window/reveal"),
+        (*base.keys, own.cue, own.awarded),
+        (drawn, server_seed.hex(), value),
+    )
+    _, _, code, _ = expect(reply, 4, "reveal")
+    return outcome_of(code.decode(), "reveal")
+
+
+def _promote(
+    frozen: Frozen, order: Sequence[verify.Entrant], drawn: Sequence[verify.Drawn]
+) -> Operation[None]:
+    """Offer what is left of the set-aside to the next in order, until nothing is left of it."""
+    cue = frozen.known.cue
+    winners = {who for who, _ in drawn}
+    waiting = [(who, lines) for who, _, lines in order if who not in winners]
+    for start in range(0, len(waiting), CHUNK):
+        seen = yield from view(cue.sale, cue.id)
+        if not any(seen.set_aside.values()):
+            return
+        if (yield from _award_some(frozen, "next", waiting[start : start + CHUNK])) is not None:
+            return
+
+
+def _settlement(outcome: Outcome, known: Known) -> Operation[Settlement]:
+    cue = known.cue
+    _, seen = yield from show(cue.sale, cue.id)
+    verdicts: list[Verdict] = []
+    if seen.state is CueState.REVEALED:
+        verdicts = list((yield from _verdicts(known)).values())
+    return Settlement(
+        outcome=outcome,
+        sale=cue.sale,
+        cue=cue.id,
+        entrants=seen.entrants,
+        drawn=sum(not one.promoted for one in verdicts),
+        awarded=sum(one.outcome is Outcome.HELD and not one.promoted for one in verdicts),
+        promoted=sum(one.promoted for one in verdicts),
+        reserve_until_ms=seen.reserve_until_ms if any(seen.set_aside.values()) else None,
+        at_ms=seen.at_ms,
+    )
+
+
+def _verdicts(known: Known) -> Operation[dict[str, Verdict]]:
+    """What was decided of every winner that was judged: see lua/window/award.lua."""
+    texts = yield from _pages(known, CueKeys.of(known.cue.sale, known.cue.id).awarded)
+    names = {index: sku for sku, index in known.lines}
+    found = {}
+    for buyer, text in texts.items():
+        outcome, lines = outcome_of(text[0], "award"), {}
+        if outcome is Outcome.HELD:
+            for line in (text[15:] or "0").split(","):
+                index, _, qty = line.partition("*")
+                lines[names[int(index)]] = int(qty or 1)
+        found[buyer] = Verdict(outcome, text[1] == "n", lines)
+    return found
+
+
+def void(sale: str, cue: str, reason: str) -> Operation[Answer]:
+    """Say that a cue does not count; its stock goes back on open sale."""
+    check_cue_id(cue)
+    limits.check_note("reason", reason)
+    if not reason:
+        raise InvalidRequest("reason", "must be said")
+    own = CueKeys.of(sale, cue)
+    base = shard_call("expire", ShardKeys.of(sale))
+    call = Call(load_script("window/void"), (*base.keys, own.cue, own.awarded), (reason,))
+    return (yield from perform_once(sale, call, "void"))
+
+
+def record(sale: str, cue: str) -> Operation[dict[str, object]]:
+    """The public record of a draw, as `flashsale.verify` describes it; Rejected before its time."""
+    known, seen = yield from show(sale, cue)
+    if seen.state not in (CueState.REVEALED, CueState.VOID):
+        outcome = Outcome.FROZEN if seen.state is CueState.FROZEN else Outcome.NOT_CLOSED
+        raise Rejected(outcome, f"cue {cue!r} of sale {sale!r}")
+    entrants: list[verify.Entrant] = []
+    verdicts: dict[str, Verdict] = {}
+    buyers: dict[str, str] = {}
+    if seen.state is CueState.REVEALED:
+        entrants, buyers = yield from _read_entrants(known)
+        verdicts = yield from _verdicts(known)
+    told: dict[str, object] = yield Compute(
+        lambda: _record(known, seen, entrants, buyers, verdicts)
+    )
+    return told
+
+
+def _record(
+    known: Known,
+    seen: CueView,
+    entrants: list[verify.Entrant],
+    buyers: dict[str, str],
+    verdicts: dict[str, Verdict],
+) -> dict[str, object]:
+    cue = known.cue
+    seed, entropy = bytes.fromhex(seen.server_seed), bytes.fromhex(seen.entropy)
+    by = draw.public_seed(seed, entropy) if cue.entropy_source else seed
+    order = verify.order_of(by, cue.sale, cue.id, entrants)
+    drawn = verify.walk(order, cue.stock)
+    winners = [who for who, _ in drawn]
+    known_winners = set(winners)
+    following = [who for who, _, _ in order if who not in known_winners]
+    awarded = []
+    for who in (*winners, *following):
+        verdict = verdicts.get(buyers[who])
+        if verdict is not None:
+            lines = [[sku, qty] for sku, qty in sorted(verdict.lines.items())]
+            awarded.append([who, verdict.outcome.value, lines])
+    public = None
+    if cue.entropy_source is not None:
+        value = seen.entropy or None
+        public = {"source": cue.entropy_source, "round": cue.entropy_round, "value": value}
+    return {
+        "format": verify.FORMAT,
+        "cue": msgspec.to_builtins(cue),
+        "frozen": {
+            "at_ms": seen.frozen_at_ms,
+            "entrants": seen.entrants,
+            "digest": seen.digest,
+        },
+        "server_seed": seen.server_seed or None,
+        "entropy": public,
+        "entrants": [
+            [who, window, [list(line) for line in lines]] for who, window, lines in entrants
+        ],
+        "drawn": [[who, [list(line) for line in lines]] for who, lines in drawn],
+        "awarded": awarded,
+        "void": seen.reason or None,
+    }

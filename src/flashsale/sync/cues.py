@@ -1,0 +1,157 @@
+"""What a user holds of a cue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from flashsale import draw, settling, window
+from flashsale.cues import Cue, CueView, EntryAnswer, Settlement, check_cue_id
+from flashsale.models import Answer, Basket, Outcome
+
+if TYPE_CHECKING:
+    from flashsale.sync.client import FlashSale
+
+_NOT_YET = (Outcome.NOT_CLOSED, Outcome.FROZEN)
+
+
+class Entry(EntryAnswer, frozen=True, kw_only=True):
+    """What became of a tap, and later of the draw."""
+
+    handle: CueHandle
+
+    def result(self, *, wait_ms: int = 60_000) -> Answer:
+        """`CueHandle.result` for this buyer."""
+        return self.handle.result(self.buyer, wait_ms=wait_ms)
+
+
+class CueHandle:
+    """A cue as seen by a service: taps go in, and in the end results come out.
+
+    Attached without I/O; what never changes of a cue is read once, with the first tap. Refusals of
+    a tap are outcomes; a cue or a sale that is not there raises Rejected, whatever is asked of it.
+    """
+
+    def __init__(self, shop: FlashSale, sale_id: str, cue_id: str) -> None:
+        self._shop = shop
+        self.sale = sale_id
+        self.id = check_cue_id(cue_id)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id!r} of {self.sale!r}>"
+
+    def cue(self, *, timeout_ms: int | None = None) -> Cue:
+        """The cue as it was fixed when it was opened."""
+        return (self._known(timeout_ms)).cue
+
+    def view(self, *, timeout_ms: int | None = None) -> CueView:
+        """The cue at this moment."""
+        return self._shop.perform(window.view(self.sale, self.id), timeout_ms)
+
+    def enter(
+        self,
+        buyer: str,
+        basket: Basket,
+        *,
+        position_ms: int,
+        proof: str | None = None,
+        minimum: Mapping[str, int] | None = None,
+        timeout_ms: int | None = None,
+    ) -> Entry:
+        """Enter a buyer into the draw: a tap, made when the player showed `position_ms`.
+
+        position_ms: on the media timeline of the cue (hls.js: `playingDate`, in milliseconds).
+        proof: `flashsale.draw.proof_of` of the nonce that the stream carried, made by the player.
+        minimum: per sku the least units to be content with; all or nothing without it. Of several
+        taps of a buyer the smallest (window, basket) counts, so repeating is harmless.
+        """
+        known = self._known(timeout_ms)
+        refused = window.check_proof(known, buyer, proof)
+        key = self._shop._keyring.named(known.cue.key) if known.cue.keep == "best" else None
+        item = window.enter_item(known, buyer, basket, position_ms, minimum, key)
+        if refused is not None:
+            told = window.entry_answer(known, Answer(refused, self.sale, buyer))
+        else:
+            answer = self._shop._ask(window.enter_kind(self.sale, known), item, timeout_ms)
+            told = window.entry_answer(known, answer)
+        return Entry(
+            told.outcome,
+            told.sale,
+            told.cue,
+            told.buyer,
+            told.receipt,
+            told.reveals_at_ms,
+            told.replayed,
+            told.at_ms,
+            handle=self,
+        )
+
+    def result(self, buyer: str, *, wait_ms: int = 60_000) -> Answer:
+        """What the draw gave a buyer: HELD, to be paid until the deadline, NOT_DRAWN, or why not.
+
+        Waits for it, at most `wait_ms` (0 to 3,600,000), and answers NOT_CLOSED or FROZEN if it is
+        not revealed by then. Any number of threads may wait: they ask together, once it is time.
+        """
+        item = window.result_item(self.id, buyer)
+        kind = window.result_kind(self.sale, self.id)
+        deadline = time.monotonic() + window.check_wait(wait_ms) / 1000
+        waits = None
+        while True:
+            answer = self._shop._ask(kind, item, None)
+            remaining = deadline - time.monotonic()
+            if answer.outcome not in _NOT_YET or remaining <= 0:
+                return answer
+            waits = waits or window.pauses(self.cue(), answer)
+            time.sleep(min(next(waits), remaining))
+
+    def settle(
+        self,
+        *,
+        entropy: draw.EntropySource | None = None,
+        wait: bool = True,
+        timeout_ms: int = 120_000,
+    ) -> Settlement:
+        """Freeze, draw, give the winners their holds, reveal; pass on what fell free since.
+
+        Any process with the draw key may settle, stop at any step and do it again, several at
+        once too. Call it when the cue closes, and again as often as you like while it keeps a
+        reserve. wait: until it closes, and for the public seed; without it NOT_CLOSED or FROZEN is
+        answered at once. entropy: the source the cue was opened with. timeout_ms is for each part
+        of the work (1 to 600,000), not for the waiting.
+        """
+        while True:
+            step = settling.freeze(self.sale, self.id)
+            frozen = self._shop.perform(step, timeout_ms)
+            wake_ms = settling.wait_for_close(frozen) if wait else 0
+            if not wake_ms:
+                break
+            time.sleep(wake_ms / 1000)
+        cue = frozen.known.cue
+        key = self._shop._keyring.named(cue.key)
+        value = None
+        while settling.needs_entropy(frozen):
+            source = settling.check_source(cue, entropy)
+            value = source.fetch(cue.entropy_round or 0)
+            if value is not None or not wait:
+                break
+            time.sleep(0.5)
+        return self._shop.perform(settling.finish(frozen, key, value), timeout_ms)
+
+    def void(self, reason: str, *, timeout_ms: int | None = None) -> Answer:
+        """Say that the cue does not count; its stock goes back on open sale.
+
+        VOID; FROZEN once winners have holds (settle it), SETTLED once it is revealed.
+        """
+        return self._shop.perform(settling.void(self.sale, self.id, reason), timeout_ms)
+
+    def record(self, *, timeout_ms: int = 120_000) -> dict[str, object]:
+        """The public record of the draw, for `flashsale.verify`; Rejected before it is revealed."""
+        return self._shop.perform(settling.record(self.sale, self.id), timeout_ms)
+
+    def _known(self, timeout_ms: int | None) -> window.Known:
+        found = self._shop._cues.get((self.sale, self.id))
+        if found is None:
+            found = self._shop.perform(window.know(self.sale, self.id), timeout_ms)
+            self._shop._remember_cue(found)
+        return found

@@ -1,0 +1,396 @@
+"""Fairness windows: everybody who watches has the same chance, however late their stream runs.
+
+When a host says "link up", viewers see it 1 to 10 seconds after it is said. First come, first
+served gives the whole stock to those with the fastest path. Here the stream's own timeline places
+a tap: `elapsed = position of the tap - position of the cue`, both on the media timeline, so that
+lag and constant clock offsets cancel; the width of the window makes it fair, because within it
+nothing about time counts any more.
+
+The guarantee. The list of winners is a pure function of who entered and of a seed that was fixed
+beforehand: whoever enters within the same window has exactly the same chance, whatever their
+network, their stream's delay (up to the lag cap), the order of arrival or their reaction time; and
+order, repetition and batching of taps, crashes of the settlement, and whatever else is sold
+meanwhile change nothing. With several windows the first goes first, and there is a race at each
+edge.
+
+Its limits. A perfect bot, or a false claim of lag within the cap, gains at most 1/F(W), F being the
+distribution of human reactions and W the window: for a median of 0.65 s, Normal(0.40, 0.08) +
+Exponential(0.35), that is 1.23 at 1 s, 1.011 at 2 s, 1.0006 at 3 s; so a window below 2 s warns that
+it is not fair. Not preventable: several accounts of one person, lag above the cap, viewers who are
+in an inserted ad, rewound or seeking, and an operator who adds entrants of its own choice to a
+committed draw (a public seed prevents choosing them by their luck).
+
+Sources of the idea: the latency floor of currency markets (EP3186769A1), delivery-based ordering
+(DBO, SIGCOMM 2023, arXiv 2303.16139), frequent batch auctions (Budish, Cramton, Shim, QJE 2015),
+event-time windows with allowed lateness of stream processors. lua/window/ decides; this module puts
+calls together and reads what comes back; `flashsale.verify` checks a draw without either.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from flashsale import draw, limits, verify
+from flashsale.baskets import Lines, check_basket, encode
+from flashsale.batches import Item, Kind, perform_once, shard_call
+from flashsale.calls import Call, Operation, Reply, expect, outcome_of
+from flashsale.cues import (
+    FAIR_WINDOW_MS,
+    HOLD_PREFIX,
+    Cue,
+    CueRequest,
+    CueState,
+    CueView,
+    EntryAnswer,
+    UnfairWindowWarning,
+    check_cue_id,
+)
+from flashsale.errors import ConfigurationError, InvalidRequest, ProtocolError, Rejected
+from flashsale.keyring import Key
+from flashsale.keys import CueKeys, ShardKeys
+from flashsale.models import Answer, Basket, Outcome
+from flashsale.scripts import load_script
+
+SETTLING_MS = 2_000
+"""From the close (or the public seed) to the time the result is announced for."""
+
+ENTROPY_MARGIN_MS = 10_000
+"""The public seed comes at least so long after the close: time to freeze and publish the digest."""
+
+LIVE_EDGE_MS = 500
+"""How far ahead of the stream a tap may seem, beyond what the clock says it may be wrong by."""
+
+CUES_MAX = 1_000
+"""Cues of which a process remembers what never changes."""
+
+
+class Known(Struct, frozen=True):
+    """What a process remembers of a cue: it never changes. The salt names the entrants."""
+
+    cue: Cue
+    salt: bytes
+    lines: tuple[tuple[str, int], ...]
+
+
+class Position(Protocol):
+    """A position that knows more than its milliseconds (`flashsale.streamtime.Position`)."""
+
+    @property
+    def ms(self) -> int:
+        """On the media timeline."""
+
+
+class _Moment(Protocol):
+    @property
+    def server_ms(self) -> int: ...
+
+    @property
+    def uncertainty_ms(self) -> int: ...
+
+
+class Clock(Protocol):
+    """What maps a position to server time: `flashsale.streamtime.StreamClock`."""
+
+    def server_time(self, position: Any, *, now_ms: int) -> _Moment:
+        """When the stream is there; InvalidRequest if it cannot be known."""
+
+
+# --- opening ------------------------------------------------------------------------------
+
+
+def position_of(at: int | Position) -> int:
+    """The milliseconds of a position."""
+    return at if isinstance(at, int) else at.ms
+
+
+def moment_of(at: int | Position, clock: Clock | None, cue_time_ms: int | None) -> tuple[int, int]:
+    """The server's time of the cue, and by how much it may be wrong."""
+    if (clock is None) == (cue_time_ms is None):
+        raise InvalidRequest("clock", "must be given, or cue_time_ms instead of it")
+    if clock is None:
+        return limits.check_int("cue_time_ms", cue_time_ms, 0, limits.TIME_MAX_MS), 0
+    mapped = clock.server_time(at, now_ms=time.time_ns() // 1_000_000)
+    return mapped.server_ms, mapped.uncertainty_ms
+
+
+def open_cue(
+    sale: str,
+    request: CueRequest,
+    *,
+    key: Key,
+    moment: tuple[int, int],
+    entropy: draw.EntropySource | None,
+) -> Operation[Known]:
+    """Set the stock aside and fix the times; Rejected if the cue is refused."""
+    cue_time_ms, doubt_ms = moment
+    if request.window_ms < FAIR_WINDOW_MS:
+        warnings.warn(
+            f"window_ms={request.window_ms}: below {FAIR_WINDOW_MS} ms reaction time decides who "
+            "is in the window, so this draw is not fair to slower hands",
+            UnfairWindowWarning,
+            stacklevel=2,
+        )
+    width_ms = request.windows * request.window_ms
+    credit_ms = request.lag_cap_ms + request.spread_ms + request.grace_ms
+    closes_ms = cue_time_ms + width_ms + credit_ms
+    rounds = entropy.round_after(closes_ms + ENTROPY_MARGIN_MS) if entropy else (None, None)
+    round_number, entropy_at = rounds
+    stock = dict(request.stock) if request.stock is not None else {request.id: 0}
+    kept = None
+    if request.keep == "best":
+        units = next(iter(stock.values()))
+        if units == 0:
+            raise InvalidRequest("stock", 'must be given with keep="best", which keeps as many')
+        kept = units + (units if request.reserve is None else request.reserve)
+        limits.check_int('kept with keep="best" (stock + reserve)', kept, 1, 1_000_000)
+    seed, salt = draw.server_seed(key, sale, request.id), draw.salt(key, sale, request.id)
+    times = (
+        request.position_ms,
+        cue_time_ms,
+        doubt_ms + LIVE_EDGE_MS,
+        request.window_ms,
+        request.windows,
+        credit_ms,
+        closes_ms,
+        False if entropy_at is None else entropy_at,
+        request.reserve_ms,
+        False if kept is None else kept,
+        request.entries_max,
+    )
+    fixed = {
+        "request": msgspec.to_builtins(request),
+        "kept": kept,
+        "entropy_round": round_number,
+        "nonce": secrets.token_hex(16),
+        "key": key.id,
+        "seed_commitment": draw.seed_commitment(seed, sale, request.id),
+        "salt_commitment": draw.salt_commitment(salt, sale, request.id),
+    }
+    fields = ("fixed", msgspec.json.encode(fixed).decode(), "salt", salt.hex())
+    flat = [value for line in sorted(stock.items()) for value in line]
+    keys = ShardKeys.of(sale)
+    base = shard_call("expire", keys)
+    call = Call(
+        load_script("window/cue"),
+        (*base.keys, keys.cues, CueKeys.of(sale, request.id).cue),
+        (
+            request.id,
+            msgspec.json.encode(request, order="deterministic"),
+            encode(flat),
+            encode(times),
+            encode(fields),
+        ),
+    )
+    answer = yield from perform_once(sale, call, "cue")
+    if answer.outcome is not Outcome.CUED:
+        raise Rejected(answer.outcome, f"cue {request.id!r} of sale {sale!r}")
+    return (yield from know(sale, request.id))
+
+
+# --- looking ------------------------------------------------------------------------------
+
+
+def know(sale: str, cue: str) -> Operation[Known]:
+    """What never changes of a cue."""
+    known, _ = yield from show(sale, cue)
+    return known
+
+
+def view(sale: str, cue: str) -> Operation[CueView]:
+    """A cue at this moment."""
+    _, seen = yield from show(sale, cue)
+    return seen
+
+
+def show(sale: str, cue: str) -> Operation[tuple[Known, CueView]]:
+    """Both in one step."""
+    check_cue_id(cue)
+    keys, own = ShardKeys.of(sale), CueKeys.of(sale, cue)
+    reply = yield Call(
+        load_script("window/show"), (keys.sale, keys.stock, own.cue, own.entries, own.awarded), ()
+    )
+    _, now, code, raw, entries, awarded, units = expect(reply, 7, "show")
+    reject(sale, cue, code)
+    try:
+        return _read_cue(sale, cue, now, raw, entries, awarded, units)
+    except (KeyError, ValueError, TypeError, msgspec.MsgspecError) as error:
+        raise ProtocolError(f"cue {cue!r} cannot be read: {error!r}") from error
+
+
+def _read_cue(
+    sale: str, cue: str, now: int, raw: Reply, entries: int, awarded: int, units: Reply
+) -> tuple[Known, CueView]:
+    fields = {raw[at].decode(): raw[at + 1] for at in range(0, len(raw), 2)}
+    fixed = msgspec.json.decode(fields["fixed"])
+    asked = msgspec.convert(fixed["request"], CueRequest)
+    rules = msgspec.msgpack.decode(fields["rules"])
+    lines = msgspec.msgpack.decode(fields["lines"])
+    closes_ms, entropy_at = rules[6], rules[7] or None
+    found = Cue(
+        sale=sale,
+        id=cue,
+        stock={units[at].decode(): units[at + 1] for at in range(0, len(units), 3)},
+        position_ms=rules[0],
+        cue_time_ms=rules[1],
+        ahead_ms=rules[2],
+        window_ms=asked.window_ms,
+        windows=asked.windows,
+        lag_cap_ms=asked.lag_cap_ms,
+        grace_ms=asked.grace_ms,
+        spread_ms=asked.spread_ms,
+        reserve_ms=asked.reserve_ms,
+        keep=asked.keep,
+        kept=fixed["kept"],
+        entropy_source=asked.entropy,
+        entropy_round=fixed["entropy_round"],
+        entropy_at_ms=entropy_at,
+        proof=asked.proof,
+        nonce=fixed["nonce"],
+        key=fixed["key"],
+        seed_commitment=fixed["seed_commitment"],
+        salt_commitment=fixed["salt_commitment"],
+        closes_at_ms=closes_ms,
+        reveals_at_ms=(entropy_at or closes_ms) + SETTLING_MS,
+    )
+    names = tuple((lines[at], lines[at + 1]) for at in range(0, len(lines), 4))
+    known = Known(found, bytes.fromhex(fields["salt"].decode()), names)
+
+    def number(name: str) -> int | None:
+        return int(fields[name]) if int(fields.get(name, b"0")) else None
+
+    seen = CueView(
+        cue=found,
+        state=CueState(fields["state"].decode()),
+        at_ms=now,
+        entries=entries,
+        awarded=awarded,
+        set_aside={units[at].decode(): units[at + 2] for at in range(0, len(units), 3)},
+        frozen_at_ms=number("frozen_at"),
+        digest=fields.get("digest", b"").decode(),
+        entrants=number("entrants") or 0,
+        revealed_at_ms=number("revealed_at"),
+        reserve_until_ms=number("reserve_until"),
+        reason=fields.get("reason", b"").decode(),
+        server_seed=fields.get("server_seed", b"").decode(),
+        entropy=fields.get("entropy", b"").decode(),
+    )
+    return known, seen
+
+
+def reject(sale: str, cue: str, code: bytes) -> None:
+    """Raise the refusal of a script that returns no answer, if there is one."""
+    if code:
+        raise Rejected(outcome_of(code.decode(), "cue"), f"cue {cue!r} of sale {sale!r}")
+
+
+# --- entries ------------------------------------------------------------------------------
+
+
+def enter_kind(sale: str, known: Known) -> Kind:
+    """Enter buyers into a cue's draw."""
+    return Kind("enter", sale, (known.cue.id, known.cue.keep))
+
+
+def enter_item(
+    known: Known,
+    buyer: str,
+    basket: Basket,
+    position_ms: int,
+    minimum: Mapping[str, int] | None,
+    key: Key | None,
+) -> Item:
+    """One tap, checked."""
+    cue = known.cue
+    limits.check_id("buyer", buyer)
+    limits.check_int("position_ms", position_ms, 0, limits.TIME_MAX_MS)
+    lines = _with_least(check_basket("basket", basket), minimum)
+    rank = b""
+    if cue.keep == "best":
+        if any(least != 1 for least in lines[2::3]):
+            rule = 'must be 1 for every line with keep="best", which promises places for units'
+            raise InvalidRequest("minimum", rule)
+        if key is None:
+            raise ConfigurationError(f"keys: the draw key {cue.key!r} is needed to enter this cue")
+        seed = draw.server_seed(key, cue.sale, cue.id)
+        who = verify.entrant_of(known.salt, cue.sale, cue.id, buyer)
+        rank = verify.rank_of(seed, cue.sale, cue.id, who)
+    return Item(buyer, HOLD_PREFIX + cue.id, lines, position_ms, rank.hex())
+
+
+def _with_least(lines: Lines, minimum: Mapping[str, int] | None) -> Lines:
+    """A basket's lines as sku, qty, least; without a minimum it is all or nothing."""
+    if minimum is None:
+        return tuple(
+            v for at in range(0, len(lines), 2) for v in (*lines[at : at + 2], lines[at + 1])
+        )
+    if not isinstance(minimum, Mapping):
+        raise InvalidRequest("minimum", "must be a mapping of sku to units, or None")
+    wanted = dict(zip(lines[::2], lines[1::2], strict=True))
+    for sku, least in minimum.items():
+        if sku not in wanted:
+            raise InvalidRequest("minimum", f"names {limits.shown(sku)}, which the basket does not")
+        limits.check_int(f"minimum of {sku!r}", least, 1, int(wanted[sku]))
+    return tuple(v for sku, qty in wanted.items() for v in (sku, qty, minimum.get(str(sku), qty)))
+
+
+def check_proof(known: Known, buyer: str, proof: str | None) -> Outcome | None:
+    """Why a tap proves nothing, or None if it does or need not."""
+    if not known.cue.proof:
+        return None
+    if proof is None or proof == "":
+        return Outcome.NO_PROOF
+    cue = known.cue
+    right = isinstance(proof, str) and draw.check_proof(cue.nonce, cue.sale, cue.id, buyer, proof)
+    return None if right else Outcome.WRONG_PROOF
+
+
+def entry_answer(known: Known, answer: Answer) -> EntryAnswer:
+    """What the buyer is told: never a rank, and never early who won."""
+    cue, receipt = known.cue, ""
+    if answer.outcome is Outcome.ENTERED:
+        receipt = verify.entrant_of(known.salt, cue.sale, cue.id, answer.buyer).hex()
+    return EntryAnswer(
+        answer.outcome,
+        cue.sale,
+        cue.id,
+        answer.buyer,
+        receipt,
+        cue.reveals_at_ms,
+        answer.replayed,
+        answer.at_ms,
+    )
+
+
+def result_kind(sale: str, cue: str) -> Kind:
+    """What the draw gave to buyers."""
+    return Kind("result", sale, (cue,))
+
+
+def result_item(cue: str, buyer: str) -> Item:
+    """One buyer who asks."""
+    return Item(limits.check_id("buyer", buyer), HOLD_PREFIX + cue)
+
+
+def check_wait(wait_ms: int) -> int:
+    """How long somebody waits for a result."""
+    return limits.check_int("wait_ms", wait_ms, 0, 3_600_000)
+
+
+def pauses(cue: Cue, answer: Answer) -> Iterator[float]:
+    """Seconds between the questions of one who waits: first until the time that was announced.
+
+    Spread out, so that all who wait do not ask at once.
+    """
+    yield max(0.0, (cue.reveals_at_ms - answer.at_ms) / 1000) + random.uniform(0.05, 0.3)
+    pause = 0.2
+    while True:
+        yield pause * random.uniform(0.8, 1.2)
+        pause = min(2.0, pause * 1.5)
