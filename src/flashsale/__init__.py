@@ -1,6 +1,7 @@
 """flashsale: a flash-sale order engine whose decisions are made by Lua inside Redis or Valkey."""
 
-from flashsale.aio import AsyncFlashSale, AsyncSaleHandle
+from flashsale.aio import AsyncCueEntry, AsyncCueHandle, AsyncFlashSale, AsyncSaleHandle
+from flashsale.cues import Cue, CueState, CueView, Settlement, UnfairWindowWarning
 from flashsale.errors import (
     ConfigurationError,
     FlashSaleError,
@@ -12,6 +13,7 @@ from flashsale.errors import (
     StoreError,
     StoreUnavailable,
 )
+from flashsale.keyring import Key
 from flashsale.ledger import Entry, Event, EventKind
 from flashsale.models import (
     Answer,
@@ -28,14 +30,21 @@ from flashsale.models import (
     Snapshot,
 )
 from flashsale.refs import Ref, parse_ref
-from flashsale.sync import FlashSale, SaleHandle
+from flashsale.sync import CueEntry, CueHandle, FlashSale, SaleHandle
 
 __all__ = [
     "Answer",
+    "AsyncCueEntry",
+    "AsyncCueHandle",
     "AsyncFlashSale",
     "AsyncSaleHandle",
     "AuditReport",
     "ConfigurationError",
+    "Cue",
+    "CueEntry",
+    "CueHandle",
+    "CueState",
+    "CueView",
     "Entry",
     "Event",
     "EventKind",
@@ -45,6 +54,7 @@ __all__ = [
     "HoldRequest",
     "HoldState",
     "InvalidRequest",
+    "Key",
     "Line",
     "Outcome",
     "OutcomeUnknown",
@@ -55,10 +65,12 @@ __all__ = [
     "Sale",
     "SaleHandle",
     "SaleState",
+    "Settlement",
     "Sku",
     "SkuView",
     "Snapshot",
     "StoreError",
     "StoreUnavailable",
+    "UnfairWindowWarning",
     "parse_ref",
 ]

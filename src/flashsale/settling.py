@@ -1,4 +1,4 @@
-"""How a cue is settled: freeze, draw, award, reveal; then what falls free goes to the next in order.
+"""How a cue is settled: freeze, draw, award, reveal, then pass on what falls free.
 
 Every step is a script call that does nothing if it was done before, and what is drawn is a pure
 function of what was frozen and of the seed. So any process may settle a cue, stop at any step,
@@ -89,10 +89,8 @@ def freeze(sale: str, cue: str) -> Operation[Frozen]:
     known, _ = yield from show(sale, cue)
     outcome = yield from _freeze(sale, cue, "", 0)
     _, seen = yield from show(sale, cue)
-    left = any(seen.set_aside.values())
-    if outcome not in (Outcome.FROZEN, Outcome.SETTLED) or (
-        outcome is Outcome.SETTLED and not left
-    ):
+    passed_on = outcome is Outcome.SETTLED and not any(seen.set_aside.values())
+    if outcome not in (Outcome.FROZEN, Outcome.SETTLED) or passed_on:
         return Frozen(outcome, known, seen)
     entrants, buyers = yield from _read_entrants(known)
     if outcome is Outcome.FROZEN and not seen.digest:
@@ -173,9 +171,7 @@ def finish(frozen: Frozen, key: Key, entropy: bytes | None) -> Operation[Settlem
         return (yield from _settlement(frozen.outcome, frozen.known))
     server_seed = draw.server_seed(key, cue.sale, cue.id)
     if draw.seed_commitment(server_seed, cue.sale, cue.id) != cue.seed_commitment:
-        raise ConfigurationError(
-            f"keys: the draw key {cue.key!r} is not the one the cue was opened with"
-        )
+        raise ConfigurationError(f"keys: {cue.key!r} is not the key that the cue was opened with")
     seed = server_seed
     if cue.entropy_source is not None:
         if entropy is None:
@@ -359,9 +355,7 @@ def _record(
         },
         "server_seed": seen.server_seed or None,
         "entropy": public,
-        "entrants": [
-            [who, window, [list(line) for line in lines]] for who, window, lines in entrants
-        ],
+        "entrants": [[who, nr, [list(line) for line in lines]] for who, nr, lines in entrants],
         "drawn": [[who, [list(line) for line in lines]] for who, lines in drawn],
         "awarded": awarded,
         "void": seen.reason or None,

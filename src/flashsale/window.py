@@ -15,9 +15,9 @@ edge.
 
 Its limits. A perfect bot, or a false claim of lag within the cap, gains at most 1/F(W), F being the
 distribution of human reactions and W the window: for a median of 0.65 s, Normal(0.40, 0.08) +
-Exponential(0.35), that is 1.23 at 1 s, 1.011 at 2 s, 1.0006 at 3 s; so a window below 2 s warns that
-it is not fair. Not preventable: several accounts of one person, lag above the cap, viewers who are
-in an inserted ad, rewound or seeking, and an operator who adds entrants of its own choice to a
+Exponential(0.35), that is 1.23 at 1 s, 1.011 at 2 s, 1.0006 at 3 s; so a window below 2 s warns
+that it is not fair. Not preventable: several accounts of one person, lag above the cap, viewers who
+are in an inserted ad, rewound or seeking, and an operator who adds entrants of its own choice to a
 committed draw (a public seed prevents choosing them by their luck).
 
 Sources of the idea: the latency floor of currency markets (EP3186769A1), delivery-based ordering
@@ -328,9 +328,8 @@ def enter_item(
 def _with_least(lines: Lines, minimum: Mapping[str, int] | None) -> Lines:
     """A basket's lines as sku, qty, least; without a minimum it is all or nothing."""
     if minimum is None:
-        return tuple(
-            v for at in range(0, len(lines), 2) for v in (*lines[at : at + 2], lines[at + 1])
-        )
+        pairs = zip(lines[::2], lines[1::2], strict=True)
+        return tuple(value for sku, qty in pairs for value in (sku, qty, qty))
     if not isinstance(minimum, Mapping):
         raise InvalidRequest("minimum", "must be a mapping of sku to units, or None")
     wanted = dict(zip(lines[::2], lines[1::2], strict=True))

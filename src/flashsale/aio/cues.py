@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _NOT_YET = (Outcome.NOT_CLOSED, Outcome.FROZEN)
 
 
-class AsyncEntry(EntryAnswer, frozen=True, kw_only=True):
+class AsyncCueEntry(EntryAnswer, frozen=True, kw_only=True):
     """What became of a tap, and later of the draw."""
 
     handle: AsyncCueHandle
@@ -59,7 +59,7 @@ class AsyncCueHandle:
         proof: str | None = None,
         minimum: Mapping[str, int] | None = None,
         timeout_ms: int | None = None,
-    ) -> AsyncEntry:
+    ) -> AsyncCueEntry:
         """Enter a buyer into the draw: a tap, made when the player showed `position_ms`.
 
         position_ms: on the media timeline of the cue (hls.js: `playingDate`, in milliseconds).
@@ -76,7 +76,7 @@ class AsyncCueHandle:
         else:
             answer = await self._shop._ask(window.enter_kind(self.sale, known), item, timeout_ms)
             told = window.entry_answer(known, answer)
-        return AsyncEntry(
+        return AsyncCueEntry(
             told.outcome,
             told.sale,
             told.cue,

@@ -1,6 +1,7 @@
 """The synchronous shell: moves bytes for threads, knows no subject."""
 
 from flashsale.sync.client import FlashSale
+from flashsale.sync.cues import CueEntry, CueHandle
 from flashsale.sync.handles import LedgerHandle, SaleHandle
 
-__all__ = ["FlashSale", "LedgerHandle", "SaleHandle"]
+__all__ = ["CueEntry", "CueHandle", "FlashSale", "LedgerHandle", "SaleHandle"]

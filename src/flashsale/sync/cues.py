@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _NOT_YET = (Outcome.NOT_CLOSED, Outcome.FROZEN)
 
 
-class Entry(EntryAnswer, frozen=True, kw_only=True):
+class CueEntry(EntryAnswer, frozen=True, kw_only=True):
     """What became of a tap, and later of the draw."""
 
     handle: CueHandle
@@ -58,7 +58,7 @@ class CueHandle:
         proof: str | None = None,
         minimum: Mapping[str, int] | None = None,
         timeout_ms: int | None = None,
-    ) -> Entry:
+    ) -> CueEntry:
         """Enter a buyer into the draw: a tap, made when the player showed `position_ms`.
 
         position_ms: on the media timeline of the cue (hls.js: `playingDate`, in milliseconds).
@@ -75,7 +75,7 @@ class CueHandle:
         else:
             answer = self._shop._ask(window.enter_kind(self.sale, known), item, timeout_ms)
             told = window.entry_answer(known, answer)
-        return Entry(
+        return CueEntry(
             told.outcome,
             told.sale,
             told.cue,
