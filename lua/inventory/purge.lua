@@ -1,9 +1,9 @@
 #!lua
 -- Deletes an ended sale's data and leaves a tombstone, so that its id stays used.
 --
--- KEYS  sale skus stock buyers ledger deadlines restocks readers cues, and all keys of its cues
+-- KEYS  sale skus stock buyers ledger deadlines restocks readers cues
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
---       cues        how many cues it has, whose keys are given
+--       number      how many cues the sale has; all their keys follow the others
 -- CODES p PURGED, n NOT_ENDED, h HOLDS_OUTSTANDING, d READERS_BEHIND, t CUE_OPEN,
 --       T TRY_AGAIN, u SALE_UNKNOWN
 
@@ -11,7 +11,8 @@ local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
   deadlines = KEYS[6], restocks = KEYS[7], readers = KEYS[8], cues = KEYS[9],
 }
-local caller_ms, cues = unpack(ARGV)
+local caller_ms, number = unpack(ARGV)
+local every_key = KEYS
 
 -- include lib/load_shard
 -- include lib/new_book
@@ -51,12 +52,12 @@ local function refuse()
     end
   end
   -- A cue cannot be opened after the end: TRY_AGAIN says that the caller knew fewer.
-  return redis.call('HLEN', keys.cues) ~= tonumber(cues) and TRY_AGAIN or nil
+  return redis.call('HLEN', keys.cues) ~= tonumber(number) and TRY_AGAIN or nil
 end
 
 local code = refuse()
 if not code then
-  redis.call('UNLINK', unpack(KEYS))
+  redis.call('UNLINK', unpack(every_key))
   redis.call('HSET', keys.sale, 'format', '1', 'state', 'purged', 'epoch', shard.epoch)
 end
 return { tonumber(shard.epoch), shard.now, 0, code or PURGED, '' }

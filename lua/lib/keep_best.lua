@@ -1,4 +1,6 @@
 -- include lib/first_of
+-- include lib/holds_of
+-- include lib/is_smaller
 -- include lib/units_of_buyer
 -- Enters a batch into a cue that keeps only its best entries: the smallest by (window, rank), as
 -- many as can ever win and the reserve. Limits are checked here, since whoever is kept takes the

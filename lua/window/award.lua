@@ -12,11 +12,12 @@
 --       hold_id     of the winners' holds
 --       buyers      msgpack: array of buyers, each once
 --       baskets     msgpack: {{{index, qty, least, …}, …}, {which, …}}
--- REPLY as of every batch; an operation's code is what was decided of it, now or before
--- CODES H HELD, S SOLD_OUT (nothing left for it now; not remembered), L LIMIT_REACHED,
---       M TOO_MANY_HOLDS, B SHARD_FULL, Q CONFLICT (the hold id is in use); for the whole batch:
---       J CLOCK_JUMP, j NOT_CLOSED, f FROZEN (not revealed yet), g SETTLED (the reserve has ended),
---       x VOID, m CUE_UNKNOWN, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+-- REPLY as of every batch; an operation's code is what was decided of it, now or before. SOLD_OUT is
+--       not remembered: more may fall free. CONFLICT: the hold id is in use. From CLOCK_JUMP on a code
+--       is for the whole batch: FROZEN, the next have to wait; SETTLED, the reserve has ended
+-- CODES H HELD, S SOLD_OUT, L LIMIT_REACHED, M TOO_MANY_HOLDS, B SHARD_FULL, Q CONFLICT,
+--       J CLOCK_JUMP, j NOT_CLOSED, f FROZEN, g SETTLED, x VOID, m CUE_UNKNOWN, u SALE_UNKNOWN,
+--       p PURGED, ! MALFORMED
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],

@@ -1,12 +1,12 @@
 #!lua flags=no-writes
--- Reads a page of a frozen cue's entries. Nothing enters any more, so that every entry is on some
+-- Reads a page of a frozen cue's entries (or, given that key, of what was awarded). Nothing enters any more, so that every entry is on some
 -- page; one may be on two.
 --
 -- KEYS  sale cue entries
 -- ARGV  caller_ms   the caller's clock
 --       cursor      "0", then what the last page said, until that is "0"
 --       count       about how many to read
--- REPLY {epoch, now, code ("" or one of CODES), cursor, {buyer, entry, …}}
+-- REPLY {epoch, now, code (or ""), cursor, {buyer, entry, …}}
 -- CODES j NOT_CLOSED, m CUE_UNKNOWN, u SALE_UNKNOWN, p PURGED
 
 local k_sale, k_cue, k_entries = unpack(KEYS)

@@ -1,15 +1,16 @@
 #!lua
 -- Freezes a cue's entries once it has closed, and publishes their digest: first called with "",
 -- which ends the entering for ever, then with the digest of what was read. Too late for the public
--- seed, either voids the cue, because then somebody may have known it.
+-- seed, either voids the cue, because then somebody may have known it. Another digest than the one
+-- published is a CONFLICT.
 --
 -- KEYS  sale skus stock buyers ledger deadlines cue
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       digest      "" or the digest of the entrants, in hexadecimal
 --       entrants    how many there are
 -- REPLY {epoch, now, code, frozen at, digest or ""}
--- CODES f FROZEN, g SETTLED (revealed already), j NOT_CLOSED, x VOID, Q CONFLICT (another digest is
---       published), m CUE_UNKNOWN, u SALE_UNKNOWN, p PURGED
+-- CODES f FROZEN, g SETTLED, j NOT_CLOSED, x VOID, Q CONFLICT, m CUE_UNKNOWN, u SALE_UNKNOWN,
+--       p PURGED
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],

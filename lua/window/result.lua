@@ -4,10 +4,10 @@
 -- KEYS  sale cue entries awarded
 -- ARGV  caller_ms   the caller's clock
 --       buyers      msgpack: array of buyers
--- REPLY as of every batch; the deadline of a HELD in the details
--- CODES H HELD, z NOT_DRAWN, Y NOT_ENTERED, L LIMIT_REACHED, M TOO_MANY_HOLDS, B SHARD_FULL,
---       Q CONFLICT; for the whole batch: j NOT_CLOSED, f FROZEN, x VOID, m CUE_UNKNOWN,
---       u SALE_UNKNOWN, p PURGED
+-- REPLY as of every batch: award.lua's code of who was judged, with a hold's deadline, else one of
+--       CODES
+-- CODES z NOT_DRAWN, Y NOT_ENTERED, j NOT_CLOSED, f FROZEN, x VOID, m CUE_UNKNOWN, u SALE_UNKNOWN,
+--       p PURGED
 
 local k_sale, k_cue, k_entries, k_awarded = unpack(KEYS)
 local caller_ms, buyers_blob = unpack(ARGV)

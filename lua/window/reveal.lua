@@ -4,12 +4,12 @@
 --
 -- KEYS  sale skus stock buyers ledger deadlines cue awarded
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
---       drawn       how many were drawn: all of them must have been judged
---       server_seed in hexadecimal
+--       drawn       how many were drawn: FROZEN unless all of them have been judged
+--       server_seed  in hexadecimal
 --       entropy     "" or the public seed's value, in hexadecimal
 -- REPLY {epoch, now, code, reserve ends at (0: it has)}
--- CODES g SETTLED, f FROZEN (not everybody has been judged), j NOT_CLOSED, x VOID, J CLOCK_JUMP,
---       m CUE_UNKNOWN, u SALE_UNKNOWN, p PURGED
+-- CODES g SETTLED, f FROZEN, j NOT_CLOSED, x VOID, J CLOCK_JUMP, m CUE_UNKNOWN, u SALE_UNKNOWN,
+--       p PURGED
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],

@@ -3,7 +3,7 @@
 --
 -- KEYS  sale stock cue entries awarded
 -- ARGV  caller_ms   the caller's clock
--- REPLY {epoch, now, code ("" or one of CODES), {name, value, …}, entries, awarded,
+-- REPLY {epoch, now, code (or ""), {name, value, …}, entries, awarded,
 --        {sku, set aside at first, set aside now, …}}
 -- CODES m CUE_UNKNOWN, u SALE_UNKNOWN, p PURGED
 

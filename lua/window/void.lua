@@ -1,11 +1,11 @@
 #!lua
--- Voids a cue that has awarded nothing yet: it does not count, and what it set aside is available.
+-- Voids a cue: it does not count, and what it set aside is available. FROZEN if winners have their
+-- holds already: then it must be settled.
 --
 -- KEYS  sale skus stock buyers ledger deadlines cue awarded
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       reason      what people are told
--- CODES x VOID, f FROZEN (winners have their holds already: settle it), g SETTLED, m CUE_UNKNOWN,
---       u SALE_UNKNOWN, p PURGED
+-- CODES x VOID, f FROZEN, g SETTLED, m CUE_UNKNOWN, u SALE_UNKNOWN, p PURGED
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],

@@ -33,6 +33,9 @@ REFUNDS_MAX = 16
 RESTOCKS_MAX = 10_000
 """Restocks of one sale, each remembered by its op_id."""
 
+CUES_MAX = 1_000
+"""Cues of one sale."""
+
 BUYERS_MAX = 10_000_000
 """Buyers of one shard."""
 

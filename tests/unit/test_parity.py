@@ -7,7 +7,16 @@ import re
 
 import pytest
 
-from flashsale import AsyncFlashSale, AsyncSaleHandle, FlashSale, SaleHandle
+from flashsale import (
+    AsyncCueEntry,
+    AsyncCueHandle,
+    AsyncFlashSale,
+    AsyncSaleHandle,
+    CueEntry,
+    CueHandle,
+    FlashSale,
+    SaleHandle,
+)
 from flashsale.aio import AsyncLedgerHandle
 from flashsale.sync import LedgerHandle
 
@@ -15,9 +24,10 @@ PAIRS = [
     (FlashSale, AsyncFlashSale),
     (SaleHandle, AsyncSaleHandle),
     (LedgerHandle, AsyncLedgerHandle),
+    (CueHandle, AsyncCueHandle),
 ]
 RENAMED = {"close": "aclose"}
-WITHOUT_AWAIT = {"sale", "from_url", "embedded", "url"}
+WITHOUT_AWAIT = {"sale", "cue_handle", "from_url", "embedded", "url"}
 
 Members = dict[str, object]
 
@@ -94,5 +104,17 @@ def test_every_verb_takes_a_time_out_by_name() -> None:
             for name, value in public(owner).items():
                 function = plain(value)
                 assert callable(function)
-                parameter = inspect.signature(function).parameters["timeout_ms"]
+                if name in WITHOUT_AWAIT:
+                    continue
+                bound = "wait_ms" if name == "result" else "timeout_ms"
+                parameter = inspect.signature(function).parameters[bound]
                 assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, name
+
+
+def test_the_entries_of_both_shells_wait_alike() -> None:
+    ours, theirs = CueEntry.result, AsyncCueEntry.result
+    assert signature(ours) == signature(theirs)
+    assert (inspect.getdoc(ours) or "").replace("CueHandle", "AsyncCueHandle") == inspect.getdoc(
+        theirs
+    )
+    assert inspect.iscoroutinefunction(theirs)

@@ -92,7 +92,7 @@ class AsyncCueHandle:
         """What the draw gave a buyer: HELD, to be paid until the deadline, NOT_DRAWN, or why not.
 
         Waits for it, at most `wait_ms` (0 to 3,600,000), and answers NOT_CLOSED or FROZEN if it is
-        not revealed by then. Any number of tasks may wait: they ask together, once it is time.
+        not revealed by then. Any number of callers may wait: they ask together, once it is time.
         """
         item = window.result_item(self.id, buyer)
         kind = window.result_kind(self.sale, self.id)
