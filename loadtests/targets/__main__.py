@@ -10,13 +10,21 @@ from collections.abc import Callable, Sequence
 import msgspec
 from rich.console import Console
 
-from loadtests.targets import client_rate, growth, latency, memory_wire, report, server_cost
+from loadtests.targets import (
+    client_rate,
+    growth,
+    latency,
+    memory_wire,
+    report,
+    server_cost,
+    sharing,
+)
 from loadtests.targets.bench import BATCH, Bench
 from loadtests.targets.figures import FULL, LONG_ATTEMPTS, QUICK, Figure
 
 SUBJECTS: dict[str, Callable[[Bench], list[Figure]]] = {
     module.SUBJECT: module.measure
-    for module in (server_cost, memory_wire, client_rate, latency, growth)
+    for module in (server_cost, memory_wire, client_rate, latency, sharing, growth)
 }
 
 

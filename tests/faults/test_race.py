@@ -162,7 +162,7 @@ def race(callers: Callers, proxy: FaultProxy, seed: int, sale: Any, *, seconds: 
 
 def missing_in(sale: Any) -> set[EventKind]:
     """What has not happened yet: a run proves nothing about that."""
-    return set(EventKind) - {EventKind.STATE} - kinds_of(sale).keys()
+    return set(EventKind) - {EventKind.STATE, EventKind.SET_ASIDE} - kinds_of(sale).keys()
 
 
 def every_verb_had_its_day(notes: list[dict[str, Any]]) -> None:
