@@ -7,9 +7,9 @@ and another go on, also at the same time: the result is the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
-import msgspec
 from msgspec import Struct
 
 from flashsale import draw, limits, verify
@@ -23,6 +23,9 @@ from flashsale.keys import CueKeys, ShardKeys
 from flashsale.models import Answer, Outcome
 from flashsale.scripts import load_script
 from flashsale.window import Known, reject, show, view
+
+Lines: TypeAlias = Iterable[tuple[str, int, int]]
+"""A basket as it is asked for: sku, units, least units."""
 
 PAGE = 2_000
 """Entries read by one call."""
@@ -39,7 +42,7 @@ _NOT_JUDGED = {
 
 
 class Frozen(Struct, frozen=True):
-    """A frozen cue's entrants, in the order of their names, and whose they are.
+    """How far a cue's freeze has come.
 
     `entrants` are None while they were not read, because nothing is left to give.
     """
@@ -47,8 +50,7 @@ class Frozen(Struct, frozen=True):
     outcome: Outcome
     known: Known
     view: CueView
-    entrants: list[verify.Entrant] | None = None
-    buyers: dict[str, str] = {}
+    entrants: draw.Frozen | None = None
 
 
 class Verdict(Struct, frozen=True):
@@ -92,14 +94,13 @@ def freeze(sale: str, cue: str) -> Operation[Frozen]:
     passed_on = outcome is Outcome.SETTLED and not any(seen.set_aside.values())
     if outcome not in (Outcome.FROZEN, Outcome.SETTLED) or passed_on:
         return Frozen(outcome, known, seen)
-    entrants, buyers = yield from _read_entrants(known)
+    entrants = yield from _read_entrants(known, seen)
     if outcome is Outcome.FROZEN and not seen.digest:
-        digest = yield Compute(lambda: verify.digest_of(sale, cue, entrants))
-        outcome = yield from _freeze(sale, cue, digest, len(entrants))
+        outcome = yield from _freeze(sale, cue, entrants.digest, len(entrants.buyers))
         if outcome is Outcome.CONFLICT:
             raise ProtocolError(f"cue {cue!r}: two processes read different entrants")
         _, seen = yield from show(sale, cue)
-    return Frozen(outcome, known, seen, entrants, buyers)
+    return Frozen(outcome, known, seen, entrants)
 
 
 def _freeze(sale: str, cue: str, digest: str, entrants: int) -> Operation[Outcome]:
@@ -128,28 +129,25 @@ def _pages(known: Known, key: str) -> Operation[dict[str, str]]:
             return found
 
 
-def _read_entrants(known: Known) -> Operation[tuple[list[verify.Entrant], dict[str, str]]]:
-    cue = known.cue
+def _read_entrants(known: Known, seen: CueView) -> Operation[draw.Frozen]:
+    """The entrants of a cue that is frozen; ProtocolError if they are not those of its digest."""
+    cue, at_ms = known.cue, seen.frozen_at_ms
+    if at_ms is None:
+        raise ProtocolError(f"cue {cue.id!r}: nothing says when it was frozen")
     texts = yield from _pages(known, CueKeys.of(cue.sale, cue.id).entries)
 
-    def name_all() -> tuple[list[verify.Entrant], dict[str, str]]:
-        shared: dict[str, tuple[int, verify.Lines]] = {}
-        buyers: dict[str, str] = {}
-        entrants = []
-        for buyer, text in texts.items():
-            if text not in shared:
-                shared[text] = _read_entry(known, text)
-            who = verify.entrant_of(known.salt, cue.sale, cue.id, buyer).hex()
-            buyers[who] = buyer
-            entrants.append((who, *shared[text]))
-        entrants.sort()
-        return entrants, buyers
+    def name_all() -> draw.Frozen:
+        shared = {text: _read_entry(known, text) for text in set(texts.values())}
+        entries = ((buyer, *shared[text]) for buyer, text in texts.items())
+        return draw.freeze(cue, known.salt, entries, at_ms=at_ms)
 
-    found: tuple[list[verify.Entrant], dict[str, str]] = yield Compute(name_all)
+    found: draw.Frozen = yield Compute(name_all)
+    if seen.digest and seen.digest != found.digest:
+        raise ProtocolError(f"cue {cue.id!r}: its entrants are not those that were frozen")
     return found
 
 
-def _read_entry(known: Known, text: str) -> tuple[int, verify.Lines]:
+def _read_entry(known: Known, text: str) -> tuple[int, verify.Wish]:
     """An entry as the server keeps it: "window" or "window|index*qty~least,…"."""
     window, _, basket = text.partition("|")
     if not basket:
@@ -161,7 +159,7 @@ def _read_entry(known: Known, text: str) -> tuple[int, verify.Lines]:
         index, _, qty = wanted.partition("*")
         units = int(qty or 1)
         lines.append((names[int(index)], units, int(least or units)))
-    return int(window), tuple(lines)
+    return int(window), tuple(sorted(lines))
 
 
 def finish(frozen: Frozen, key: Key, entropy: bytes | None) -> Operation[Settlement]:
@@ -172,48 +170,41 @@ def finish(frozen: Frozen, key: Key, entropy: bytes | None) -> Operation[Settlem
     server_seed = draw.server_seed(key, cue.sale, cue.id)
     if draw.seed_commitment(server_seed, cue.sale, cue.id) != cue.seed_commitment:
         raise ConfigurationError(f"keys: {cue.key!r} is not the key that the cue was opened with")
-    seed = server_seed
-    if cue.entropy_source is not None:
-        if entropy is None:
-            return (yield from _settlement(Outcome.FROZEN, frozen.known))
-        seed = draw.public_seed(server_seed, entropy)
-
-    def draw_all() -> tuple[list[verify.Entrant], list[verify.Drawn]]:
-        order = verify.order_of(seed, cue.sale, cue.id, entrants)
-        return order, verify.walk(order, cue.stock)
-
-    order, drawn = yield Compute(draw_all)
+    if cue.entropy_source is not None and entropy is None:
+        return (yield from _settlement(Outcome.FROZEN, frozen.known))
+    drawn: draw.Drawn = yield Compute(lambda: draw.draw(entrants, server_seed, entropy))
     if frozen.outcome is Outcome.FROZEN:
-        exact = [(who, [(sku, qty, qty) for sku, qty in lines]) for who, lines in drawn]
-        outcome = yield from _award(frozen, "drawn", exact)
+        exact = [(who, [(sku, qty, qty) for sku, qty in lines]) for who, lines in drawn.winners]
+        outcome = yield from _award(frozen.known, drawn, "drawn", exact)
         if outcome is None:
-            outcome = yield from _reveal(cue, len(drawn), server_seed, entropy)
+            outcome = yield from _reveal(cue, len(drawn.winners), server_seed, entropy)
         if outcome is not Outcome.SETTLED:
             return (yield from _settlement(outcome, frozen.known))
-    yield from _promote(frozen, order, drawn)
+    yield from _promote(frozen.known, drawn)
     return (yield from _settlement(Outcome.SETTLED, frozen.known))
 
 
 def _award(
-    frozen: Frozen, phase: str, wishes: Sequence[tuple[str, verify.Lines]]
+    known: Known, drawn: draw.Drawn, phase: str, wishes: Sequence[tuple[str, Lines]]
 ) -> Operation[Outcome | None]:
     """Ask for the holds of winners; None when all were judged, else why the batch was not."""
     for start in range(0, len(wishes), CHUNK):
-        code = yield from _award_some(frozen, phase, wishes[start : start + CHUNK])
+        code = yield from _award_some(known, drawn, phase, wishes[start : start + CHUNK])
         if code is not None:
             return code
     return None
 
 
 def _award_some(
-    frozen: Frozen, phase: str, wishes: Sequence[tuple[str, verify.Lines]]
+    known: Known, drawn: draw.Drawn, phase: str, wishes: Sequence[tuple[str, Lines]]
 ) -> Operation[Outcome | None]:
-    cue, index = frozen.known.cue, dict(frozen.known.lines)
-    buyers = [frozen.buyers[who] for who, _ in wishes]
+    cue, index = known.cue, dict(known.lines)
+    buyers = [drawn.frozen.buyers[who] for who, _ in wishes]
     texts: dict[tuple[int, ...], int] = {}
     which = []
     for _, lines in wishes:
-        flat = tuple(v for sku, qty, least in lines for v in (index[sku], qty, least))
+        by_index = sorted((index[sku], qty, least) for sku, qty, least in lines)
+        flat = tuple(value for line in by_index for value in line)
         which.append(texts.setdefault(flat, len(texts) + 1))
     own = CueKeys.of(cue.sale, cue.id)
     base = shard_call("expire", ShardKeys.of(cue.sale))
@@ -241,18 +232,17 @@ def _reveal(cue: Cue, drawn: int, server_seed: bytes, entropy: bytes | None) -> 
     return outcome_of(code.decode(), "reveal")
 
 
-def _promote(
-    frozen: Frozen, order: Sequence[verify.Entrant], drawn: Sequence[verify.Drawn]
-) -> Operation[None]:
+def _promote(known: Known, drawn: draw.Drawn) -> Operation[None]:
     """Offer what is left of the set-aside to the next in order, until nothing is left of it."""
-    cue = frozen.known.cue
-    winners = {who for who, _ in drawn}
-    waiting = [(who, lines) for who, _, lines in order if who not in winners]
+    cue, wishes = known.cue, drawn.frozen.wishes
+    winners = {who for who, _ in drawn.winners}
+    waiting = [(who, wishes[who]) for who in drawn.order if who not in winners]
     for start in range(0, len(waiting), CHUNK):
         seen = yield from view(cue.sale, cue.id)
         if not any(seen.set_aside.values()):
             return
-        if (yield from _award_some(frozen, "next", waiting[start : start + CHUNK])) is not None:
+        some = waiting[start : start + CHUNK]
+        if (yield from _award_some(known, drawn, "next", some)) is not None:
             return
 
 
@@ -308,55 +298,26 @@ def record(sale: str, cue: str) -> Operation[dict[str, object]]:
     if seen.state not in (CueState.REVEALED, CueState.VOID):
         outcome = Outcome.FROZEN if seen.state is CueState.FROZEN else Outcome.NOT_CLOSED
         raise Rejected(outcome, f"cue {cue!r} of sale {sale!r}")
-    entrants: list[verify.Entrant] = []
-    verdicts: dict[str, Verdict] = {}
-    buyers: dict[str, str] = {}
-    if seen.state is CueState.REVEALED:
-        entrants, buyers = yield from _read_entrants(known)
-        verdicts = yield from _verdicts(known)
-    told: dict[str, object] = yield Compute(
-        lambda: _record(known, seen, entrants, buyers, verdicts)
-    )
+    if seen.state is CueState.VOID:
+        return draw.void_record_of(known.cue, seen.reason)
+    frozen = yield from _read_entrants(known, seen)
+    verdicts = yield from _verdicts(known)
+    told: dict[str, object] = yield Compute(lambda: _record(seen, frozen, verdicts))
     return told
 
 
-def _record(
-    known: Known,
-    seen: CueView,
-    entrants: list[verify.Entrant],
-    buyers: dict[str, str],
-    verdicts: dict[str, Verdict],
-) -> dict[str, object]:
-    cue = known.cue
-    seed, entropy = bytes.fromhex(seen.server_seed), bytes.fromhex(seen.entropy)
-    by = draw.public_seed(seed, entropy) if cue.entropy_source else seed
-    order = verify.order_of(by, cue.sale, cue.id, entrants)
-    drawn = verify.walk(order, cue.stock)
-    winners = [who for who, _ in drawn]
-    known_winners = set(winners)
-    following = [who for who, _, _ in order if who not in known_winners]
-    awarded = []
-    for who in (*winners, *following):
-        verdict = verdicts.get(buyers[who])
-        if verdict is not None:
-            lines = [[sku, qty] for sku, qty in sorted(verdict.lines.items())]
-            awarded.append([who, verdict.outcome.value, lines])
-    public = None
-    if cue.entropy_source is not None:
-        value = seen.entropy or None
-        public = {"source": cue.entropy_source, "round": cue.entropy_round, "value": value}
-    return {
-        "format": verify.FORMAT,
-        "cue": msgspec.to_builtins(cue),
-        "frozen": {
-            "at_ms": seen.frozen_at_ms,
-            "entrants": seen.entrants,
-            "digest": seen.digest,
-        },
-        "server_seed": seen.server_seed or None,
-        "entropy": public,
-        "entrants": [[who, nr, [list(line) for line in lines]] for who, nr, lines in entrants],
-        "drawn": [[who, [list(line) for line in lines]] for who, lines in drawn],
-        "awarded": awarded,
-        "void": seen.reason or None,
+def _record(seen: CueView, frozen: draw.Frozen, verdicts: dict[str, Verdict]) -> dict[str, object]:
+    entropy = bytes.fromhex(seen.entropy) if frozen.cue.entropy_source else None
+    drawn = draw.draw(frozen, bytes.fromhex(seen.server_seed), entropy)
+    awards = {
+        buyer: draw.Award(verdict.outcome.value, tuple(verdict.lines.items()))
+        for buyer, verdict in verdicts.items()
     }
+    returned = {}
+    for sku, stock in frozen.cue.stock.items():
+        given = sum(verdict.lines.get(sku, 0) for verdict in verdicts.values())
+        # Once the reserve has ended, what is left of the set-aside no longer tells.
+        back = given - stock + seen.set_aside[sku]
+        if back > 0:
+            returned[sku] = back
+    return draw.record_of(drawn, awards, returned)

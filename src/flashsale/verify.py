@@ -1,24 +1,209 @@
-"""Checks the record of a draw, with the standard library alone: neither server nor library needed.
+"""Check the record of a draw, with nothing but this file and Python's standard library.
 
-(The record's format and the checks are being written.)
+::
+
+    python verify.py RECORD.json [--receipt RECEIPT] [--digest PUBLISHED]
+
+The draw
+--------
+Everybody who taps within one window of a cue has the same chance. Before the cue, the seller
+publishes the cue's parameters with a commitment to a secret seed. After the close the entrants are
+frozen and their digest is published. Then they are ordered by window and, within one window, by a
+hash keyed with the seed; the stock goes to them in that order. Whoever has the record can repeat
+all of it. `verify` does, and says under `limits` what no record can prove.
+
+The record, format 1
+--------------------
+A JSON object in UTF-8, with exactly these fields. Times are whole milliseconds since the epoch by
+the server's clock; positions are milliseconds on the stream's own timeline; HEX is lower case. An
+ID is 1 to 64 characters out of ``A-Z a-z 0-9 . _ ~ @ + = / -``.
+
+``format``      1
+``cue``         what was published with the cue:
+
+                ``sale``, ``id``       IDs, never used twice
+                ``stock``              {sku: units set aside}, 1 to 32 skus
+                ``position_ms``        the cue on the stream's timeline
+                ``cue_time_ms``        the same moment by the server's clock
+                ``ahead_ms``           how far ahead of the live stream a tap may seem
+                ``window_ms``          W, the width of a window
+                ``windows``            K, how many windows there are
+                ``lag_cap_ms``         L, how much of a viewer's lag is granted
+                ``grace_ms``           g, granted for sending
+                ``spread_ms``          j, over which clients spread their sending
+                ``reserve_ms``         how long places that fall free go to the next; 0: never
+                ``keep``, ``kept``     "all" entrants and null; or the "best" and how many of them
+                ``entropy_source``,    null (a committed draw), or whose public randomness, which
+                ``entropy_round``,     one, and
+                ``entropy_at_ms``      when it comes
+                ``proof``              whether a tap must prove that its player saw the nonce
+                ``nonce``              HEX of 16 bytes, sent inside the stream
+                ``key``                ID of the draw key
+                ``seed_commitment``    HEX of 32 bytes
+                ``salt_commitment``    HEX of 32 bytes; the salt itself is never told
+                ``closes_at_ms``       cue_time_ms + L + K·W + g + j
+                ``reveals_at_ms``      when the result is to be told, not before it can be
+
+``frozen``      {``at_ms``, ``entrants``: how many, ``digest``: HEX of 32 bytes}
+``server_seed`` HEX of 32 bytes, told after the draw
+``entropy``     null, or {``source``, ``round``, ``value``: HEX of 1 to 1,024 bytes}
+``entrants``    groups of those in one window who wish the same, none empty, ascending by window,
+                then by the TEXT of the wish:
+
+                ``window``             from 0
+                ``wish``               [[sku, units, least], …], 1 to 32 lines ascending by sku;
+                                       units 1 to 1,000,000; least: fewer are of no use, 1 to units
+                ``who``                [entrant, …], ascending; an entrant is HEX of 16 bytes, which
+                                       the buyer has as a receipt
+
+``entrants_complete``  true if nobody who counted is left out: always with "all"; with "best" only
+                if fewer than ``kept`` entered
+``drawn``       [[entrant, [[sku, units], …]], …] in the order of the draw
+``awarded``     [[entrant, outcome, [[sku, units], …]], …]: first the drawn, in that order, then
+                those who moved up, in the order of the draw. The outcome is "held", or why the
+                engine refused (no lines then): "limit_reached", "too_many_holds", "shard_full",
+                "conflict", "ended"
+``returned``    {sku: units} that winners gave up or did not pay, and that went to the next
+``void``        null, or why the cue does not count, up to 256 characters. Then ``frozen``,
+                ``server_seed`` and ``entropy`` are null, all else is empty or false
+``seal``        HEX of 32 bytes over all the rest, so that copies are compared by one line
+
+The hashes
+----------
+All are BLAKE2b (RFC 7693), unkeyed unless said otherwise, 32 bytes unless said otherwise, with the
+purpose as personalisation, over parts: each is preceded by its length in bytes as 4 bytes, big
+endian. HEX stands for its bytes, numbers are decimal text, text is UTF-8. "JSON" is compact, in
+ASCII, keys sorted. The TEXT of a wish is its lines as ``sku*units:least``, joined by commas.
+
+===============  ====================  ===========================================================
+seed             flashsale.public      server_seed itself, or of server_seed, value of the entropy
+seed_commitment  flashsale.commit      sale, cue id, server_seed
+salt_commitment  flashsale.salted      sale, cue id, salt
+entrant          flashsale.who         16 bytes, keyed with the salt: sale, cue id, buyer
+digest           flashsale.freeze      sale, cue id, JSON of the cue, frozen.at_ms, then of each
+                                       group, in the record's order: window, TEXT of the wish, and
+                                       in one part all its entrants, nothing between them
+rank             flashsale.draw        keyed with the seed: sale, cue id, entrant
+seal             flashsale.record      JSON of the record without ``seal`` and ``entrants``
+===============  ====================  ===========================================================
+
+Order: by (window, rank). Walk: in that order each entrant gets, of every line, what is left up to
+its units; if that is less than its least of any line, it is passed over whole; the walk ends when
+nothing is left. Moving up: in the order of the draw, too, and nobody is passed over for a basket
+that would have covered all their own least.
+
+The digest covers the cue's parameters and the time of the freeze, so whoever noted the published
+digest can hold it against the record (`published_digest`) and need trust no other field.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Any, NamedTuple, NoReturn, TypeAlias
+
+__all__ = [
+    "Check",
+    "Group",
+    "InvalidRecord",
+    "Place",
+    "Verification",
+    "find",
+    "load",
+    "verify",
+]
 
 FORMAT = 1
+ENTROPY_MARGIN_MS = 10_000
+"""How much later than the close public randomness must come: time to publish the digest."""
+FAIR_WINDOW_MS = 2_000
+"""Below this, people's reaction times decide who is in the window at all."""
+REFUSALS = frozenset({"limit_reached", "too_many_holds", "shard_full", "conflict", "ended"})
+"""Why the engine may refuse somebody who was drawn."""
 
-Lines: TypeAlias = Sequence[tuple[str, int, int]]
-"""An entry's basket: sku, wanted units, least units."""
+SKUS_MAX = LINES_MAX = 32
+QTY_MAX, STOCK_MAX, COUNT_MAX = 10**6, 10**12, 10**9
+TIME_MAX_MS, DURATION_MAX_MS = 9_999_999_999_999, 30 * 24 * 3600 * 1000
 
-Entrant: TypeAlias = tuple[str, int, Lines]
-"""An entrant's name in hexadecimal, its window from 0, and its basket."""
+Line: TypeAlias = tuple[str, int, int]
+"""A sku, how many units are wanted, and the least that is of use."""
+Wish: TypeAlias = tuple[Line, ...]
+"""A basket wished for: lines ascending by sku."""
+Lot: TypeAlias = tuple[tuple[str, int], ...]
+"""What somebody got: skus and units."""
+Awarded: TypeAlias = tuple[str, str, Lot]
+"""An entrant, the outcome, and what it got."""
 
-Drawn: TypeAlias = tuple[str, list[tuple[str, int]]]
-"""A winner's name, and what it drew."""
+
+class Group(NamedTuple):
+    """The entrants of one window who wish the same, ascending."""
+
+    window: int
+    wish: Wish
+    who: list[str]
+
+
+_HEX = frozenset("0123456789abcdef")
+_ID = re.compile(r"[A-Za-z0-9._~@+=/-]{1,64}")
+
+
+class InvalidRecord(ValueError):
+    """What was given is not a record. `field` names the place, `rule` what must be there."""
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(f"{field} {rule}")
+        self.field = field
+        self.rule = rule
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked: its name, whether it holds, and a sentence."""
+
+    name: str
+    ok: bool
+    message: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of the checks. `limits` are what a record cannot prove, one sentence each.
+
+    `ok`: every check holds. After a failed "format" or "structure" there are no others.
+    """
+
+    ok: bool
+    checks: tuple[Check, ...]
+    limits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """What became of one entrant.
+
+    `place` counts from 1 and is among the `of` entrants of the record. `outcome` is "held", a
+    refusal, or "not_drawn". `drawn` is what the draw gave, `lines` what was held in the end: the
+    same, or nothing if refused, or what those who moved up got.
+    """
+
+    entrant: str
+    window: int
+    wish: Wish
+    place: int
+    of: int
+    outcome: str
+    drawn: Lot
+    lines: Lot
+
+
+# --- the draw itself ----------------------------------------------------------------------------
 
 
 def part(value: str | bytes) -> bytes:
@@ -28,26 +213,31 @@ def part(value: str | bytes) -> bytes:
 
 
 def hash_of(purpose: bytes, *parts: str | bytes, key: bytes = b"", size: int = 32) -> bytes:
-    """BLAKE2b (RFC 7693) of parts, personalised by its purpose; a long key is hashed first."""
-    short = hashlib.blake2b(key, person=b"flashsale.key").digest() if len(key) > 64 else key
-    hashed = hashlib.blake2b(key=short, digest_size=size, person=purpose)
-    for value in parts:
-        hashed.update(part(value))
-    return hashed.digest()
+    """BLAKE2b of parts, personalised by its purpose; a key of more than 64 bytes is hashed first.
+
+    The hash of a long key is BLAKE2b of 64 bytes, personalised with "flashsale.key".
+    """
+    short = blake2b(key, person=b"flashsale.key").digest() if len(key) > 64 else key
+    return blake2b(b"".join(map(part, parts)), key=short, digest_size=size, person=purpose).digest()
 
 
-def seed_commitment(seed: bytes, sale: str, cue: str) -> str:
-    """What fixes the seed before anybody enters."""
-    return hash_of(b"flashsale.commit", sale, cue, seed).hex()
+def seed_commitment(server_seed: bytes, sale: str, cue: str) -> str:
+    """What fixes the seed before anybody enters, in hexadecimal."""
+    return hash_of(b"flashsale.commit", sale, cue, server_seed).hex()
 
 
-def public_seed(seed: bytes, entropy: bytes) -> bytes:
-    """The seed of a draw with a public source."""
-    return hash_of(b"flashsale.public", seed, entropy)
+def salt_commitment(salt: bytes, sale: str, cue: str) -> str:
+    """What fixes the entrants' names beforehand, in hexadecimal."""
+    return hash_of(b"flashsale.salted", sale, cue, salt).hex()
+
+
+def public_seed(server_seed: bytes, entropy: bytes) -> bytes:
+    """The seed of a draw with a public source: nobody knew it before the source's value came."""
+    return hash_of(b"flashsale.public", server_seed, entropy)
 
 
 def entrant_of(salt: bytes, sale: str, cue: str, buyer: str) -> bytes:
-    """16 bytes that stand for a buyer."""
+    """16 bytes that stand for a buyer: without the salt nobody can tell, or guess, for whom."""
     return hash_of(b"flashsale.who", sale, cue, buyer, key=salt, size=16)
 
 
@@ -56,46 +246,798 @@ def rank_of(seed: bytes, sale: str, cue: str, entrant: bytes) -> bytes:
     return hash_of(b"flashsale.draw", sale, cue, entrant, key=seed)
 
 
-def digest_of(sale: str, cue: str, entrants: Iterable[Entrant]) -> str:
-    """What is published of the entrants when they are frozen; they come in the order of names."""
-    hashed = hashlib.blake2b(digest_size=32, person=b"flashsale.freeze")
-    hashed.update(part(sale) + part(cue))
-    texts: dict[tuple[int, int], bytes] = {}
-    for who, window, lines in entrants:
-        told = texts.get((window, id(lines)))
-        if told is None:
-            text = ",".join(f"{sku}*{qty}~{least}" for sku, qty, least in lines)
-            told = texts[window, id(lines)] = part(f"{window}|{text}")
-        hashed.update(bytes.fromhex(who) + told)
-    return hashed.hexdigest()
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def order_of(seed: bytes, sale: str, cue: str, entrants: Iterable[Entrant]) -> list[Entrant]:
-    """All entrants as they are drawn: window by window, in each by rank."""
-    base = hashlib.blake2b(key=seed, digest_size=32, person=b"flashsale.draw")
-    base.update(part(sale) + part(cue) + (16).to_bytes(4, "big"))
-    keyed = []
-    for entrant in entrants:
-        hashed = base.copy()
-        hashed.update(bytes.fromhex(entrant[0]))
-        keyed.append((entrant[1], hashed.digest(), entrant))
-    keyed.sort()
-    return [entrant for _, _, entrant in keyed]
+def text_of(wish: Wish) -> str:
+    """A wish as the digest has it: "lipstick*2:1,mug*1:1"."""
+    return ",".join([f"{sku}*{units}:{least}" for sku, units, least in wish])
 
 
-def walk(order: Iterable[Entrant], stock: Mapping[str, int]) -> list[Drawn]:
-    """Goes through the order until nothing is left; who cannot have the least is passed over."""
+def digest_of(cue: Mapping[str, object], frozen_at_ms: int, groups: Iterable[Group]) -> str:
+    """The digest of frozen entrants: cue and groups are as in the record, in its order."""
+    state = blake2b(digest_size=32, person=b"flashsale.freeze")
+    for text in (str(cue["sale"]), str(cue["id"]), _json(cue), str(frozen_at_ms)):
+        state.update(part(text))
+    for window, wish, who in groups:
+        state.update(part(str(window)) + part(text_of(wish)))
+        state.update(part(bytes.fromhex("".join(who))))
+    return state.hexdigest()
+
+
+def order_of(seed: bytes, sale: str, cue: str, groups: Iterable[Group]) -> list[str]:
+    """The entrants in the order of the draw: by window, then by rank."""
+    base = blake2b(
+        part(sale) + part(cue) + (16).to_bytes(4, "big"),
+        key=seed,
+        digest_size=32,
+        person=b"flashsale.draw",
+    )
+
+    def rank(entrant: str) -> bytes:  # `rank_of`, a million times
+        state = base.copy()
+        state.update(bytes.fromhex(entrant))
+        return state.digest()
+
+    windows: dict[int, list[str]] = {}
+    for window, _, who in groups:
+        windows.setdefault(window, []).extend(who)
+    ordered: list[str] = []
+    for _, everybody in sorted(windows.items()):
+        everybody.sort(key=rank)
+        ordered += everybody
+    return ordered
+
+
+def wishes_of(groups: Iterable[Group]) -> dict[str, Wish]:
+    """What each entrant wishes."""
+    wishes: dict[str, Wish] = {}
+    for _, wish, who in groups:
+        wishes |= dict.fromkeys(who, wish)
+    return wishes
+
+
+def walk(
+    ordered: Iterable[str], wishes: Mapping[str, Wish], stock: Mapping[str, int]
+) -> list[tuple[str, Lot]]:
+    """Who gets what of the stock, in that order: (entrant, lot)."""
     left = dict(stock)
     units = sum(left.values())
-    drawn: list[Drawn] = []
-    for who, _, lines in order:
-        if units == 0:
+    drawn: list[tuple[str, Lot]] = []
+    for entrant in ordered:
+        if units <= 0:
             break
-        given = [(sku, min(qty, left[sku])) for sku, qty, _ in lines]
-        if any(got < least for (_, got), (_, _, least) in zip(given, lines, strict=True)):
-            continue
-        for sku, got in given:
-            left[sku] -= got
-            units -= got
-        drawn.append((who, [(sku, got) for sku, got in given if got]))
+        lot = []
+        for sku, wanted, least in wishes[entrant]:
+            got = min(wanted, left.get(sku, 0))
+            if got < least:
+                break
+            lot.append((sku, got))
+        else:
+            for sku, got in lot:
+                left[sku] -= got
+                units -= got
+            drawn.append((entrant, tuple(lot)))
     return drawn
+
+
+def seal_of(record: Mapping[str, object]) -> str:
+    """The seal of a record: whoever has the same seal has the same record."""
+    sealed = {name: record[name] for name in record if name not in ("seal", "entrants")}
+    return hash_of(b"flashsale.record", _json(sealed)).hex()
+
+
+# --- reading a record ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Record:
+    raw: dict[str, Any]
+    cue: dict[str, Any]
+    stock: dict[str, int]
+    frozen: dict[str, Any] | None
+    server_seed: str | None
+    entropy: dict[str, Any] | None
+    groups: list[Group]
+    complete: bool
+    drawn: list[tuple[str, Lot]]
+    awarded: list[Awarded]
+    returned: dict[str, int]
+    void: str | None
+    seal: str
+
+    @property
+    def sale(self) -> str:
+        return str(self.cue["sale"])
+
+    @property
+    def id(self) -> str:
+        return str(self.cue["id"])
+
+    @property
+    def count(self) -> int:
+        return sum(len(group.who) for group in self.groups)
+
+    @cached_property
+    def wishes(self) -> dict[str, Wish]:
+        return wishes_of(self.groups)
+
+    def order(self) -> list[str]:
+        seed = bytes.fromhex(self.server_seed or "")
+        if self.entropy:
+            seed = public_seed(seed, bytes.fromhex(self.entropy["value"]))
+        return order_of(seed, self.sale, self.id, self.groups)
+
+
+def load(data: bytes | str) -> object:
+    """Read a record's JSON. Raises InvalidRecord; a field that comes twice is an error, too."""
+    try:
+        text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+    except InvalidRecord:
+        raise
+    except UnicodeDecodeError as error:
+        raise InvalidRecord("the file", f"must be UTF-8: byte {error.start} is not") from None
+    except RecursionError:
+        raise InvalidRecord("the file", "is nested too deep") from None
+    except ValueError as error:
+        raise InvalidRecord("the file", f"must be JSON: {str(error)[:200]}") from None
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidRecord(f"field {_shown(twice)}", "comes twice in one object")
+    return fields
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise InvalidRecord("the file", f"must be JSON: it says {text}, which is no number there")
+
+
+def _shown(value: object) -> str:
+    """A value in an error: short and printable, whatever it is."""
+    if value is None or type(value) is bool:
+        return {None: "null", True: "true", False: "false"}[value]
+    if type(value) is str:
+        return repr(value) if len(value) <= 40 else f"{value[:40]!r}…"
+    if type(value) is int:
+        return str(value) if value.bit_length() <= 64 else "a number far too large"
+    return repr(value) if type(value) is float else f"a {type(value).__name__}"
+
+
+def _fields(value: object, path: str, names: Sequence[str]) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise InvalidRecord(path, f"must be an object, not {_shown(value)}")
+    for name in names:
+        if name not in value:
+            raise InvalidRecord(f"{path}.{name}", "is missing")
+    for name in value:
+        if name not in names:
+            raise InvalidRecord(path, f"has a field that is unknown: {_shown(name)}")
+    return value
+
+
+def _int(value: object, path: str, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        rule = f"must be a whole number from {low} to {high}"
+        raise InvalidRecord(path, f"{rule}, not {_shown(value)}")
+    return value
+
+
+def _id(value: object, path: str) -> str:
+    if type(value) is not str or not _ID.fullmatch(value):
+        rule = "must be 1 to 64 characters out of A-Z a-z 0-9 . _ ~ @ + = / -"
+        raise InvalidRecord(path, f"{rule}, not {_shown(value)}")
+    return value
+
+
+def _hex(value: object, path: str, size: int, most: int | None = None) -> str:
+    sizes = f"{size} bytes" if most is None else f"{size} to {most} bytes"
+    if (
+        type(value) is not str
+        or not 2 * size <= len(value) <= 2 * (most or size)
+        or len(value) % 2
+        or not _HEX.issuperset(value)
+    ):
+        raise InvalidRecord(path, f"must be {sizes} in lower-case hex, not {_shown(value)}")
+    return value
+
+
+def _str(value: object, path: str) -> str:
+    if type(value) is not str or not 1 <= len(value) <= 256:
+        raise InvalidRecord(path, f"must be text of 1 to 256 characters, not {_shown(value)}")
+    return value
+
+
+def _list(value: object, path: str, size: int | None = None) -> list[Any]:
+    if type(value) is not list:
+        raise InvalidRecord(path, f"must be a list, not {_shown(value)}")
+    if size is not None and len(value) != size:
+        raise InvalidRecord(path, f"must be a list of {size}, not of {len(value)}")
+    return value
+
+
+_TOP = (
+    *("format", "cue", "frozen", "server_seed", "entropy", "entrants", "entrants_complete"),
+    *("drawn", "awarded", "returned", "void", "seal"),
+)
+_CUE = (
+    *("sale", "id", "stock", "position_ms", "cue_time_ms", "ahead_ms", "window_ms", "windows"),
+    *("lag_cap_ms", "grace_ms", "spread_ms", "reserve_ms", "keep", "kept", "entropy_source"),
+    *("entropy_round", "entropy_at_ms", "proof", "nonce", "key", "seed_commitment"),
+    *("salt_commitment", "closes_at_ms", "reveals_at_ms"),
+)
+_CUE_NUMBERS = {
+    "position_ms": (-TIME_MAX_MS, TIME_MAX_MS),
+    "cue_time_ms": (0, TIME_MAX_MS),
+    "ahead_ms": (0, DURATION_MAX_MS),
+    "window_ms": (1, DURATION_MAX_MS),
+    "windows": (1, 1_000_000),
+    "lag_cap_ms": (0, DURATION_MAX_MS),
+    "grace_ms": (0, DURATION_MAX_MS),
+    "spread_ms": (0, DURATION_MAX_MS),
+    "reserve_ms": (0, DURATION_MAX_MS),
+    "closes_at_ms": (0, TIME_MAX_MS),
+    "reveals_at_ms": (0, TIME_MAX_MS),
+}
+
+
+def _read_cue(value: object) -> dict[str, Any]:
+    cue = _fields(value, "cue", _CUE)
+    _id(cue["sale"], "cue.sale")
+    _id(cue["id"], "cue.id")
+    _id(cue["key"], "cue.key")
+    if not _read_units(cue["stock"], "cue.stock"):
+        raise InvalidRecord("cue.stock", "must not be empty")
+    for name, (low, high) in _CUE_NUMBERS.items():
+        _int(cue[name], f"cue.{name}", low, high)
+    if type(cue["keep"]) is not str or cue["keep"] not in ("all", "best"):
+        raise InvalidRecord("cue.keep", f'must be "all" or "best", not {_shown(cue["keep"])}')
+    if cue["kept"] is not None or cue["keep"] == "best":
+        _int(cue["kept"], "cue.kept", 1, STOCK_MAX)
+    if cue["entropy_source"] is not None:
+        _str(cue["entropy_source"], "cue.entropy_source")
+        _int(cue["entropy_round"], "cue.entropy_round", 0, 2**53)
+        _int(cue["entropy_at_ms"], "cue.entropy_at_ms", 0, TIME_MAX_MS)
+    elif cue["entropy_round"] is not None or cue["entropy_at_ms"] is not None:
+        raise InvalidRecord("cue.entropy_source", "must not be null: there is a round or its time")
+    if type(cue["proof"]) is not bool:
+        raise InvalidRecord("cue.proof", f"must be true or false, not {_shown(cue['proof'])}")
+    _hex(cue["nonce"], "cue.nonce", 16)
+    _hex(cue["seed_commitment"], "cue.seed_commitment", 32)
+    _hex(cue["salt_commitment"], "cue.salt_commitment", 32)
+    return cue
+
+
+def _read_units(value: object, path: str) -> dict[str, int]:
+    if type(value) is not dict or len(value) > SKUS_MAX:
+        raise InvalidRecord(path, f"must be an object of at most {SKUS_MAX} skus")
+    for sku, units in value.items():
+        _id(sku, f"a sku of {path}")
+        _int(units, f"{path}.{sku}", 1, STOCK_MAX)
+    return value
+
+
+def _read_groups(value: object) -> list[Group]:
+    groups = []
+    for at, item in enumerate(_list(value, "entrants")):
+        path = f"entrants[{at}]"
+        group = _fields(item, path, ("window", "wish", "who"))
+        window = _int(group["window"], f"{path}.window", 0, COUNT_MAX)
+        wish = _read_wish(group["wish"], f"{path}.wish")
+        who = _list(group["who"], f"{path}.who")
+        # One look at all of them; a closer one only to name the first that is wrong.
+        if (
+            not who
+            or set(map(type, who)) != {str}
+            or set(map(len, who)) != {32}
+            or not _HEX.issuperset("".join(who))
+        ):
+            for place, entrant in enumerate(who):
+                _hex(entrant, f"{path}.who[{place}]", 16)
+            raise InvalidRecord(f"{path}.who", "must not be empty")
+        groups.append(Group(window, wish, who))
+    return groups
+
+
+def _read_wish(value: object, path: str) -> Wish:
+    wish = []
+    for at, line in enumerate(_list(value, path)):
+        sku, units, least = _list(line, f"{path}[{at}]", 3)
+        _id(sku, f"{path}[{at}][0]")
+        _int(units, f"{path}[{at}][1]", 1, QTY_MAX)
+        wish.append((sku, units, _int(least, f"{path}[{at}][2]", 1, units)))
+    if not 1 <= len(wish) <= LINES_MAX:
+        raise InvalidRecord(path, f"must be 1 to {LINES_MAX} lines, not {len(wish)}")
+    _ascending(wish, path)
+    return tuple(wish)
+
+
+def _ascending(lines: Sequence[tuple[Any, ...]], path: str) -> None:
+    if any(line[0] >= after[0] for line, after in pairwise(lines)):
+        raise InvalidRecord(path, "must be ascending by sku, each sku once")
+
+
+def _read_lot(value: object, path: str) -> Lot:
+    lot = []
+    for at, line in enumerate(_list(value, path)):
+        sku, units = _list(line, f"{path}[{at}]", 2)
+        lot.append((_id(sku, f"{path}[{at}][0]"), _int(units, f"{path}[{at}][1]", 1, QTY_MAX)))
+    _ascending(lot, path)
+    return tuple(lot)
+
+
+def _read_drawn(value: object) -> list[tuple[str, Lot]]:
+    drawn = []
+    for at, item in enumerate(_list(value, "drawn")):
+        entrant, lines = _list(item, f"drawn[{at}]", 2)
+        lot = _read_lot(lines, f"drawn[{at}][1]")
+        drawn.append((_hex(entrant, f"drawn[{at}][0]", 16), lot))
+    return drawn
+
+
+def _read_awarded(value: object) -> list[Awarded]:
+    awarded = []
+    for at, item in enumerate(_list(value, "awarded")):
+        path = f"awarded[{at}]"
+        entrant, outcome, lines = _list(item, path, 3)
+        _hex(entrant, f"{path}[0]", 16)
+        if type(outcome) is not str or (outcome != "held" and outcome not in REFUSALS):
+            told = ", ".join(["held", *sorted(REFUSALS)])
+            raise InvalidRecord(f"{path}[1]", f"must be one of {told}, not {_shown(outcome)}")
+        awarded.append((entrant, outcome, _read_lot(lines, f"{path}[2]")))
+    return awarded
+
+
+def _read(value: object) -> _Record:
+    """The record, every field of it of the right kind; raises InvalidRecord naming the first."""
+    raw = _fields(value, "the record", _TOP)
+    cue = _read_cue(raw["cue"])
+    void = None if raw["void"] is None else _str(raw["void"], "void")
+    frozen, entropy, seed = raw["frozen"], raw["entropy"], raw["server_seed"]
+    if frozen is not None or void is None:
+        frozen = _fields(frozen, "frozen", ("at_ms", "entrants", "digest"))
+        _int(frozen["at_ms"], "frozen.at_ms", 0, TIME_MAX_MS)
+        _int(frozen["entrants"], "frozen.entrants", 0, COUNT_MAX)
+        _hex(frozen["digest"], "frozen.digest", 32)
+    if seed is not None or void is None:
+        _hex(seed, "server_seed", 32)
+    if entropy is not None:
+        entropy = _fields(entropy, "entropy", ("source", "round", "value"))
+        _str(entropy["source"], "entropy.source")
+        _int(entropy["round"], "entropy.round", 0, 2**53)
+        _hex(entropy["value"], "entropy.value", 1, 1024)
+    if type(raw["entrants_complete"]) is not bool:
+        raise InvalidRecord("entrants_complete", "must be true or false")
+    return _Record(
+        raw=raw,
+        cue=cue,
+        stock=cue["stock"],
+        frozen=frozen,
+        server_seed=seed,
+        entropy=entropy,
+        groups=_read_groups(raw["entrants"]),
+        complete=raw["entrants_complete"],
+        drawn=_read_drawn(raw["drawn"]),
+        awarded=_read_awarded(raw["awarded"]),
+        returned=_read_units(raw["returned"], "returned"),
+        void=void,
+        seal=_hex(raw["seal"], "seal", 32),
+    )
+
+
+# --- the checks ---------------------------------------------------------------------------------
+
+
+class _Wrong(Exception):
+    """A check that does not hold; the message says how."""
+
+
+def verify(record: object, *, published_digest: str | None = None) -> Verification:
+    """Check a record, as `load` or any JSON reader gives it. Raises nothing.
+
+    published_digest: the digest that was seen in public before the result was told. With it the
+    cue's parameters, the entrants and the time of the freeze are proven to be those of then.
+    """
+    checks: list[Check] = []
+    try:
+        if type(record) is dict and "format" in record:
+            told = record["format"]
+            if type(told) is not int or told != FORMAT:
+                message = f"the record is in format {_shown(told)}; this program reads {FORMAT}"
+                return Verification(False, (Check("format", False, message),), ())
+            checks.append(Check("format", True, f"a record in format {FORMAT}"))
+        read = _read(record)
+    except InvalidRecord as error:
+        checks.append(Check("structure", False, str(error)))
+        return Verification(False, tuple(checks), ())
+    except RecursionError:
+        checks.append(Check("structure", False, "the record is nested too deep"))
+        return Verification(False, tuple(checks), ())
+    checks.append(Check("structure", True, "every field is there, and of its kind"))
+    for name, check in _checks_of(read, published_digest):
+        try:
+            checks.append(Check(name, True, check()))
+        except _Wrong as wrong:
+            checks.append(Check(name, False, str(wrong)))
+    limits = tuple(_limits_of(read, published_digest))
+    return Verification(all(check.ok for check in checks), tuple(checks), limits)
+
+
+def _checks_of(
+    read: _Record, published_digest: str | None
+) -> Iterator[tuple[str, Callable[[], str]]]:
+    yield "times", lambda: _check_times(read)
+    yield "rules", lambda: _check_rules(read)
+    yield "salt", lambda: _check_salt(read)
+    if read.void is not None:
+        yield "void", lambda: _check_void(read)
+        yield "seal", lambda: _check_seal(read)
+        return
+    yield "seed", lambda: _check_seed(read)
+    yield "entropy", lambda: _check_entropy(read)
+    yield "freeze", lambda: _check_freeze(read)
+    yield "entrants", lambda: _check_entrants(read)
+    yield "count", lambda: _check_count(read)
+    yield "digest", lambda: _check_digest(read)
+    if published_digest is not None:
+        yield "published", lambda: _check_published(read, published_digest)
+    ordered = read.order()
+    yield "drawn", lambda: _check_drawn(read, ordered)
+    yield "awarded", lambda: _check_awarded(read)
+    yield "promoted", lambda: _check_promoted(read, ordered)
+    yield "stock", lambda: _check_stock(read)
+    yield "seal", lambda: _check_seal(read)
+
+
+def _check_times(read: _Record) -> str:
+    cue = read.cue
+    length = cue["lag_cap_ms"] + cue["windows"] * cue["window_ms"]
+    closes = cue["cue_time_ms"] + length + cue["grace_ms"] + cue["spread_ms"]
+    if cue["closes_at_ms"] != closes:
+        told = f"the cue closes at {cue['closes_at_ms']}"
+        raise _Wrong(f"{told}, but its windows, lag cap, grace and spread end at {closes}")
+    if cue["reveals_at_ms"] < closes:
+        raise _Wrong(f"the result was to be told at {cue['reveals_at_ms']}, before the close")
+    entropy_at = cue["entropy_at_ms"]
+    if entropy_at is not None and entropy_at <= closes + ENTROPY_MARGIN_MS:
+        told = f"the public randomness comes at {entropy_at}"
+        raise _Wrong(f"{told}, not later than {ENTROPY_MARGIN_MS} ms after the close at {closes}")
+    if entropy_at is not None and cue["reveals_at_ms"] < entropy_at:
+        told = f"the result was to be told at {cue['reveals_at_ms']}"
+        raise _Wrong(f"{told}, before the public randomness comes at {entropy_at}")
+    return "the close follows from the windows, the lag cap, the grace and the spread"
+
+
+def _check_rules(read: _Record) -> str:
+    cue, kept = read.cue, read.cue["kept"]
+    if cue["keep"] == "all":
+        if kept is not None:
+            raise _Wrong(f"the cue keeps all entrants, but also only {kept:,}")
+        if not read.complete and read.void is None:
+            raise _Wrong("the cue keeps all entrants, but the record calls them incomplete")
+        return "the cue keeps all entrants"
+    if len(read.stock) != 1:
+        raise _Wrong(f"a cue that keeps the best has one sku, not {len(read.stock)}")
+    if cue["entropy_source"]:
+        raise _Wrong("a cue that keeps the best must know the seed, so it cannot be public")
+    if kept < sum(read.stock.values()):
+        raise _Wrong(f"the cue keeps the best {kept:,}, fewer than could win")
+    if read.count > kept:
+        raise _Wrong(f"the cue keeps the best {kept:,}, but the record has {read.count:,} entrants")
+    if read.void is None and read.complete != (read.count < kept):
+        told = "complete" if read.complete else "incomplete"
+        raise _Wrong(f"the record calls its {read.count:,} entrants {told}: {kept:,} are kept")
+    if any(line[2] != 1 for group in read.groups for line in group.wish):
+        raise _Wrong("a cue that keeps the best takes no least above 1")
+    return f"the cue keeps the best {kept:,} entrants"
+
+
+def _check_salt(read: _Record) -> str:
+    told = [read.cue["nonce"], read.cue["seed_commitment"], read.server_seed, read.seal]
+    told += [read.entropy["value"]] if read.entropy else []
+    told += [read.frozen["digest"]] if read.frozen else []
+    promised = read.cue["salt_commitment"]
+    for text in told:
+        if text and salt_commitment(bytes.fromhex(text), read.sale, read.id) == promised:
+            raise _Wrong("the record tells the salt: with it anybody can tell who the entrants are")
+    return "the salt is committed to, and not told"
+
+
+def _check_void(read: _Record) -> str:
+    for name in ("frozen", "server_seed", "entropy"):
+        if read.raw[name] is not None:
+            raise _Wrong(f"the cue is void, so {name} must be null")
+    for name in ("entrants", "drawn", "awarded", "returned"):
+        if read.raw[name]:
+            raise _Wrong(f"the cue is void, so {name} must be empty")
+    if read.complete:
+        raise _Wrong("the cue is void, so entrants_complete must be false")
+    return f"the cue does not count, and nobody was awarded anything: {read.void!r}"
+
+
+def _check_seed(read: _Record) -> str:
+    seed = bytes.fromhex(read.server_seed or "")
+    if seed_commitment(seed, read.sale, read.id) != read.cue["seed_commitment"]:
+        raise _Wrong("the server seed is not the one that was committed to with the cue")
+    return "the server seed is the one that was committed to with the cue"
+
+
+def _check_entropy(read: _Record) -> str:
+    source, number, used = read.cue["entropy_source"], read.cue["entropy_round"], read.entropy
+    if source is None:
+        if used is not None:
+            raise _Wrong("public randomness was used, but the cue announced none")
+        return "the seed was fixed before the cue; no public randomness was announced"
+    if used is None:
+        raise _Wrong("the cue announced public randomness, but the record has none")
+    if (used["source"], used["round"]) != (source, number):
+        told = f"round {used['round']} of {used['source']!r} was used"
+        raise _Wrong(f"{told}, but the cue announced round {number} of {source!r}")
+    return f"the seed is made of the server's and of round {number} of {source!r}"
+
+
+def _check_freeze(read: _Record) -> str:
+    at, closes = (read.frozen or {})["at_ms"], read.cue["closes_at_ms"]
+    if at < closes:
+        raise _Wrong(f"the entrants were frozen {closes - at} ms before the close")
+    entropy_at = read.cue["entropy_at_ms"]
+    if entropy_at is not None and at >= entropy_at:
+        raise _Wrong("the entrants were frozen when the public randomness was known already")
+    return f"the entrants were frozen {at - closes} ms after the close"
+
+
+def _check_entrants(read: _Record) -> str:
+    for group in read.groups:
+        if group.window >= read.cue["windows"]:
+            told = f"{group.who[0]} and others are in window {group.window}"
+            raise _Wrong(f"{told}, but there are {read.cue['windows']}")
+        for sku, _, _ in group.wish:
+            if sku not in read.stock:
+                raise _Wrong(f"{group.who[0]} and others wish {sku!r}, which the cue has not")
+        for entrant, after in pairwise(group.who):
+            if entrant >= after:
+                wrong = "is there twice" if entrant == after else "is not in ascending order"
+                raise _Wrong(f"entrant {after} {wrong}")
+    keys = [(group.window, text_of(group.wish)) for group in read.groups]
+    if keys != sorted(set(keys)):
+        raise _Wrong("the groups of entrants are not ascending by window and wish, each once")
+    if len(read.groups) > 1 and read.count != len(read.wishes):
+        seen: set[str] = set()
+        for group in read.groups:
+            if twice := seen.intersection(group.who):
+                raise _Wrong(f"entrant {min(twice)} is there twice, in different groups")
+            seen.update(group.who)
+    return "each entrant is there once, in order, in a window and with skus of the cue"
+
+
+def _check_count(read: _Record) -> str:
+    told, count = (read.frozen or {})["entrants"], read.count
+    if told != count:
+        raise _Wrong(f"{told:,} entrants were frozen, but the record has {count:,}")
+    return f"there are as many entrants as were frozen: {count:,}"
+
+
+def _check_digest(read: _Record) -> str:
+    frozen = read.frozen or {}
+    if digest_of(read.cue, frozen["at_ms"], read.groups) != frozen["digest"]:
+        raise _Wrong("the entrants, the cue or the time of the freeze do not give the digest")
+    return "the entrants, the cue and the time of the freeze give the digest"
+
+
+def _check_published(read: _Record, digest: str) -> str:
+    if (read.frozen or {})["digest"] != str(digest).strip().lower():
+        raise _Wrong("the record's digest is not the one that was published")
+    return "the record's digest is the one that was published"
+
+
+def _check_drawn(read: _Record, ordered: list[str]) -> str:
+    expected = walk(ordered, read.wishes, read.stock)
+    for at, (told, right) in enumerate(zip(read.drawn, expected, strict=False), 1):
+        if told[0] != right[0]:
+            raise _Wrong(f"place {at} of the drawn is {told[0]}; the draw gives {right[0]}")
+        if told[1] != right[1]:
+            got, due = _told(told[1]), _told(right[1])
+            raise _Wrong(f"{told[0]}, place {at} of the drawn, has {got}; the draw gives {due}")
+    if len(read.drawn) != len(expected):
+        raise _Wrong(f"the draw gives {len(expected):,} winners, the record {len(read.drawn):,}")
+    return f"the draw, repeated, gives the same {len(expected):,} winners and baskets"
+
+
+def _told(lot: Lot) -> str:
+    return ", ".join(f"{units} × {sku}" for sku, units in lot) or "nothing"
+
+
+def _check_awarded(read: _Record) -> str:
+    seen: set[str] = set()
+    for entrant, outcome, lot in read.awarded:
+        if entrant in seen:
+            raise _Wrong(f"{entrant} was awarded twice")
+        seen.add(entrant)
+        if outcome == "held" and not lot:
+            raise _Wrong(f"{entrant} is said to hold something, but has nothing")
+        if outcome != "held" and lot:
+            raise _Wrong(f"{entrant} was refused ({outcome}), but has {_told(lot)}")
+    for at, (entrant, due) in enumerate(read.drawn):
+        if at >= len(read.awarded) or read.awarded[at][0] != entrant:
+            raise _Wrong(f"{entrant} was drawn, but is not next among the awarded")
+        _, outcome, lot = read.awarded[at]
+        if outcome == "held" and lot != due:
+            raise _Wrong(f"{entrant} was awarded {_told(lot)}, but drew {_told(due)}")
+    held = sum(outcome == "held" for _, outcome, _ in read.awarded[: len(read.drawn)])
+    refused = len(read.drawn) - held
+    return f"each winner got what they drew ({held:,}), or was refused with a reason ({refused:,})"
+
+
+def _check_promoted(read: _Record, ordered: list[str]) -> str:
+    promoted = read.awarded[len(read.drawn) :]
+    if not promoted:
+        if read.returned:
+            raise _Wrong("units are said to have gone to the next, but nobody moved up")
+        return "nobody moved up"
+    if not read.cue["reserve_ms"]:
+        raise _Wrong(f"{promoted[0][0]} moved up, but the cue gives no places to the next")
+    for entrant, outcome, lot in promoted:
+        if entrant not in read.wishes:
+            raise _Wrong(f"{entrant} moved up, but is not among the entrants")
+        if outcome == "held" and not _is_within(read.wishes[entrant], lot):
+            raise _Wrong(f"{entrant} moved up with {_told(lot)}, which is not what they wished")
+    _check_turns(read, ordered, promoted)
+    return f"{len(promoted):,} moved up, in the order of the draw"
+
+
+def _is_within(wish: Wish, lot: Lot) -> bool:
+    return len(wish) == len(lot) and all(
+        sku == given and least <= units <= wanted
+        for (sku, wanted, least), (given, units) in zip(wish, lot, strict=True)
+    )
+
+
+def _check_turns(read: _Record, ordered: list[str], promoted: list[Awarded]) -> None:
+    """From the last to the first: who stands before a basket that would have been theirs?"""
+    drawn = {entrant for entrant, _ in read.drawn}
+    lots = {entrant: dict(lot) for entrant, _, lot in promoted}
+    turn = [entrant for entrant, _, _ in promoted]
+    later: list[dict[str, int]] = []
+    served: dict[Wish, bool] = {}
+    for entrant in reversed(ordered):
+        if entrant in lots:
+            if turn.pop() != entrant:
+                raise _Wrong(f"{entrant} did not move up in the order of the draw")
+            if lots[entrant] and lots[entrant] not in later:
+                later.append(lots[entrant])
+                served.clear()
+        elif later and entrant not in drawn:
+            wish = read.wishes[entrant]
+            if wish not in served:
+                served[wish] = any(
+                    all(least <= lot.get(sku, 0) for sku, _, least in wish) for lot in later
+                )
+            if served[wish]:
+                raise _Wrong(f"{entrant} was passed over for somebody later in the order")
+
+
+def _check_stock(read: _Record) -> str:
+    given: dict[str, int] = {}
+    for _, _, lot in read.awarded:
+        for sku, units in lot:
+            given[sku] = given.get(sku, 0) + units
+    for sku, back in read.returned.items():
+        if back > given.get(sku, 0):
+            raise _Wrong(f"{back} × {sku} came back, but only {given.get(sku, 0)} were given")
+    for sku, units in given.items():
+        stock, back = read.stock.get(sku, 0), read.returned.get(sku, 0)
+        if units > stock + back:
+            told = f"{units} × {sku} were given"
+            raise _Wrong(f"{told}, but {stock} were set aside and {back} came back")
+    total = sum(given.values()) - sum(read.returned.values())
+    return f"no more was given than there was: {total:,} of {sum(read.stock.values()):,} units"
+
+
+def _check_seal(read: _Record) -> str:
+    if seal_of(read.raw) != read.seal:
+        raise _Wrong("the record was altered: its fields do not give the seal")
+    return f"the fields give the seal {read.seal[:16]}…"
+
+
+def _limits_of(read: _Record, published_digest: str | None) -> Iterator[str]:
+    """What this record cannot prove, in sentences for everybody."""
+    cue = read.cue
+    if read.void is not None:
+        yield "That the cue had to be void is the seller's word."
+        return
+    if published_digest is None:
+        yield (
+            "That the parameters were published before the cue, and the digest before the result:"
+            " compare both with what you noted then."
+        )
+    else:
+        yield "That the parameters were published before the cue: compare them with what you noted."
+    if cue["entropy_source"]:
+        yield "That the public randomness is what its source gave in that round: ask the source."
+        yield "That the seller voided no other cue because of who would have won."
+    else:
+        yield (
+            "That the seller, who knew the seed, added no entrants of its own choice, and voided"
+            " no other cue because of who would have won."
+        )
+    yield "That every entrant is another person: somebody may have several accounts."
+    yield "That nobody's entry was refused or lost: whoever has a receipt can look for it."
+    yield "That reasons for refusals, and that units came back, are true: the ledger has them."
+    if cue["keep"] == "best" and not read.complete:
+        yield (
+            "Anything of the entrants who were not among the best kept: they are not in the record,"
+            " their receipts cannot be found, and the digest does not cover them."
+        )
+    if cue["windows"] > 1:
+        yield "Equal chances across windows: the earlier window goes first: a race at its edge."
+    if cue["window_ms"] < FAIR_WINDOW_MS:
+        yield (
+            f"Equal chances for everybody watching: a window of {cue['window_ms']} ms is shorter"
+            f" than many people's reaction; {FAIR_WINDOW_MS} ms are the least to be called fair."
+        )
+
+
+def find(record: object, receipt: str) -> Place | None:
+    """What became of the entrant with this receipt; None if the record does not have it.
+
+    It takes the record at its word: `verify` it first. Raises InvalidRecord if it is not a record
+    or the receipt is not one.
+    """
+    receipt = _hex(str(receipt).strip().lower(), "the receipt", 16)
+    try:
+        read = _read(record)
+    except RecursionError:
+        raise InvalidRecord("the record", "is nested too deep") from None
+    if read.void is not None:
+        return None
+    ours = next((group for group in read.groups if receipt in group.who), None)
+    if ours is None:
+        return None
+    place = read.order().index(receipt) + 1
+    drawn = dict(read.drawn).get(receipt, ())
+    awarded = next((item for item in read.awarded if item[0] == receipt), None)
+    _, outcome, lines = awarded or (receipt, "not_drawn", ())
+    count = read.count
+    return Place(receipt, ours.window, ours.wish, place, count, outcome, drawn, lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: 0 if the record verifies, 1 if it does not, 2 if there is nothing to check."""
+    parser = argparse.ArgumentParser(prog="verify.py", description="Check the record of a draw.")
+    parser.add_argument("record", metavar="RECORD.json")
+    parser.add_argument("--receipt", help="tell what became of this entrant")
+    parser.add_argument("--digest", help="the digest that was published")
+    told = parser.parse_args(arguments)
+    try:
+        with open(told.record, "rb") as file:
+            record = load(file.read())
+        result = verify(record, published_digest=told.digest)
+        place = find(record, told.receipt) if told.receipt and result.ok else None
+    except (OSError, InvalidRecord) as error:
+        sys.stderr.write(f"verify.py: {error}\n")
+        return 2
+    lines = [f"{'ok   ' if c.ok else 'WRONG'} {c.name:<10} {c.message}" for c in result.checks]
+    if result.limits:
+        lines += ["", "What this record cannot prove:", *(f"- {text}" for text in result.limits)]
+    if told.receipt and result.ok:
+        lines += ["", _told_place(place)]
+    lines += ["", "The record verifies." if result.ok else "The record does NOT verify."]
+    encoding = sys.stdout.encoding or "ascii"
+    sys.stdout.write("\n".join(lines).encode(encoding, "replace").decode(encoding) + "\n")
+    return 0 if result.ok else 1
+
+
+def _told_place(place: Place | None) -> str:
+    if place is None:
+        return "The record has no entrant with this receipt."
+    told = f"Place {place.place:,} of {place.of:,}, window {place.window}: {place.outcome}"
+    return f"{told}, {_told(place.lines)}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flashsale.cli import looking, rehearsing, steering
+from flashsale.cli import looking, rehearsing, steering, verifying
 
 _REHEARSE, _WATCH, _STEER = "Rehearse", "Watch and check", "Steer"
 
@@ -65,6 +65,14 @@ _add(
     "find 1111__buyer-42__order-77",
 )
 _add(looking.audit, _WATCH, "audit 1111", "audit 1111 --json")
+_add(
+    verifying.verify_record,
+    _WATCH,
+    "verify RECORD.json",
+    "verify RECORD.json --receipt 0c9f176fba4a1e6f0c0d7dc6cac2f45e",
+    "verify RECORD.json --json | jq .checks",
+    name="verify",
+)
 _add(steering.open_sale, _STEER, "open 1111.toml", name="open")
 _add(steering.pause, _STEER, "pause 1111")
 _add(steering.resume, _STEER, "resume 1111")

@@ -2,7 +2,7 @@
 
 `OracleSale` says what the engine must answer. The strategies make identifiers, baskets,
 sales and hostile input; they need Hypothesis (``pip install hypothesis``), the oracle needs
-nothing.
+nothing. `LocalEntropy` stands for public randomness where a test draws.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from flashsale.errors import ConfigurationError
+from flashsale.testing.entropy import LocalEntropy
 from flashsale.testing.oracle import OracleSale
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "LocalEntropy",
     "OracleSale",
     "baskets",
     "hostile_baskets",

@@ -1,0 +1,205 @@
+"""The command that checks a draw's record. It needs no server."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from flashsale.cli import words
+from flashsale.cli.options import Debug, Json
+from flashsale.cli.reporting import REFUSED, Report, reporting
+from flashsale.cli.tables import plain_table
+from flashsale.errors import InvalidRequest
+from flashsale.verify import InvalidRecord, Place, Verification, find, load, verify
+
+_WINDOWS_SHOWN = 12
+
+
+def verify_record(
+    record: Annotated[
+        str, typer.Argument(metavar="RECORD.json", help="The record's file; - for stdin.")
+    ],
+    receipt: Annotated[
+        str | None,
+        typer.Option("--receipt", metavar="HEX", help="Tell what became of this entrant."),
+    ] = None,
+    digest: Annotated[
+        str | None,
+        typer.Option("--digest", metavar="HEX", help="The digest you saw published."),
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Check the record of a draw: repeat all of it, and say what no record can prove.
+
+    It needs no server and takes nothing on trust. The same checks are in one file that anybody
+    may copy and run alone: python verify.py RECORD.json. Exit code 0 if the record verifies, 1 if
+    it does not or does not have the receipt, 2 if there is nothing to check.
+    """
+    with reporting(json=json, debug=debug) as report, _without_collecting():
+        read = _load(record)
+        with report.err.status("drawing again"):
+            result = verify(read, published_digest=digest)
+            place = _find(read, receipt) if receipt is not None and result.ok else None
+        whole = any(check.name == "seal" for check in result.checks)  # it was read to the end
+        figures = _figures(read) if whole else {}
+        value = {
+            "ok": result.ok,
+            "void": bool(figures) and figures["void"] is not None,
+            **{name: figures.get(name) for name in ("sale", "cue")},
+            "checks": [asdict(check) for check in result.checks],
+            "limits": list(result.limits),
+            "figures": figures,
+            "receipt": asdict(place) if place else None,
+        }
+        report.give(value, _shown(report, result, figures))
+        if place and not json:
+            report.out.print(_place_view(place))
+        if receipt is not None and result.ok and not place:
+            report.note(f"the record has no entrant with the receipt {receipt!r}")
+        if not result.ok or (receipt is not None and not place):
+            raise typer.Exit(REFUSED)
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """A million entrants are no garbage; looking at them again and again takes half the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _load(path: str) -> object:
+    try:
+        if path == "-":
+            return load(sys.stdin.buffer.read())
+        with open(path, "rb") as file:
+            return load(file.read())
+    except OSError as error:
+        raise InvalidRequest(path, error.strerror or str(error)) from None
+    except InvalidRecord as error:
+        raise InvalidRequest(path, f"is no record: {error}") from None
+
+
+def _find(read: object, receipt: str) -> Place | None:
+    try:
+        return find(read, receipt)
+    except InvalidRecord as error:
+        raise InvalidRequest("--receipt", error.rule) from None
+
+
+def _figures(read: Any) -> dict[str, Any]:
+    """What the draw was, from a record whose structure was checked."""
+    cue, drawn, awarded = read["cue"], read["drawn"], read["awarded"]
+    winners = {entrant for entrant, _ in drawn}
+    windows: dict[int, dict[str, int]] = {}
+    for group in read["entrants"]:
+        row = windows.setdefault(group["window"], {"entrants": 0, "winners": 0})
+        row["entrants"] += len(group["who"])
+        row["winners"] += sum(entrant in winners for entrant in group["who"])
+    held = [item[1] == "held" for item in awarded]
+    return {
+        "sale": cue["sale"],
+        "cue": cue["id"],
+        "void": read["void"],
+        "stock": cue["stock"],
+        "window_ms": cue["window_ms"],
+        "draw": f"round {cue['entropy_round']} of {cue['entropy_source']}"
+        if cue["entropy_source"]
+        else "committed",
+        "entrants": sum(row["entrants"] for row in windows.values()),
+        "entrants_complete": read["entrants_complete"],
+        "drawn": len(drawn),
+        "held": sum(held[: len(drawn)]),
+        "promoted": sum(held[len(drawn) :]),
+        "returned": read["returned"],
+        "windows": {str(window): row for window, row in sorted(windows.items())},
+    }
+
+
+# --- for people ---------------------------------------------------------------------------------
+
+
+def _shown(report: Report, result: Verification, figures: dict[str, Any]) -> RenderableType:
+    verdict = Text("does not verify", "bold red")
+    if result.ok:
+        verdict = Text("verifies", "bold green")
+        if figures["void"] is not None:
+            verdict = Text("verifies: the cue is void", "bold yellow")
+    name = f"cue {figures['cue']} of sale {figures['sale']}" if figures else "the record"
+    parts: list[RenderableType] = [Text.assemble((name, "bold"), "  ", verdict)]
+    parts.append(Padding(_checks_table(result, ascii_only=report.ascii_only), (1, 0, 0, 0)))
+    if result.ok and figures["void"] is None:
+        parts += [Padding(_summary(figures), (1, 0, 0, 0)), _windows_table(figures)]
+    if result.limits:
+        parts.append(Padding(Text("What the record cannot prove", "bold"), (1, 0, 0, 0)))
+        parts.append(_list_of(result.limits))
+    return Group(*parts)
+
+
+def _checks_table(result: Verification, *, ascii_only: bool) -> Table:
+    right, wrong = ("ok", "WRONG") if ascii_only else ("✓", "✗")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for check in result.checks:
+        mark = Text(right, "green") if check.ok else Text(wrong, "bold red")
+        style = "" if check.ok else "red"
+        table.add_row(mark, Text(check.name, style or "bold"), Text(check.message, style))
+    return table
+
+
+def _summary(figures: dict[str, Any]) -> Text:
+    kept = "" if figures["entrants_complete"] else " kept (the best of more)"
+    told = f"{figures['entrants']:,} entrants{kept} for {words.lines(figures['stock'])}: "
+    told += f"{figures['drawn']:,} drawn, {figures['held']:,} of them awarded, "
+    told += f"{figures['promoted']:,} moved up"
+    return Text(f"{told}; the draw: {figures['draw']}")
+
+
+def _windows_table(figures: dict[str, Any]) -> Table:
+    """The chance of each window's entrants; an incomplete record cannot tell it."""
+    numbers = ["window", "from", "entrants", "winners", "share that won"]
+    table = plain_table(*numbers, numbers=numbers)
+    rows = list(figures["windows"].items())
+    for window, row in rows[:_WINDOWS_SHOWN]:
+        start = words.duration(int(window) * figures["window_ms"])
+        won = words.share(row["winners"], row["entrants"]) if figures["entrants_complete"] else "?"
+        table.add_row(window, start, f"{row['entrants']:,}", f"{row['winners']:,}", won)
+    if len(rows) > _WINDOWS_SHOWN:
+        table.add_row(f"{len(rows) - _WINDOWS_SHOWN:,} more", style="dim")
+    return table
+
+
+def _list_of(sentences: tuple[str, ...]) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for sentence in sentences:
+        table.add_row("-", Text(sentence))
+    return table
+
+
+def _place_view(place: Place) -> RenderableType:
+    told = f"place {place.place:,} of {place.of:,}, window {place.window}, "
+    style = "bold green" if place.outcome == "held" else "bold yellow"
+    outcome = "not drawn" if place.outcome == "not_drawn" else place.outcome.replace("_", " ")
+    got = f": {words.lines(dict(place.lines))}" if place.lines else ""
+    wish = words.lines({sku: units for sku, units, _ in place.wish})
+    line = Text.assemble(("your entry", "bold"), f"  {told}", (outcome, style), got)
+    return Padding(Group(line, Text(f"            wished: {wish}")), (1, 0, 0, 0))

@@ -1,0 +1,176 @@
+"""Cues, draws and their records without a server: everything from one key, so nothing is random."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from flashsale import Cue, draw, verify
+from flashsale.draw import Award, Drawn, Entry, Frozen
+from flashsale.keyring import Key
+from flashsale.verify import Wish
+
+KEY = Key("k1", b"a key for tests, of 32 bytes ...")
+CUE_TIME_MS = 1_762_779_600_000
+SOURCE, VALUE = "local", bytes(range(32))
+
+Record = dict[str, Any]
+
+
+def cue_of(id: str = "lipstick", **changes: Any) -> Cue:
+    """A cue with everything that follows from its parameters."""
+    told: Record = {
+        "stock": {"lipstick": 5},
+        "position_ms": 61_000,
+        "cue_time_ms": CUE_TIME_MS,
+        "ahead_ms": 500,
+        "window_ms": 3_000,
+        "windows": 1,
+        "lag_cap_ms": 12_000,
+        "grace_ms": 1_000,
+        "spread_ms": 250,
+        "reserve_ms": 0,
+        "keep": "all",
+        "kept": None,
+        "entropy_source": None,
+        "entropy_round": None,
+        "entropy_at_ms": None,
+        "proof": True,
+        "nonce": "00112233445566778899aabbccddeeff",
+        **changes,
+    }
+    length = told["lag_cap_ms"] + told["windows"] * told["window_ms"]
+    closes = told["cue_time_ms"] + length + told["grace_ms"] + told["spread_ms"]
+    seed, salt = draw.server_seed(KEY, "1111", id), draw.salt(KEY, "1111", id)
+    follows = {
+        "key": KEY.id,
+        "seed_commitment": draw.seed_commitment(seed, "1111", id),
+        "salt_commitment": draw.salt_commitment(salt, "1111", id),
+        "closes_at_ms": closes,
+        "reveals_at_ms": (told["entropy_at_ms"] or closes) + 2_000,
+    }
+    return Cue(sale="1111", id=id, **{**told, **follows, **changes})
+
+
+def public_cue(id: str = "lipstick", **changes: Any) -> Cue:
+    """A cue whose seed is half public."""
+    told = {"entropy_source": SOURCE, "entropy_round": 77, "entropy_at_ms": CUE_TIME_MS + 30_000}
+    return cue_of(id, **(told | changes))
+
+
+def crowd(count: int, window: int = 0, wish: Wish = (("lipstick", 1, 1),)) -> list[Entry]:
+    """So many buyers who want the same."""
+    return [(f"buyer-{window}-{number}", window, wish) for number in range(count)]
+
+
+def frozen_of(cue: Cue, entries: Iterable[Entry]) -> Frozen:
+    salt = draw.salt(KEY, cue.sale, cue.id)
+    return draw.freeze(cue, salt, entries, at_ms=cue.closes_at_ms + 40)
+
+
+def drawn_of(cue: Cue, entries: Iterable[Entry]) -> Drawn:
+    seed = draw.server_seed(KEY, cue.sale, cue.id)
+    return draw.draw(frozen_of(cue, entries), seed, VALUE if cue.entropy_source else None)
+
+
+def held(drawn: Drawn) -> dict[str, Award]:
+    """Every winner gets what was drawn."""
+    return {drawn.frozen.buyers[who]: Award("held", lot) for who, lot in drawn.winners}
+
+
+def record_of(
+    drawn: Drawn,
+    awards: Mapping[str, Award] | None = None,
+    returned: Mapping[str, int] | None = None,
+) -> Record:
+    """The record as a reader of its JSON has it."""
+    told = draw.record_of(drawn, held(drawn) if awards is None else awards, returned)
+    return copy_of(told)
+
+
+def copy_of(record: Mapping[str, Any]) -> Record:
+    """Through JSON, as records go."""
+    read = verify.load(msgspec.json.encode(record))
+    assert isinstance(read, dict)
+    return read
+
+
+def groups_of(record: Record) -> list[verify.Group]:
+    """The entrants as the digest wants them."""
+    return [
+        verify.Group(group["window"], tuple(map(tuple, group["wish"])), group["who"])
+        for group in record["entrants"]
+    ]
+
+
+def sealed(record: Record) -> Record:
+    """Signed again, as a forger would."""
+    return {**record, "seal": verify.seal_of(record)}
+
+
+def digested(record: Record) -> Record:
+    """With another digest for other entrants or another cue, and signed again."""
+    frozen, groups = record["frozen"], groups_of(record)
+    count = sum(len(group.who) for group in groups)
+    digest = verify.digest_of(record["cue"], frozen["at_ms"], groups)
+    return sealed({**record, "frozen": {**frozen, "entrants": count, "digest": digest}})
+
+
+def redrawn(record: Record) -> Record:
+    """All that follows from entrants and cue made anew: a forgery that is right in itself."""
+    seed = bytes.fromhex(record["server_seed"])
+    if record["entropy"]:
+        seed = verify.public_seed(seed, bytes.fromhex(record["entropy"]["value"]))
+    cue, groups = record["cue"], groups_of(record)
+    ordered = verify.order_of(seed, cue["sale"], cue["id"], groups)
+    lots = verify.walk(ordered, verify.wishes_of(groups), cue["stock"])
+    drawn = [[who, [list(line) for line in lot]] for who, lot in lots]
+    awarded = [[who, "held", lot] for who, lot in drawn]
+    return digested({**record, "drawn": drawn, "awarded": awarded})
+
+
+def text_of(value: object) -> str:
+    """A value's JSON: unlike ==, it tells 1, 1.0 and true apart."""
+    return json.dumps(value, sort_keys=True)
+
+
+def _promoted() -> Record:
+    """One winner refused, one gave up, and two moved up."""
+    drawn = drawn_of(cue_of(reserve_ms=60_000), crowd(20))
+    awards = held(drawn)
+    buyers = [drawn.frozen.buyers[who] for who in drawn.order]
+    awards[buyers[1]] = Award("limit_reached")
+    awards[buyers[5]] = awards[buyers[6]] = Award("held", (("lipstick", 1),))
+    return record_of(drawn, awards, {"lipstick": 1})
+
+
+def _best() -> Record:
+    cue = cue_of(keep="best", kept=8)
+    best = [drawn_of(cue_of(), crowd(50)).frozen.buyers[who] for who in _order(50)[:8]]
+    return record_of(drawn_of(cue, [(buyer, 0, (("lipstick", 1, 1),)) for buyer in best]))
+
+
+def _order(count: int) -> list[str]:
+    return drawn_of(cue_of(), crowd(count)).order
+
+
+def _baskets() -> Record:
+    both: Wish = (("lipstick", 2, 1), ("mug", 1, 1))
+    cue = cue_of(stock={"lipstick": 7, "mug": 4}, windows=3)
+    entries = [*crowd(6), *crowd(9, 1, both), *crowd(9, 2, (("mug", 2, 1),)), *crowd(3, 2)]
+    return record_of(drawn_of(cue, entries))
+
+
+GOOD: dict[str, Callable[[], Record]] = {
+    "committed": lambda: record_of(drawn_of(cue_of(), crowd(20))),
+    "public": lambda: record_of(drawn_of(public_cue(), crowd(20))),
+    "baskets": _baskets,
+    "best": _best,
+    "promoted": _promoted,
+    "nobody": lambda: record_of(drawn_of(cue_of(), [])),
+    "void": lambda: copy_of(draw.void_record_of(cue_of(), "the host dropped it 😀")),
+}
+"""A record of each kind."""

@@ -1,0 +1,830 @@
+"""The verifier: good records pass, every forgery is caught and named, nothing else is raised."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flashsale import Outcome, verify
+from flashsale.verify import InvalidRecord
+from support.draws import (
+    GOOD,
+    Record,
+    copy_of,
+    crowd,
+    cue_of,
+    digested,
+    drawn_of,
+    groups_of,
+    public_cue,
+    record_of,
+    redrawn,
+    sealed,
+    text_of,
+)
+
+DATA = Path(__file__).parents[1] / "data"
+RECORDS = {name: make() for name, make in GOOD.items()}
+TOLD = "deadbeef" * 4
+
+
+def good(name: str = "committed") -> Record:
+    return copy.deepcopy(RECORDS[name])
+
+
+def wrong_of(record: object, **options: Any) -> dict[str, str]:
+    """The checks that do not hold, and what they say."""
+    result = verify.verify(record, **options)
+    assert result.ok is all(check.ok for check in result.checks)
+    return {check.name: check.message for check in result.checks if not check.ok}
+
+
+# --- good ones ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_good_record_verifies(name: str) -> None:
+    result = verify.verify(good(name))
+    assert wrong_of(good(name)) == {}
+    assert result.ok
+    assert result.limits
+    names = [check.name for check in result.checks]
+    assert len(names) == len(set(names))
+    assert names[-1] == "seal"
+
+
+def test_verifying_changes_nothing_in_the_record() -> None:
+    for name in RECORDS:
+        record = good(name)
+        verify.verify(record)
+        assert text_of(record) == text_of(RECORDS[name])
+
+
+def test_every_reason_for_a_refusal_is_an_outcome() -> None:
+    assert {outcome.value for outcome in Outcome} > verify.REFUSALS
+
+
+def test_the_published_digest_may_be_held_against_the_record() -> None:
+    digest = good()["frozen"]["digest"]
+    assert verify.verify(good(), published_digest=f" {digest.upper()}\n").ok
+    assert set(wrong_of(good(), published_digest="0" * 64)) == {"published"}
+    told = " ".join(verify.verify(good(), published_digest=digest).limits)
+    assert "digest" not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("committed", "added no entrants of its own choice"),
+        ("public", "ask the source"),
+        ("best", "not among the best kept"),
+        ("baskets", "race at its edge"),
+        ("void", "the seller's word"),
+    ],
+)
+def test_the_limits_of_each_kind_are_said(name: str, expected: str) -> None:
+    texts = verify.verify(good(name)).limits
+    assert any(expected in text for text in texts)
+    if name != "void":
+        assert any("several accounts" in text for text in texts)
+
+
+def test_a_short_window_is_not_called_fair() -> None:
+    record = record_of(drawn_of(cue_of(window_ms=1_999), crowd(3)))
+    assert verify.verify(record).ok
+    assert any("1999 ms" in text for text in verify.verify(record).limits)
+    assert not any("shorter" in text for text in verify.verify(good()).limits)
+
+
+# --- forgeries, each named ------------------------------------------------------------------
+
+
+def with_cue(record: Record, **changes: Any) -> Record:
+    return digested({**record, "cue": {**record["cue"], **changes}})
+
+
+def without_last(record: Record, name: str) -> Record:
+    return {**record, name: record[name][:-1]}
+
+
+def with_frozen(record: Record, **changes: Any) -> Record:
+    return {**record, "frozen": {**record["frozen"], **changes}}
+
+
+def edited(record: Record, edit: Callable[[Record], object]) -> Record:
+    changed = copy.deepcopy(record)
+    edit(changed)
+    return changed
+
+
+def friend(record: Record) -> Record:
+    """Someone who was not drawn takes the first place."""
+    drawn = {who for who, _ in record["drawn"]}
+    lucky = next(who for who in record["entrants"][0]["who"] if who not in drawn)
+    record["drawn"][0][0] = record["awarded"][0][0] = lucky
+    return sealed(record)
+
+
+def twice_in_two_groups(record: Record) -> Record:
+    record["entrants"][1]["who"] = sorted(
+        [*record["entrants"][1]["who"], record["entrants"][0]["who"][0]]
+    )
+    return digested(record)
+
+
+def moved_up(record: Record, at: int, lot: list[list[Any]] | None = None) -> Record:
+    """Who is at that place of the order moves up."""
+    cue = record["cue"]
+    seed = bytes.fromhex(record["server_seed"])
+    order = verify.order_of(seed, cue["sale"], cue["id"], groups_of(record))
+    record["awarded"].append([order[at], "held", lot or [["lipstick", 1]]])
+    return sealed({**record, "returned": {"lipstick": record["returned"].get("lipstick", 0) + 1}})
+
+
+def half_public(record: Record, **changes: Any) -> Record:
+    return sealed({**record, "entropy": {**record["entropy"], **changes}})
+
+
+def told_salt(record: Record) -> Record:
+    """The server seed stands where the salt is committed to as well."""
+    cue, seed = record["cue"], bytes.fromhex(record["server_seed"])
+    salt = verify.salt_commitment(seed, cue["sale"], cue["id"])
+    return with_cue(record, salt_commitment=salt)
+
+
+FORGERIES: dict[str, tuple[str, Callable[[Record], Record], str, str]] = {
+    # what was done: the record, how, the check that tells, and what it says
+    "another format": (
+        "committed",
+        lambda r: r | {"format": 2},
+        "format",
+        "is in format 2; this program reads 1",
+    ),
+    "a format that is no number": (
+        "committed",
+        lambda r: r | {"format": "1"},
+        "format",
+        "format '1'",
+    ),
+    "a field that is missing": (
+        "committed",
+        lambda r: {k: v for k, v in r.items() if k != "frozen"},
+        "structure",
+        "the record.frozen is missing",
+    ),
+    "the salt beside the record": (
+        "committed",
+        lambda r: r | {"salt": "00"},
+        "structure",
+        "has a field that is unknown: 'salt'",
+    ),
+    "a field of another kind": (
+        "committed",
+        lambda r: edited(r, lambda c: c["cue"].update(window_ms="3000")),
+        "structure",
+        "cue.window_ms must be a whole number from 1 to 2592000000, not '3000'",
+    ),
+    "the salt in the seed's place": (
+        "committed",
+        told_salt,
+        "salt",
+        "the record tells the salt",
+    ),
+    "another seed": (
+        "committed",
+        lambda r: redrawn(r | {"server_seed": "ab" * 32}),
+        "seed",
+        "not the one that was committed to",
+    ),
+    "a later close": (
+        "committed",
+        lambda r: with_cue(r, closes_at_ms=r["cue"]["closes_at_ms"] + 1),
+        "times",
+        "but its windows, lag cap, grace and spread end at",
+    ),
+    "a wider window": (
+        "committed",
+        lambda r: with_cue(r, window_ms=3_001),
+        "times",
+        "but its windows, lag cap, grace and spread end at",
+    ),
+    "a result before the close": (
+        "committed",
+        lambda r: with_cue(r, reveals_at_ms=r["cue"]["closes_at_ms"] - 1),
+        "times",
+        "before the close",
+    ),
+    "randomness known at the close": (
+        "public",
+        lambda r: with_cue(r, entropy_at_ms=r["cue"]["closes_at_ms"] + 10_000),
+        "times",
+        "not later than 10000 ms after the close",
+    ),
+    "a result before its randomness": (
+        "public",
+        lambda r: with_cue(r, reveals_at_ms=r["cue"]["entropy_at_ms"] - 1),
+        "times",
+        "before the public randomness comes",
+    ),
+    "a freeze before the close": (
+        "committed",
+        lambda r: digested(with_frozen(r, at_ms=r["cue"]["closes_at_ms"] - 7)),
+        "freeze",
+        "frozen 7 ms before the close",
+    ),
+    "a freeze after the randomness": (
+        "public",
+        lambda r: digested(with_frozen(r, at_ms=r["cue"]["entropy_at_ms"])),
+        "freeze",
+        "when the public randomness was known already",
+    ),
+    "randomness that was not announced": (
+        "committed",
+        lambda r: redrawn(r | {"entropy": {"source": "x", "round": 1, "value": "00"}}),
+        "entropy",
+        "but the cue announced none",
+    ),
+    "announced randomness left out": (
+        "public",
+        lambda r: redrawn(r | {"entropy": None}),
+        "entropy",
+        "but the record has none",
+    ),
+    "another round": (
+        "public",
+        lambda r: half_public(r, round=78),
+        "entropy",
+        "round 78 of 'local' was used, but the cue announced round 77",
+    ),
+    "another value of the round": (
+        "public",
+        lambda r: half_public(r, value="00" * 32),
+        "drawn",
+        "the draw gives",
+    ),
+    "entrants out of order": (
+        "committed",
+        lambda r: digested(edited(r, lambda c: c["entrants"][0]["who"].reverse())),
+        "entrants",
+        "is not in ascending order",
+    ),
+    "an entrant twice": (
+        "committed",
+        lambda r: digested(
+            edited(r, lambda c: c["entrants"][0]["who"].insert(0, c["entrants"][0]["who"][0]))
+        ),
+        "entrants",
+        "is there twice",
+    ),
+    "an entrant in two groups": (
+        "baskets",
+        twice_in_two_groups,
+        "entrants",
+        "is there twice, in different groups",
+    ),
+    "groups out of order": (
+        "baskets",
+        lambda r: digested(edited(r, lambda c: c["entrants"].reverse())),
+        "entrants",
+        "the groups of entrants are not ascending",
+    ),
+    "a window that is not there": (
+        "committed",
+        lambda r: digested(edited(r, lambda c: c["entrants"][0].update(window=1))),
+        "entrants",
+        "in window 1, but there are 1",
+    ),
+    "a sku that the cue has not": (
+        "committed",
+        lambda r: digested(edited(r, lambda c: c["entrants"][0].update(wish=[["mug", 1, 1]]))),
+        "entrants",
+        "wish 'mug', which the cue has not",
+    ),
+    "an entrant left out": (
+        "committed",
+        lambda r: sealed(edited(r, lambda c: c["entrants"][0]["who"].pop())),
+        "count",
+        "20 entrants were frozen, but the record has 19",
+    ),
+    "an entrant exchanged": (
+        "committed",
+        lambda r: sealed(edited(r, lambda c: c["entrants"][0]["who"].__setitem__(0, "0" * 32))),
+        "digest",
+        "do not give the digest",
+    ),
+    "another nonce": (
+        "committed",
+        lambda r: sealed(edited(r, lambda c: c["cue"].update(nonce="00" * 16))),
+        "digest",
+        "do not give the digest",
+    ),
+    "a friend is drawn": ("committed", friend, "drawn", "place 1 of the drawn is"),
+    "more than was drawn": (
+        "baskets",
+        lambda r: sealed(edited(r, lambda c: c["drawn"][0][1][0].__setitem__(1, 9))),
+        "drawn",
+        "has 9 × lipstick; the draw gives",
+    ),
+    "a winner left out": (
+        "committed",
+        lambda r: sealed(without_last(without_last(r, "drawn"), "awarded")),
+        "drawn",
+        "the draw gives 5 winners, the record 4",
+    ),
+    "a winner who was not awarded": (
+        "committed",
+        lambda r: sealed(edited(r, lambda c: c["awarded"].pop(2))),
+        "awarded",
+        "was drawn, but is not next among the awarded",
+    ),
+    "awarded in another order": (
+        "committed",
+        lambda r: sealed(edited(r, lambda c: c["awarded"].reverse())),
+        "awarded",
+        "was drawn, but is not next among the awarded",
+    ),
+    "awarded twice": (
+        "committed",
+        lambda r: sealed(edited(r, lambda c: c["awarded"].append(c["awarded"][0]))),
+        "awarded",
+        "was awarded twice",
+    ),
+    "awarded more than was drawn": (
+        "committed",
+        lambda r: sealed(edited(r, lambda c: c["awarded"][0].__setitem__(2, [["lipstick", 2]]))),
+        "awarded",
+        "was awarded 2 × lipstick, but drew 1 × lipstick",
+    ),
+    "refused and awarded": (
+        "committed",
+        lambda r: sealed(edited(r, lambda c: c["awarded"][0].__setitem__(1, "conflict"))),
+        "awarded",
+        "was refused (conflict), but has 1 × lipstick",
+    ),
+    "holding nothing": (
+        "committed",
+        lambda r: sealed(edited(r, lambda c: c["awarded"][0].__setitem__(2, []))),
+        "awarded",
+        "said to hold something, but has nothing",
+    ),
+    "moved up without a reserve": (
+        "committed",
+        lambda r: moved_up(r, 5),
+        "promoted",
+        "but the cue gives no places to the next",
+    ),
+    "a stranger moved up": (
+        "promoted",
+        lambda r: sealed(edited(r, lambda c: c["awarded"][-1].__setitem__(0, TOLD))),
+        "promoted",
+        f"{TOLD} moved up, but is not among the entrants",
+    ),
+    "moved up past others": (
+        "promoted",
+        lambda r: moved_up(r, 9),
+        "promoted",
+        "was passed over for somebody later in the order",
+    ),
+    "moved up in another order": (
+        "promoted",
+        lambda r: sealed(
+            edited(r, lambda c: c["awarded"].insert(5, c["awarded"].pop())),
+        ),
+        "promoted",
+        "did not move up in the order of the draw",
+    ),
+    "moved up with more than wished": (
+        "promoted",
+        lambda r: moved_up(r, 7, [["lipstick", 2]]),
+        "promoted",
+        "with 2 × lipstick, which is not what they wished",
+    ),
+    "units came back for nobody": (
+        "committed",
+        lambda r: sealed(r | {"returned": {"lipstick": 1}}),
+        "promoted",
+        "but nobody moved up",
+    ),
+    "more given than there was": (
+        "promoted",
+        lambda r: sealed(r | {"returned": {}}),
+        "stock",
+        "6 × lipstick were given, but 5 were set aside and 0 came back",
+    ),
+    "more came back than was given": (
+        "promoted",
+        lambda r: sealed(r | {"returned": {"lipstick": 7}}),
+        "stock",
+        "7 × lipstick came back, but only 6 were given",
+    ),
+    "some entrants called all": (
+        "best",
+        lambda r: sealed(r | {"entrants_complete": True}),
+        "rules",
+        "calls its 8 entrants complete: 8 are kept",
+    ),
+    "all entrants called some": (
+        "committed",
+        lambda r: sealed(r | {"entrants_complete": False}),
+        "rules",
+        "but the record calls them incomplete",
+    ),
+    "more entrants than are kept": (
+        "best",
+        lambda r: with_cue(r, kept=7),
+        "rules",
+        "keeps the best 7, but the record has 8 entrants",
+    ),
+    "fewer kept than could win": (
+        "best",
+        lambda r: with_cue(r, kept=4),
+        "rules",
+        "fewer than could win",
+    ),
+    "all kept, and only some": (
+        "committed",
+        lambda r: with_cue(r, kept=100),
+        "rules",
+        "keeps all entrants, but also only 100",
+    ),
+    "the best of a public draw": (
+        "public",
+        lambda r: with_cue(r, keep="best", kept=100),
+        "rules",
+        "must know the seed, so it cannot be public",
+    ),
+    "the best of two skus": (
+        "baskets",
+        lambda r: with_cue(r, keep="best", kept=100),
+        "rules",
+        "has one sku, not 2",
+    ),
+    "the best with a least": (
+        "best",
+        lambda r: digested(edited(r, lambda c: c["entrants"][0].update(wish=[["lipstick", 2, 2]]))),
+        "rules",
+        "takes no least above 1",
+    ),
+    "void, but drawn": (
+        "committed",
+        lambda r: sealed(r | {"void": "changed our mind"}),
+        "void",
+        "so frozen must be null",
+    ),
+    "void, but awarded": (
+        "void",
+        lambda r: sealed(r | {"awarded": RECORDS["committed"]["awarded"]}),
+        "void",
+        "so awarded must be empty",
+    ),
+    "void, but complete": (
+        "void",
+        lambda r: sealed(r | {"entrants_complete": True}),
+        "void",
+        "so entrants_complete must be false",
+    ),
+    "void without a reason": (
+        "void",
+        lambda r: sealed(r | {"void": ""}),
+        "structure",
+        "void must be text of 1 to 256 characters, not ''",
+    ),
+    "void after all": (
+        "void",
+        lambda r: sealed(r | {"void": None}),
+        "structure",
+        "frozen must be an object, not null",
+    ),
+    "another reason, not signed": (
+        "void",
+        lambda r: r | {"void": "nobody won"},
+        "seal",
+        "the record was altered",
+    ),
+    "a refusal told differently": (
+        "promoted",
+        lambda r: edited(r, lambda c: c["awarded"][1].__setitem__(1, "shard_full")),
+        "seal",
+        "the record was altered",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_each_forgery_is_named(name: str) -> None:
+    kind, forge, check, message = FORGERIES[name]
+    wrong = wrong_of(forge(good(kind)))
+    assert message in wrong.get(check, ""), wrong
+
+
+def test_every_check_catches_a_forgery() -> None:
+    caught = {check for _, _, check, _ in FORGERIES.values()} | {"published"}
+    named = {"published"}
+    for record in RECORDS.values():
+        named |= {check.name for check in verify.verify(record).checks}
+    assert caught == named
+
+
+def test_a_forgery_that_is_right_in_itself_needs_the_published_digest() -> None:
+    """The seller adds itself to the stock: only what was published beforehand tells."""
+    record = good()
+    forged = redrawn({**record, "cue": {**record["cue"], "stock": {"lipstick": 6}}})
+    assert verify.verify(forged).ok
+    assert set(wrong_of(forged, published_digest=record["frozen"]["digest"])) == {"published"}
+
+
+# --- fuzz ---------------------------------------------------------------------------------
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.sampled_from(
+        [2**31, -(2**63), 10**30, 10**4000, 0.0, 1.0, -0.5, math.nan, math.inf, "", "x", "0"]
+    ),
+    st.sampled_from([[], {}, [[]], [None], {"a": 1}, "\ud800", "\0", "0" * 32, "A" * 64]),
+    st.text(max_size=5),
+)
+
+
+def paths_of(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a record, leaves and branches."""
+    found = [path] if path else []
+    inner: Any = ()
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list):
+        inner = enumerate(value)
+    for key, part in inner:
+        found += paths_of(part, (*path, key))
+    return found
+
+
+def near(value: Any, data: st.DataObject) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + data.draw(st.sampled_from([-1000, -1, 1, 7, 10**9]))
+    if isinstance(value, str) and value:
+        at = data.draw(st.integers(0, len(value) - 1))
+        return value[:at] + data.draw(st.sampled_from("0123456789abcdefXé")) + value[at + 1 :]
+    if isinstance(value, list) and len(value) > 1:
+        at, to = data.draw(st.integers(0, len(value) - 1)), data.draw(st.integers(0, len(value)))
+        moved = value[:at] + value[at + 1 :]
+        return [*moved[:to], value[at], *moved[to:]]
+    return None
+
+
+def mutate(record: Record, data: st.DataObject) -> None:
+    """One change, anywhere."""
+    path = data.draw(st.sampled_from(paths_of(record)))
+    holder: Any = record
+    for key in path[:-1]:
+        holder = holder[key]
+    key, how = path[-1], data.draw(st.sampled_from(["near", "junk", "drop", "double", "swap"]))
+    if how == "drop":
+        del holder[key]
+    elif how == "double" and isinstance(holder, list):
+        holder.insert(key, copy.deepcopy(holder[key]))
+    elif how == "swap":
+        keys = list(holder) if isinstance(holder, dict) else range(len(holder))
+        other = data.draw(st.sampled_from(list(keys)))
+        holder[key], holder[other] = holder[other], holder[key]
+    elif how == "junk":
+        holder[key] = data.draw(JUNK)
+    else:
+        holder[key] = near(holder[key], data)
+
+
+def changed(name: str, data: st.DataObject) -> Record | None:
+    """A good record after one to three changes; None if they changed nothing in the end."""
+    record = good(name)
+    for _ in range(data.draw(st.integers(1, 3))):
+        if paths_of(record):
+            mutate(record, data)
+    return None if text_of(record) == text_of(RECORDS[name]) else record
+
+
+@given(st.sampled_from(sorted(RECORDS)), st.data())
+def test_no_altered_record_verifies_and_nothing_is_raised(name: str, data: st.DataObject) -> None:
+    record = changed(name, data)
+    if record is not None:
+        wrong = wrong_of(record)
+        assert wrong
+        assert all(len(message) < 400 for message in wrong.values())
+
+
+@given(st.sampled_from(["committed", "public", "baskets", "best", "nobody"]), st.data())
+def test_no_altered_record_verifies_for_being_sealed_again(name: str, data: st.DataObject) -> None:
+    """Sealed again, and where that is possible with a digest made anew, but published before."""
+    record = changed(name, data)
+    if record is None:
+        return
+    published = RECORDS[name]["frozen"]["digest"]
+    try:
+        forged = [sealed(record)]
+        forged.append(digested(record))
+        forged.append(redrawn(record))
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
+        if "seal" not in record:
+            return
+        forged = [record]
+    for one in forged:
+        if text_of(one) != text_of(RECORDS[name]):
+            assert wrong_of(one, published_digest=published)
+
+
+@given(JUNK | st.recursive(JUNK, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_what_is_no_record_is_said_to_be_none(value: object) -> None:
+    assert set(wrong_of(value)) <= {"format", "structure"}
+    assert wrong_of(value)
+    with pytest.raises(InvalidRecord):
+        verify.find(value, "0" * 32)
+
+
+def test_a_record_that_is_nested_too_deep_is_refused() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    for record in (deep, {**good(), "drawn": deep}, {**good(), "entrants": [deep]}):
+        assert wrong_of(record)
+
+
+def test_a_number_too_long_to_be_printed_is_refused() -> None:
+    cue = {**good()["cue"], "position_ms": 10**5000}
+    told = wrong_of({**good(), "cue": cue})["structure"]
+    assert told.endswith("not a number far too large")
+
+
+@given(st.integers(0, 10_000), st.binary(max_size=8), st.integers(0, 8))
+def test_bytes_that_are_damaged_are_refused_or_do_not_verify(
+    at: int, junk: bytes, cut: int
+) -> None:
+    whole = json.dumps(good()).encode()
+    damaged = whole[: at % len(whole)] + junk + whole[at % len(whole) + cut :]
+    try:
+        read = verify.load(damaged)
+    except InvalidRecord as error:
+        assert len(str(error)) < 400
+    else:
+        assert text_of(read) == text_of(good()) or wrong_of(read)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the file must be JSON"),
+        (b"{", "the file must be JSON"),
+        (b'{"a": 1} x', "the file must be JSON"),
+        (b"\xff\xfe{}", "must be UTF-8: byte 0 is not"),
+        (b'{"a": NaN}', "it says NaN, which is no number there"),
+        (b'{"a": -Infinity}', "it says -Infinity"),
+        (b'{"a": 1, "a": 2}', "field 'a' comes twice in one object"),
+        (b"9" * 5000, "the file must be JSON"),
+        (b"[" * 200_000, "is nested too deep"),
+    ],
+    ids=range(9),
+)
+def test_what_is_no_json_is_refused_with_the_reason(data: bytes, message: str) -> None:
+    with pytest.raises(InvalidRecord) as told:
+        verify.load(data)
+    assert message in str(told.value)
+
+
+def test_a_byte_order_mark_is_taken() -> None:
+    assert verify.verify(verify.load(b"\xef\xbb\xbf" + json.dumps(good()).encode())).ok
+
+
+# --- receipts -----------------------------------------------------------------------------
+
+
+def test_a_receipt_finds_each_entrant_and_what_became_of_it() -> None:
+    drawn = drawn_of(cue_of(), crowd(20))
+    record = record_of(drawn)
+    for at, who in enumerate(drawn.order, 1):
+        place = verify.find(record, f" {who.upper()} ")
+        assert place is not None
+        assert (place.entrant, place.place, place.of, place.window) == (who, at, 20, 0)
+        assert place.outcome == ("held" if at <= 5 else "not_drawn")
+        assert place.drawn == place.lines == ((("lipstick", 1),) if at <= 5 else ())
+
+
+def test_a_receipt_tells_refusals_and_who_moved_up() -> None:
+    record = good("promoted")
+    refused = verify.find(record, record["awarded"][1][0])
+    moved = verify.find(record, record["awarded"][-1][0])
+    assert refused is not None
+    assert moved is not None
+    assert (refused.outcome, refused.drawn, refused.lines) == (
+        "limit_reached",
+        (("lipstick", 1),),
+        (),
+    )
+    assert (moved.outcome, moved.drawn, moved.lines) == ("held", (), (("lipstick", 1),))
+
+
+def test_a_receipt_that_is_not_in_the_record_finds_nothing() -> None:
+    assert verify.find(good(), "0" * 32) is None
+    assert verify.find(good("void"), "0" * 32) is None
+
+
+@pytest.mark.parametrize("receipt", ["", "x" * 32, "0" * 31, "0" * 33, "\ud800"])
+def test_what_is_no_receipt_is_refused(receipt: str) -> None:
+    with pytest.raises(InvalidRecord, match="the receipt must be 16 bytes"):
+        verify.find(good(), receipt)
+
+
+# --- alone, and for ever ------------------------------------------------------------------
+
+
+def alone(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Copy the one file away and run it without site-packages, this package or the environment."""
+    copied = tmp_path / "verify.py"
+    copied.write_bytes(Path(str(verify.__file__)).read_bytes())
+    return subprocess.run(
+        [sys.executable, "-S", "-I", str(copied), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        check=False,
+    )
+
+
+def test_the_file_runs_alone(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(good()))
+    receipt = good()["drawn"][0][0]
+    told = alone(tmp_path, str(path), "--receipt", receipt)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "The record verifies." in told.stdout
+    assert "What this record cannot prove:" in told.stdout
+    assert "Place 1 of 20, window 0: held, 1 × lipstick" in told.stdout
+    path.write_text(json.dumps(good() | {"seal": "0" * 64}))
+    told = alone(tmp_path, str(path))
+    assert told.returncode == 1
+    assert "WRONG seal" in told.stdout
+    assert "The record does NOT verify." in told.stdout
+
+
+def test_the_file_alone_says_why_there_is_nothing_to_check(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    told = alone(tmp_path, str(path))
+    assert told.returncode == 2
+    assert "No such file" in told.stderr
+    path.write_text("{")
+    told = alone(tmp_path, str(path))
+    assert told.returncode == 2
+    assert told.stderr.startswith("verify.py: the file must be JSON")
+
+
+def test_the_verifier_imports_nothing_but_the_standard_library(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, '.'); import verify; "
+        "told = {name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names); "
+        "print(sorted(told - {'__main__', 'verify'}))"
+    )
+    (tmp_path / "verify.py").write_bytes(Path(str(verify.__file__)).read_bytes())
+    told = subprocess.run(
+        [sys.executable, "-S", "-I", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        check=True,
+    )
+    assert told.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["committed", "public", "void"])
+def test_the_format_has_not_drifted(name: str) -> None:
+    """What was written once must be read, and be written the same, for ever."""
+    kept = (DATA / f"record-1-{name}.json").read_bytes()
+    record = verify.load(kept)
+    assert verify.verify(record).ok
+    assert record == copy_of(GOLDEN[name]())
+
+
+def _small(public: bool) -> Record:
+    cue = public_cue("golden") if public else cue_of("golden", stock={"lipstick": 3, "mug": 1})
+    wish = (("lipstick", 2, 1), ("mug", 1, 1))
+    extra = [] if public else [("buyer-x", 0, wish)]
+    return record_of(drawn_of(cue, [*crowd(4), *extra]))
+
+
+GOLDEN: dict[str, Callable[[], Record]] = {
+    "committed": lambda: _small(public=False),
+    "public": lambda: _small(public=True),
+    "void": GOOD["void"],
+}
