@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,7 +24,7 @@ KEY = Key("test", bytes(range(32)))
 POSITION = 7_000_000
 """Where on the stream the tests' cues are; the server's time of that is T0."""
 
-ONE = {"red": 1}
+ONE: Mapping[str, int] = MappingProxyType({"red": 1})
 
 
 class Tap(Struct, frozen=True):
