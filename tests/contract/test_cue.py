@@ -56,7 +56,7 @@ def test_a_cue_sets_its_stock_aside_in_counters_ledger_and_view(lab: Lab) -> Non
     with lab.watch(sale) as seen:
         handle = open_cue(lab, sale, stock={"red": 3, "blue": 1})
     assert seen.effect == "red a-3 x+3; blue a-1 x+1"
-    assert seen.events == ["set_aside red*3 blue*1"]
+    assert set(seen.events[0].split()) == {"set_aside", "red*3", "blue*1"}
     (event,) = sale.ledger.read(after=sale.snapshot().sequence - 1).entries[0].events
     assert (event.kind, event.cue, event.lines) == (
         EventKind.SET_ASIDE,
@@ -164,7 +164,7 @@ def test_a_source_whose_round_would_be_known_too_early_is_refused(lab: Lab) -> N
             return 1, at_ms
 
     sale = lab.open()
-    with pytest.raises(InvalidRequest, match="entropy: .*later than"):
+    with pytest.raises(InvalidRequest, match="time of entropy.s round: must be later than"):
         open_cue(lab, sale, entropy=Early())
     assert sale.cues() == []
 
@@ -439,7 +439,7 @@ def test_a_void_cue_gives_everything_back_and_says_why(lab: Lab) -> None:
         answer = handle.void("the link was wrong")
     assert (answer.outcome, answer.replayed) == (Outcome.VOID, False)
     assert seen.effect == "red a+3 x-3; blue a+2 x-2"
-    assert seen.events == ["set_aside red*-3 blue*-2"]
+    assert set(seen.events[0].split()) == {"set_aside", "red*-3", "blue*-2"}
     view = handle.view()
     assert (view.state, view.reason) == (CueState.VOID, "the link was wrong")
     assert view.set_aside == {"red": 0, "blue": 0}
