@@ -65,4 +65,5 @@ def proof_of(nonce: str, sale: str, cue: str, buyer: str) -> str:
 
 def check_proof(nonce: str, sale: str, cue: str, buyer: str, proof: str) -> bool:
     """Whether a proof is this buyer's for this cue, in constant time."""
-    return hmac.compare_digest(proof_of(nonce, sale, cue, buyer).encode(), proof.encode())
+    shown = proof.encode(errors="replace")  # whatever is no UTF-8 is no proof either
+    return hmac.compare_digest(proof_of(nonce, sale, cue, buyer).encode(), shown)
