@@ -14,12 +14,13 @@ import redis
 from flashsale import FlashSale
 from flashsale.embedded import EmbeddedServer
 from support.cluster import Cluster, client_for
+from support.cues import KEY
 from support.lab import Lab
 from support.shells import SHELLS, connect
 
 URL_VARIABLE = "FLASHSALE_TEST_URL"
 
-_KEY = re.compile(r"flashsale:\{([^{}#]+)#0\}:[a-z]+")
+_KEY = re.compile(r"flashsale:\{([^{}#]+)#0\}:[a-z]+(:[^{}#:]+(:[a-z]+)?)?")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,7 +59,9 @@ def raw(server_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture(scope="session")
 def _shops(server_url: str) -> Iterator[dict[str, FlashSale]]:
     with ExitStack() as stack:
-        yield {shell: stack.enter_context(connect(shell, server_url)) for shell in SHELLS}
+        yield {
+            shell: stack.enter_context(connect(shell, server_url, keys=[KEY])) for shell in SHELLS
+        }
 
 
 @pytest.fixture(params=SHELLS)

@@ -1,7 +1,10 @@
+-- include lib/close_book
 -- include lib/close_reserve
--- Voids a cue: what it set aside is available again. Says why in the cue itself.
-local function end_cue(book, k_stock, k_cue, cue, reason)
-  close_reserve(book, k_stock, cue.id)
-  cue.state = 'void'
-  redis.call('HSET', k_cue, 'state', 'void', 'reason', reason)
+-- Voids a cue: what it set aside is available again. Says why in the cue itself, last of all: a
+-- wrong type elsewhere must stop that too.
+local function end_cue(book, shard, keys, cue, reason)
+  redis.call('ZCARD', keys.deadlines) -- proves the type before the first write
+  close_reserve(book, keys.stock, cue.id)
+  close_book(book, shard, keys, {})
+  redis.call('HSET', keys.cue, 'state', 'void', 'reason', reason)
 end

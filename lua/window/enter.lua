@@ -7,8 +7,8 @@
 --       buyers      msgpack: array of buyers
 --       positions   msgpack: where on the media timeline each of them tapped, ms
 --       baskets     msgpack: {{{sku, qty, least, …}, …}, {which, …} or nothing}
---       ranks       "" or, for a cue that keeps the best only, msgpack: 32 bytes each, by which a
---                   window's entries are ordered
+--       ranks       "" or, for a cue that keeps the best only, 32 bytes for each of them, by which
+--                   a window's entries are ordered (packed bytes: the server reads no msgpack bin)
 -- CODES G ENTERED, e TOO_EARLY, y TOO_LATE, a AHEAD_OF_LIVE, L LIMIT_REACHED, U SKU_UNKNOWN,
 --       S SOLD_OUT, q ENTRIES_FULL, P PAUSED, Z ENDED, J CLOCK_JUMP, x VOID, m CUE_UNKNOWN,
 --       u SALE_UNKNOWN, p PURGED, ! MALFORMED
@@ -53,9 +53,8 @@ end
 local buyers, positions = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(positions_blob)
 local request = cmsgpack.unpack(baskets_blob)
 local baskets, which = entry_texts(cue, request[1]), request[2]
-local ranks = ranks_blob ~= '' and cmsgpack.unpack(ranks_blob)
-local n = check_batch(buyers, positions, which, ranks)
-if not are_ids(buyers) or not baskets[1] or not cue.kept ~= not ranks then
+local n = check_batch(buyers, positions, which)
+if not are_ids(buyers) or not baskets[1] or #ranks_blob ~= (cue.kept and 32 * n or 0) then
   return { epoch, shard.now, 0, MALFORMED, '' }
 end
 local tap = shard.now - cue.at
@@ -80,7 +79,7 @@ local function window_of(position)
   return math.floor(elapsed / cue.window)
 end
 
-local codes, details, texts = {}, {}, {}
+local codes, details, texts, ranks = {}, {}, {}, {}
 for i = 1, n do
   local basket = baskets[which and which[i] or 1]
   local window, code = window_of(positions[i])
@@ -89,6 +88,7 @@ for i = 1, n do
     texts[i] = basket.text == '' and window .. '' or window .. '|' .. basket.text
   end
   codes[i] = code or ENTERED
+  ranks[i] = string.sub(ranks_blob, 32 * i - 31, 32 * i)
 end
 
 local changed, order, is_changed = {}, {}, {}

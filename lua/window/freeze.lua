@@ -21,7 +21,6 @@ local caller_ms, digest, entrants = unpack(ARGV)
 -- include lib/load_shard
 -- include lib/load_cue
 -- include lib/new_book
--- include lib/close_book
 -- include lib/end_cue
 
 local FROZEN, SETTLED, NOT_CLOSED, VOID, CONFLICT = 'f', 'g', 'j', 'x', 'Q' -- outcomes
@@ -43,10 +42,7 @@ elseif cue.state == 'revealed' then
 elseif cue.state == 'open' and shard.now < cue.closes then
   code = NOT_CLOSED
 elseif cue.entropy_at and not told[2] and shard.now >= cue.entropy_at then
-  local book = new_book()
-  redis.call('ZCARD', keys.deadlines) -- proves the types before the first write
-  end_cue(book, keys.stock, keys.cue, cue, 'frozen after the public seed was known')
-  close_book(book, shard, keys, {})
+  end_cue(new_book(), shard, keys, cue, 'frozen after the public seed was known')
   code = VOID
 else
   code = FROZEN

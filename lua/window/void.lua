@@ -16,7 +16,6 @@ local caller_ms, reason = unpack(ARGV)
 -- include lib/load_shard
 -- include lib/load_cue
 -- include lib/new_book
--- include lib/close_book
 -- include lib/end_cue
 
 local VOID, FROZEN, SETTLED = 'x', 'f', 'g' -- outcomes
@@ -36,8 +35,5 @@ elseif cue.state == 'revealed' then
 elseif redis.call('HLEN', keys.awarded) > 0 then
   return { epoch, shard.now, 0, FROZEN, '' }
 end
-redis.call('ZCARD', keys.deadlines) -- proves the type before the first write
-local book = new_book()
-end_cue(book, keys.stock, keys.cue, cue, reason)
-close_book(book, shard, keys, {})
+end_cue(new_book(), shard, keys, cue, reason)
 return { epoch, shard.now, 0, VOID, '' }

@@ -153,7 +153,7 @@ def _enter_call(kind: Kind, items: Sequence[Item], buyers: bytes) -> Call:
     keys, (cue, keep) = ShardKeys.of(kind.sale), kind.extra
     own = CueKeys.of(kind.sale, cue)
     positions = encode([item.first for item in items])
-    ranks = encode([bytes.fromhex(item.second) for item in items]) if keep == "best" else b""
+    ranks = bytes.fromhex("".join(item.second for item in items)) if keep == "best" else b""
     baskets = pack_baskets([item.lines for item in items])
     used = (keys.sale, keys.buyers, own.cue, own.entries, own.best)
     return Call(load_script("window/enter"), used, (buyers, positions, baskets, ranks))

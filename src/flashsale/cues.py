@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from flashsale import limits
 from flashsale.errors import InvalidRequest
@@ -179,7 +180,7 @@ class CueRequest(Struct, frozen=True, kw_only=True):
         check_cue_id(self.id)
         limits.check_int("at", self.position_ms, 0, limits.TIME_MAX_MS)
         if self.stock is not None:
-            _check_stock(self.stock)
+            force_setattr(self, "stock", _checked_stock(self.stock))
         limits.check_int("window_ms", self.window_ms, 100, 600_000)
         limits.check_int("windows", self.windows, 1, 100)
         limits.check_int("lag_cap_ms", self.lag_cap_ms, 0, 120_000)
@@ -191,6 +192,8 @@ class CueRequest(Struct, frozen=True, kw_only=True):
             raise InvalidRequest("keep", f'must be "all" or "best", not {limits.shown(self.keep)}')
         if not isinstance(self.proof, bool):
             raise InvalidRequest("proof", f"must be True or False, not {limits.shown(self.proof)}")
+        if self.entropy is not None:
+            limits.check_id("name of entropy", self.entropy)
         if self.reserve is not None:
             if self.keep != "best":
                 raise InvalidRequest("reserve", 'is for keep="best": otherwise all are kept')
@@ -210,7 +213,7 @@ def check_cue_id(value: object) -> str:
     return name
 
 
-def _check_stock(stock: object) -> None:
+def _checked_stock(stock: object) -> dict[str, int]:
     if not isinstance(stock, Mapping):
         raise InvalidRequest("stock", "must be a mapping of sku to units, or None")
     if not 1 <= len(stock) <= limits.LINES_MAX:
@@ -218,3 +221,4 @@ def _check_stock(stock: object) -> None:
     for sku, units in stock.items():
         limits.check_id("sku in stock", sku)
         limits.check_int(f"stock of {sku!r}", units, 1, limits.STOCK_MAX)
+    return dict(stock)

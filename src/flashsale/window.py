@@ -108,7 +108,8 @@ class Clock(Protocol):
 
 def position_of(at: int | Position) -> int:
     """The milliseconds of a position."""
-    return at if isinstance(at, int) else at.ms
+    ms = getattr(at, "ms", at)
+    return limits.check_int("at", ms, 0, limits.TIME_MAX_MS)
 
 
 def moment_of(at: int | Position, clock: Clock | None, cue_time_ms: int | None) -> tuple[int, int]:
@@ -141,8 +142,7 @@ def open_cue(
     width_ms = request.windows * request.window_ms
     credit_ms = request.lag_cap_ms + request.spread_ms + request.grace_ms
     closes_ms = cue_time_ms + width_ms + credit_ms
-    rounds = entropy.round_after(closes_ms + ENTROPY_MARGIN_MS) if entropy else (None, None)
-    round_number, entropy_at = rounds
+    round_number, entropy_at = _round_after(entropy, closes_ms + ENTROPY_MARGIN_MS)
     stock = dict(request.stock) if request.stock is not None else {request.id: 0}
     kept = None
     if request.keep == "best":
@@ -193,6 +193,18 @@ def open_cue(
     if answer.outcome is not Outcome.CUED:
         raise Rejected(answer.outcome, f"cue {request.id!r} of sale {sale!r}")
     return (yield from know(sale, request.id))
+
+
+def _round_after(entropy: draw.EntropySource | None, at_ms: int) -> tuple[int | None, int | None]:
+    """The round of a public draw and when it comes; what a source says is not just believed."""
+    if entropy is None:
+        return None, None
+    number, round_at = entropy.round_after(at_ms)
+    limits.check_int("round of entropy", number, 0, 2**53)
+    if limits.check_int("time of entropy's round", round_at, 0, limits.TIME_MAX_MS) <= at_ms:
+        rule = f"must be later than {at_ms}, the close and {ENTROPY_MARGIN_MS} ms"
+        raise InvalidRequest("time of entropy's round", f"{rule}, not {round_at}")
+    return number, round_at
 
 
 # --- looking ------------------------------------------------------------------------------

@@ -14,10 +14,11 @@ import redis.asyncio
 
 from flashsale import AsyncFlashSale, AsyncSaleHandle, FlashSale
 from flashsale.aio import AsyncLedgerHandle
+from flashsale.aio.cues import AsyncCueEntry, AsyncCueHandle
 
 SHELLS = ("sync", "async")
 
-_ASYNC = (AsyncFlashSale, AsyncSaleHandle, AsyncLedgerHandle)
+_ASYNC = (AsyncFlashSale, AsyncSaleHandle, AsyncLedgerHandle, AsyncCueHandle, AsyncCueEntry)
 
 
 class Blocking:

@@ -68,9 +68,9 @@ class AsyncCueHandle:
         taps of a buyer the smallest (window, basket) counts, so repeating is harmless.
         """
         known = await self._known(timeout_ms)
-        refused = window.check_proof(known, buyer, proof)
         key = self._shop._keyring.named(known.cue.key) if known.cue.keep == "best" else None
         item = window.enter_item(known, buyer, basket, position_ms, minimum, key)
+        refused = window.check_proof(known, buyer, proof)
         if refused is not None:
             told = window.entry_answer(known, Answer(refused, self.sale, buyer))
         else:

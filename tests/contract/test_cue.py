@@ -1,0 +1,542 @@
+"""Opening a cue: what is set aside, what is published beforehand, why one is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from flashsale import (
+    ConfigurationError,
+    CueState,
+    InvalidRequest,
+    Outcome,
+    Rejected,
+    SaleHandle,
+    StoreUnavailable,
+    UnfairWindowWarning,
+    draw,
+    window,
+)
+from flashsale.cues import CueRequest
+from flashsale.keys import CueKeys
+from flashsale.ledger import EventKind
+from support.cues import (
+    KEY,
+    POSITION,
+    Hand,
+    Tower,
+    close,
+    enter_all,
+    keys_of,
+    load,
+    open_cue,
+    save,
+    settled,
+    tap,
+    Tap,
+)
+from support.lab import T0, Lab
+from support.shells import connect
+
+MINUTE = 60_000
+
+
+def refusal(error: pytest.ExceptionInfo[Rejected]) -> Outcome:
+    return error.value.outcome
+
+
+# --- what it sets aside -------------------------------------------------------------------
+
+
+def test_a_cue_sets_its_stock_aside_in_counters_ledger_and_view(lab: Lab) -> None:
+    sale = lab.open()
+    with lab.watch(sale) as seen:
+        handle = open_cue(lab, sale, stock={"red": 3, "blue": 1})
+    assert seen.effect == "red a-3 x+3; blue a-1 x+1"
+    assert set(seen.events[0].split()) == {"set_aside", "red*3", "blue*1"}
+    (event,) = sale.ledger.read(after=sale.snapshot().sequence - 1).entries[0].events
+    assert (event.kind, event.cue, event.lines) == (
+        EventKind.SET_ASIDE,
+        "drop",
+        {"red": 3, "blue": 1},
+    )
+    view = handle.view()
+    assert (view.state, view.at_ms, view.entries, view.awarded) == (CueState.OPEN, T0, 0, 0)
+    assert view.set_aside == handle.cue().stock == {"red": 3, "blue": 1}
+    assert sale.cues() == ["drop"]
+    assert sale.audit().problems == ()
+
+
+def test_without_a_stock_all_that_is_available_of_the_sku_of_the_cues_name_is_set_aside(
+    lab: Lab,
+) -> None:
+    sale = lab.open()
+    sale.hold("ann", {"red": 4}, hold_id="h").unwrap()
+    with lab.watch(sale) as seen:
+        handle = open_cue(lab, sale, "red", stock=None)
+    assert seen.effect == "red a-6 x+6"
+    assert handle.cue().stock == {"red": 6}
+    assert sale.audit().problems == ()
+
+
+def test_what_is_set_aside_can_neither_be_held_nor_taken_off_the_allotment(lab: Lab) -> None:
+    sale = lab.open({"red": 10})
+    open_cue(lab, sale, stock={"red": 9})
+    before = save(lab, sale, "drop")
+    answer = sale.hold("ann", {"red": 2}, hold_id="h")
+    assert (answer.outcome, answer.may_return) == (Outcome.SOLD_OUT, True)
+    assert sale.restock({"red": -2}, op_id="o").outcome is Outcome.BELOW_COMMITTED
+    assert save(lab, sale, "drop") == before
+    assert sale.hold("ann", {"red": 1}, hold_id="h").outcome is Outcome.HELD
+    assert sale.audit().problems == ()
+
+
+def test_several_cues_of_a_sale_keep_their_stock_apart(lab: Lab) -> None:
+    sale = lab.open()
+    first, second = open_cue(lab, sale, "z"), open_cue(lab, sale, "a", stock={"red": 4})
+    assert sale.cues() == ["z", "a"]
+    assert sale.snapshot().skus["red"].set_aside == 7
+    first.void("the link was wrong")
+    assert second.view().set_aside == {"red": 4}
+    assert sale.snapshot().skus["red"].set_aside == 4
+    assert sale.audit().problems == ()
+
+
+def test_a_cue_gets_what_has_fallen_due_however_many_sweeps_that_takes(lab: Lab) -> None:
+    sale = lab.open({"red": 300})
+    for n in range(300):
+        sale.hold(f"b{n}", {"red": 1}, hold_id="h").unwrap()
+    lab.set_time(sale, T0 + 1_000)
+    open_cue(lab, sale, stock={"red": 300})
+    assert sale.snapshot().skus["red"].set_aside == 300
+    assert sale.audit().problems == ()
+
+
+# --- what it fixes ------------------------------------------------------------------------
+
+
+def test_the_times_of_a_cue_are_the_sums_that_its_documentation_gives(lab: Lab) -> None:
+    cue = open_cue(
+        lab, lab.open(), window_ms=2_500, windows=3, lag_cap_ms=700, grace_ms=40, spread_ms=9
+    ).cue()
+    assert cue.closes_at_ms == T0 + 3 * 2_500 + 700 + 40 + 9
+    assert cue.reveals_at_ms == cue.closes_at_ms + window.SETTLING_MS
+    assert (cue.position_ms, cue.cue_time_ms, cue.ahead_ms) == (POSITION, T0, window.LIVE_EDGE_MS)
+
+
+def test_the_seed_and_the_salt_are_committed_to_and_the_seed_is_not_told_before_the_draw(
+    lab: Lab,
+) -> None:
+    sale = lab.open()
+    handle = open_cue(lab, sale)
+    cue = handle.cue()
+    seed, salt = draw.server_seed(KEY, sale.id, "drop"), draw.salt(KEY, sale.id, "drop")
+    assert cue.seed_commitment == draw.seed_commitment(seed, sale.id, "drop")
+    assert cue.salt_commitment == draw.salt_commitment(salt, sale.id, "drop")
+    assert cue.key == KEY.id
+    stored = lab.raw.hgetall(CueKeys.of(sale.id, "drop").cue)
+    assert not any(seed in value or seed.hex().encode() in value for value in stored.values())
+    view = handle.view()
+    assert (view.server_seed, view.digest, view.entropy) == ("", "", "")
+
+
+def test_every_cue_has_a_nonce_of_its_own(lab: Lab) -> None:
+    sale = lab.open()
+    nonces = {open_cue(lab, sale, f"c{n}", stock={"red": 1}).cue().nonce for n in range(5)}
+    assert len(nonces) == 5
+    assert {len(bytes.fromhex(nonce)) for nonce in nonces} == {16}
+
+
+def test_a_public_draw_names_a_round_later_than_the_close_and_a_margin(lab: Lab) -> None:
+    cue = open_cue(lab, lab.open(), entropy=Tower()).cue()
+    assert cue.entropy_source == "tower"
+    assert cue.entropy_at_ms is not None
+    assert cue.entropy_at_ms > cue.closes_at_ms + window.ENTROPY_MARGIN_MS
+    assert cue.reveals_at_ms == cue.entropy_at_ms + window.SETTLING_MS
+
+
+def test_a_source_whose_round_would_be_known_too_early_is_refused(lab: Lab) -> None:
+    class Early(Tower):
+        def round_after(self, at_ms: int) -> tuple[int, int]:
+            return 1, at_ms
+
+    sale = lab.open()
+    with pytest.raises(InvalidRequest, match="time of entropy.s round: must be later than"):
+        open_cue(lab, sale, entropy=Early())
+    assert sale.cues() == []
+
+
+def test_a_source_needs_a_name(lab: Lab) -> None:
+    with pytest.raises(InvalidRequest, match="name of entropy"):
+        open_cue(lab, lab.open(), entropy=Tower(""))
+
+
+def test_the_clock_says_when_the_position_is_and_how_sure_it_is(lab: Lab) -> None:
+    class At:
+        ms = POSITION
+
+    class Moment:
+        server_ms, uncertainty_ms = T0 + 70, 30
+
+    class Clock:
+        asked: tuple[object, ...] = ()
+
+        def server_time(self, position: object, *, now_ms: int) -> Moment:
+            self.asked = (position,)
+            return Moment()
+
+    clock, at = Clock(), At()
+    cue = open_cue(lab, lab.open(), at=at, clock=clock, cue_time_ms=None).cue()
+    assert clock.asked == (at,)
+    assert (cue.position_ms, cue.cue_time_ms) == (POSITION, T0 + 70)
+    assert cue.ahead_ms == 30 + window.LIVE_EDGE_MS
+
+
+# --- again --------------------------------------------------------------------------------
+
+
+def test_the_same_cue_again_changes_nothing_whatever_the_clock_says_and_in_any_state(
+    lab: Lab,
+) -> None:
+    sale = lab.open()
+    first = open_cue(lab, sale).cue()
+    steps: list[Callable[[], object]] = [
+        lambda: None,
+        lambda: lab.set_time(sale, T0 + 90_000),
+        sale.pause,
+        sale.end,
+        lambda: sale.cue_handle("drop").void("nobody came"),
+    ]
+    for step in steps:
+        step()
+        before = save(lab, sale, "drop")
+        again = open_cue(lab, sale, cue_time_ms=T0 + 5_000).cue()
+        assert save(lab, sale, "drop") == before
+        assert msgspec.structs.replace(again, stock=first.stock) == first
+    assert sale.audit().problems == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"stock": {"red": 4}}, {"at": POSITION + 1}, {"windows": 2}, {"proof": False}],
+    ids=lambda change: next(iter(change)),
+)
+def test_another_definition_of_a_cue_is_refused(lab: Lab, change: dict[str, Any]) -> None:
+    sale = lab.open()
+    open_cue(lab, sale)
+    before = save(lab, sale, "drop")
+    with pytest.raises(Rejected) as error:
+        open_cue(lab, sale, **change)
+    assert refusal(error) is Outcome.CONFLICT
+    assert save(lab, sale, "drop") == before
+
+
+def test_the_order_of_the_skus_and_the_kind_of_mapping_make_no_other_definition(lab: Lab) -> None:
+    from types import MappingProxyType
+
+    sale = lab.open()
+    first = open_cue(lab, sale, stock={"red": 1, "blue": 2}).cue()
+    again = open_cue(lab, sale, stock=MappingProxyType({"blue": 2, "red": 1})).cue()
+    assert again == first
+
+
+# --- refusals -----------------------------------------------------------------------------
+
+
+def ended(lab: Lab) -> SaleHandle:
+    sale = lab.open()
+    sale.end()
+    return sale
+
+
+def purged(lab: Lab) -> SaleHandle:
+    sale = ended(lab)
+    sale.purge()
+    return sale
+
+
+def full_of_cues(lab: Lab) -> SaleHandle:
+    sale = lab.open()
+    cues: Mapping[Any, Any] = {f"c{n}": n for n in range(1_000)}
+    lab.raw.hset(lab.keys(sale).cues, mapping=cues)
+    return sale
+
+
+@pytest.mark.parametrize(
+    ("make", "rules", "outcome"),
+    [
+        (ended, {}, Outcome.ENDED),
+        (purged, {}, Outcome.PURGED),
+        (lambda lab: lab.shop.sale(lab.new_id()), {}, Outcome.SALE_UNKNOWN),
+        (Lab.open, {"stock": {"green": 1}}, Outcome.SKU_UNKNOWN),
+        (Lab.open, {"stock": {"red": 1, "green": 1}}, Outcome.SKU_UNKNOWN),
+        (Lab.open, {"stock": None}, Outcome.SKU_UNKNOWN),
+        (Lab.open, {"stock": {"red": 11}}, Outcome.SOLD_OUT),
+        (Lab.open, {"stock": {"red": 1, "blue": 11}}, Outcome.SOLD_OUT),
+        (Lab.open, {"cue_time_ms": T0 - 16_000}, Outcome.TOO_LATE),
+        (full_of_cues, {}, Outcome.TOO_MANY_CUES),
+    ],
+    ids=lambda value: value.name if isinstance(value, Outcome) else "",
+)
+def test_a_cue_that_cannot_be_is_refused_and_changes_nothing(
+    lab: Lab, make: Callable[[Lab], SaleHandle], rules: dict[str, Any], outcome: Outcome
+) -> None:
+    sale = make(lab)
+    before = save(lab, sale, "drop")
+    with pytest.raises(Rejected) as error:
+        open_cue(lab, sale, **rules)
+    assert refusal(error) is outcome
+    assert save(lab, sale, "drop") == before
+
+
+def test_a_sold_out_sku_leaves_nothing_to_set_aside(lab: Lab) -> None:
+    sale = lab.open({"red": 0})
+    with pytest.raises(Rejected) as error:
+        open_cue(lab, sale, "red", stock=None)
+    assert refusal(error) is Outcome.SOLD_OUT
+
+
+def test_a_cue_is_too_late_when_it_would_be_closed_already_and_not_before(lab: Lab) -> None:
+    sale = lab.open()
+    lab.set_time(sale, T0 + 16_000)
+    with pytest.raises(Rejected) as error:
+        open_cue(lab, sale)
+    assert refusal(error) is Outcome.TOO_LATE
+    assert open_cue(lab, sale, cue_time_ms=T0 + 1).cue().closes_at_ms == T0 + 16_001
+
+
+def test_a_clock_that_has_jumped_is_not_believed(lab: Lab) -> None:
+    sale = lab.open()
+    lab.raw.hset(lab.keys(sale).sale, "now", 1_000)
+    before = save(lab, sale, "drop")
+    request = CueRequest(id="drop", position_ms=POSITION, stock={"red": 3})
+    opening = window.open_cue(sale.id, request, key=KEY, moment=(1_000, 0), entropy=None)
+    with pytest.raises(Rejected) as error:
+        Hand(lab, opening, caller_ms=1_000).finish()
+    assert refusal(error) is Outcome.CLOCK_JUMP
+    assert save(lab, sale, "drop") == before
+
+
+def test_a_cue_opens_while_the_sale_is_paused(lab: Lab) -> None:
+    sale = lab.open()
+    sale.pause()
+    assert open_cue(lab, sale).view().state is CueState.OPEN
+    assert sale.audit().problems == ()
+
+
+BOUNDS: list[tuple[dict[str, Any], str]] = [
+    ({"at": -1}, "at: must be from 0"),
+    ({"at": True}, "at: must be an int"),
+    ({"at": "7000"}, "at: must be"),
+    ({"cue_time_ms": None}, "clock: must be given"),
+    ({"cue_time_ms": -1}, "cue_time_ms: must be from 0"),
+    ({"stock": {}}, "stock: must name 1 to 32 skus"),
+    ({"stock": [("red", 1)]}, "stock: must be a mapping"),
+    ({"stock": {"red": 0}}, "stock of 'red': must be from 1"),
+    ({"stock": {"r d": 1}}, "sku in stock: must be 1 to 64 characters"),
+    ({"stock": {f"s{n}": 1 for n in range(33)}}, "stock: must name 1 to 32 skus"),
+    ({"window_ms": 99}, "window_ms: must be from 100 to 600000"),
+    ({"window_ms": 600_001}, "window_ms: must be from 100 to 600000"),
+    ({"windows": 0}, "windows: must be from 1 to 100"),
+    ({"windows": 101}, "windows: must be from 1 to 100"),
+    ({"lag_cap_ms": 120_001}, "lag_cap_ms: must be from 0 to 120000"),
+    ({"grace_ms": 60_001}, "grace_ms: must be from 0 to 60000"),
+    ({"spread_ms": 60_001}, "spread_ms: must be from 0 to 60000"),
+    ({"reserve_ms": -1}, "reserve_ms: must be from 0"),
+    ({"entries_max": 0}, "entries_max: must be from 1"),
+    ({"keep": "some"}, 'keep: must be "all" or "best"'),
+    ({"proof": 1}, "proof: must be True or False"),
+    ({"reserve": 1}, 'reserve: is for keep="best"'),
+    ({"keep": "best", "stock": None}, 'stock: must be given with keep="best"'),
+    ({"keep": "best", "stock": {"red": 1, "blue": 1}}, "stock: must name one sku"),
+    ({"keep": "best", "entropy": Tower()}, 'entropy: must not be given with keep="best"'),
+    ({"keep": "best", "reserve": 1_000_000}, "kept .* must be from 1 to 1000000"),
+]
+
+
+@pytest.mark.parametrize(("rules", "text"), BOUNDS, ids=[text for _, text in BOUNDS])
+def test_a_cue_outside_its_bounds_is_told_what_is_wrong(
+    lab: Lab, rules: dict[str, Any], text: str
+) -> None:
+    sale = lab.open()
+    with pytest.raises(InvalidRequest, match=text):
+        open_cue(lab, sale, **rules)
+    assert sale.cues() == []
+
+
+@pytest.mark.parametrize("cue_id", ["", "a b", "x" * 61, 7, None])
+def test_the_id_of_a_cue_is_an_identifier_short_enough_for_a_hold_id(
+    lab: Lab, cue_id: Any
+) -> None:
+    sale = lab.open()
+    with pytest.raises(InvalidRequest, match="cue: "):
+        open_cue(lab, sale, cue_id)
+    with pytest.raises(InvalidRequest, match="cue: "):
+        sale.cue_handle(cue_id)
+
+
+def test_the_longest_id_of_a_cue_does_all_that_others_do(lab: Lab) -> None:
+    sale = lab.open()
+    handle = open_cue(lab, sale, "x" * 60, stock={"red": 1})
+    assert tap(handle, "ann").outcome is Outcome.ENTERED
+    assert settled(lab, sale, handle).awarded == 1
+    assert handle.result("ann", wait_ms=0).hold_id == "cue/" + "x" * 60
+    assert sale.confirm("ann", "cue/" + "x" * 60).outcome is Outcome.CONFIRMED
+
+
+@pytest.mark.parametrize("window_ms", [2_000, 1_999])
+def test_a_window_below_two_seconds_warns_that_it_is_not_fair(lab: Lab, window_ms: int) -> None:
+    sale = lab.open()
+    if window_ms >= 2_000:
+        open_cue(lab, sale, window_ms=window_ms)
+        return
+    with pytest.warns(UnfairWindowWarning, match="window_ms=1999: below 2000 ms"):
+        open_cue(lab, sale, window_ms=window_ms)
+
+
+def test_cues_need_a_key(lab: Lab, server_url: str) -> None:
+    sale = lab.open()
+    handle = open_cue(lab, sale)
+    with connect("sync", server_url) as shop:
+        with pytest.raises(ConfigurationError, match="keys: at least one Key"):
+            open_cue(lab, shop.sale(sale.id), "other")
+        other = shop.sale(sale.id).cue_handle("drop")
+        assert other.view() == handle.view()  # but looking at one needs none
+        with pytest.raises(ConfigurationError, match="keys: the key 'test'"):
+            other.settle(wait=False)
+    assert sale.cues() == ["drop"]
+
+
+def test_whatever_is_asked_of_a_cue_that_is_not_there_is_rejected(lab: Lab) -> None:
+    sale = lab.open()
+    handle = sale.cue_handle("nothing")
+    asks: list[Callable[[], object]] = [
+        handle.cue,
+        handle.view,
+        handle.record,
+        lambda: handle.settle(wait=False),
+        lambda: handle.enter("ann", {"red": 1}, position_ms=POSITION),
+    ]
+    for ask in asks:
+        with pytest.raises(Rejected) as error:
+            ask()
+        assert refusal(error) is Outcome.CUE_UNKNOWN
+    assert handle.result("ann", wait_ms=0).outcome is Outcome.CUE_UNKNOWN
+    assert handle.void("gone").outcome is Outcome.CUE_UNKNOWN
+
+
+# --- its end ------------------------------------------------------------------------------
+
+
+def test_a_void_cue_gives_everything_back_and_says_why(lab: Lab) -> None:
+    sale = lab.open()
+    handle = open_cue(lab, sale, stock={"red": 3, "blue": 2})
+    tap(handle, "ann")
+    with lab.watch(sale) as seen:
+        answer = handle.void("the link was wrong")
+    assert (answer.outcome, answer.replayed) == (Outcome.VOID, False)
+    assert seen.effect == "red a+3 x-3; blue a+2 x-2"
+    assert set(seen.events[0].split()) == {"set_aside", "red*-3", "blue*-2"}
+    view = handle.view()
+    assert (view.state, view.reason) == (CueState.VOID, "the link was wrong")
+    assert view.set_aside == {"red": 0, "blue": 0}
+    before = save(lab, sale, "drop")
+    again = handle.void("another reason")
+    assert (again.outcome, again.replayed) == (Outcome.VOID, True)
+    assert save(lab, sale, "drop") == before
+    assert sale.audit().problems == ()
+
+
+def test_a_void_cue_takes_nothing_gives_nothing_and_has_a_record(lab: Lab) -> None:
+    sale = lab.open()
+    handle = open_cue(lab, sale)
+    tap(handle, "ann")
+    handle.void("the link was wrong")
+    assert tap(handle, "bob").outcome is Outcome.VOID
+    assert handle.result("ann", wait_ms=0).outcome is Outcome.VOID
+    assert settled(lab, sale, handle).outcome is Outcome.VOID
+    record: Any = handle.record()
+    assert record["void"] == "the link was wrong"
+    assert (record["drawn"], record["awarded"], record["server_seed"]) == ([], [], None)
+    assert sale.snapshot().skus["red"].available == 10
+
+
+def test_a_settled_cue_cannot_be_voided(lab: Lab) -> None:
+    sale = lab.open()
+    handle = open_cue(lab, sale)
+    tap(handle, "ann")
+    settled(lab, sale, handle)
+    before = save(lab, sale, "drop")
+    assert handle.void("too late").outcome is Outcome.SETTLED
+    assert save(lab, sale, "drop") == before
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [("", "reason: must be said"), ("x" * 257, "reason: must be a str"), (3, "reason: must be")],
+    ids=["empty", "long", "number"],
+)
+def test_a_reason_is_a_short_text(lab: Lab, reason: Any, text: str) -> None:
+    handle = open_cue(lab, lab.open())
+    with pytest.raises(InvalidRequest, match=text):
+        handle.void(reason)
+    assert handle.view().state is CueState.OPEN
+
+
+@pytest.mark.parametrize("key", ["ledger", "deadlines"])
+def test_a_cue_is_not_voided_by_halves(lab: Lab, key: str) -> None:
+    """A wrong type stops the call before its first write."""
+    sale = lab.open()
+    handle = open_cue(lab, sale)
+    name = getattr(lab.keys(sale), key)
+    kept = save(lab, sale, "drop")
+    lab.raw.delete(name)
+    lab.raw.set(name, "not what it was")
+    before = save(lab, sale, "drop")
+    with pytest.raises(StoreUnavailable):
+        handle.void("the link was wrong")
+    assert save(lab, sale, "drop") == before
+    load(lab, kept)
+    assert handle.void("the link was wrong").outcome is Outcome.VOID
+    assert sale.audit().problems == ()
+
+
+def test_a_sale_is_not_purged_while_a_cue_keeps_stock_and_then_with_all_keys_of_its_cues(
+    lab: Lab,
+) -> None:
+    sale = lab.open()
+    open_cue(lab, sale, "a", keep="best", proof=False)
+    b, c = open_cue(lab, sale, "b"), open_cue(lab, sale, "c")
+    enter_all(lab, sale.cue_handle("a").cue(), [Tap("ann"), Tap("bob")])
+    tap(b, "ann")
+    sale.cue_handle("c").void("not needed")
+    settled(lab, sale, sale.cue_handle("a"))
+    sale.end()
+    before = save(lab, sale, "a", "b", "c")
+    assert sale.purge().outcome is Outcome.CUE_OPEN
+    assert save(lab, sale, "a", "b", "c") == before
+    assert settled(lab, sale, b).awarded == 1
+    assert sale.purge().outcome is Outcome.HOLDS_OUTSTANDING
+    lab.set_time(sale, T0 + 20_000)
+    assert sale.purge().outcome is Outcome.PURGED
+    assert [key for key in keys_of(sale, "a", "b", "c") if lab.raw.exists(key)] == [
+        lab.keys(sale).sale
+    ]
+    with pytest.raises(Rejected) as error:
+        c.view()
+    assert refusal(error) is Outcome.PURGED
+
+
+
+def test_an_ended_sale_takes_no_entries_but_settles(lab: Lab) -> None:
+    sale = lab.open()
+    handle = open_cue(lab, sale)
+    assert tap(handle, "ann").outcome is Outcome.ENTERED
+    sale.end()
+    assert tap(handle, "bob").outcome is Outcome.ENDED
+    assert settled(lab, sale, handle).awarded == 1
+    assert sale.confirm("ann", "cue/drop").outcome is Outcome.CONFIRMED
+    assert sale.audit().problems == ()
