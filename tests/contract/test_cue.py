@@ -27,8 +27,8 @@ from support.cues import (
     KEY,
     POSITION,
     Hand,
+    Tap,
     Tower,
-    close,
     enter_all,
     keys_of,
     load,
@@ -36,7 +36,6 @@ from support.cues import (
     save,
     settled,
     tap,
-    Tap,
 )
 from support.lab import T0, Lab
 from support.shells import connect

@@ -9,8 +9,19 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from flashsale import Answer, Cue, CueHandle, FlashSaleError, Key, SaleHandle, Settlement
-from flashsale import draw, settling, verify, window
+from flashsale import (
+    Answer,
+    Cue,
+    CueHandle,
+    FlashSaleError,
+    Key,
+    SaleHandle,
+    Settlement,
+    draw,
+    settling,
+    verify,
+    window,
+)
 from flashsale.batches import Item, run_all
 from flashsale.calls import Call, Compute, Operation, Pause
 from flashsale.keys import CueKeys, ShardKeys

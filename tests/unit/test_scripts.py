@@ -12,14 +12,13 @@ import pytest
 
 from flashsale import (
     Cue,
-    CueState,
-    CueView,
     Key,
     Outcome,
     Sale,
     SaleState,
     Sku,
     audit,
+    draw,
     inventory,
     ledger,
     limits,
@@ -320,8 +319,7 @@ KNOWN = Known(
     bytes(32),
     (("red", 0),),
 )  # fmt: skip
-VIEW = CueView(KNOWN.cue, CueState.FROZEN, 1, 1, 0, {"red": 1}, 1, "", 1, None, None, "", "", "")
-FROZEN = settling.Frozen(Outcome.FROZEN, KNOWN, VIEW, [], {"00": "ann"})
+DRAWN = draw.Drawn(draw.Frozen(KNOWN.cue, 1, [], "", {}, {"00": "ann"}), b"", None, [], [])
 PAGE = Page(1, 9, 0, "", 5, {}, ())
 REQUEST = ("ann", {"red": 1}, "h", "", "")
 
@@ -363,7 +361,7 @@ OPERATIONS = {
     "window/show": window.know(SALE, "cue"),
     "window/freeze": settling._freeze(SALE, "cue", "", 0),
     "window/entries": settling._pages(KNOWN, CueKeys.of(SALE, "cue").entries),
-    "window/award": settling._award_some(FROZEN, "drawn", [("00", [("red", 1, 1)])]),
+    "window/award": settling._award_some(KNOWN, DRAWN, "drawn", [("00", [("red", 1, 1)])]),
     "window/reveal": settling._reveal(KNOWN.cue, 1, b"", None),
     "window/void": settling.void(SALE, "cue", "rain"),
     "window/result": batch(window.result_kind(SALE, "cue"), window.result_item("cue", "ann")),
