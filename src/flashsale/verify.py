@@ -825,8 +825,8 @@ def _check_count(read: _Record) -> str:
 def _check_digest(read: _Record) -> str:
     frozen = read.frozen or {}
     if digest_of(read.cue, frozen["at_ms"], read.groups) != frozen["digest"]:
-        raise _Wrong("the entrants, the cue or the time of the freeze do not give the digest")
-    return "the entrants, the cue and the time of the freeze give the digest"
+        raise _Wrong("cue, entrants and time of the freeze do not give the digest")
+    return f"cue, entrants and time of the freeze give {frozen['digest']}"
 
 
 def _check_published(read: _Record, digest: str) -> str:
@@ -906,7 +906,7 @@ def _check_turns(read: _Record, ordered: list[str], promoted: list[Awarded]) -> 
     served: dict[Wish, bool] = {}
     for entrant in reversed(ordered):
         if entrant in lots:
-            if turn.pop() != entrant:
+            if not turn or turn.pop() != entrant:
                 raise _Wrong(f"{entrant} did not move up in the order of the draw")
             if lots[entrant] and lots[entrant] not in later:
                 later.append(lots[entrant])
@@ -941,7 +941,7 @@ def _check_stock(read: _Record) -> str:
 def _check_seal(read: _Record) -> str:
     if seal_of(read.raw) != read.seal:
         raise _Wrong("the record was altered: its fields do not give the seal")
-    return f"the fields give the seal {read.seal[:16]}…"
+    return f"all fields give the seal {read.seal}"
 
 
 def _limits_of(read: _Record, published_digest: str | None) -> Iterator[str]:

@@ -20,7 +20,7 @@ SOURCE, VALUE = "local", bytes(range(32))
 Record = dict[str, Any]
 
 
-def cue_of(id: str = "lipstick", **changes: Any) -> Cue:
+def cue_of(cue: str = "lipstick", **changes: Any) -> Cue:
     """A cue with everything that follows from its parameters."""
     told: Record = {
         "stock": {"lipstick": 5},
@@ -44,21 +44,21 @@ def cue_of(id: str = "lipstick", **changes: Any) -> Cue:
     }
     length = told["lag_cap_ms"] + told["windows"] * told["window_ms"]
     closes = told["cue_time_ms"] + length + told["grace_ms"] + told["spread_ms"]
-    seed, salt = draw.server_seed(KEY, "1111", id), draw.salt(KEY, "1111", id)
+    seed, salt = draw.server_seed(KEY, "1111", cue), draw.salt(KEY, "1111", cue)
     follows = {
         "key": KEY.id,
-        "seed_commitment": draw.seed_commitment(seed, "1111", id),
-        "salt_commitment": draw.salt_commitment(salt, "1111", id),
+        "seed_commitment": draw.seed_commitment(seed, "1111", cue),
+        "salt_commitment": draw.salt_commitment(salt, "1111", cue),
         "closes_at_ms": closes,
         "reveals_at_ms": (told["entropy_at_ms"] or closes) + 2_000,
     }
-    return Cue(sale="1111", id=id, **{**told, **follows, **changes})
+    return Cue(sale="1111", id=cue, **{**told, **follows, **changes})
 
 
-def public_cue(id: str = "lipstick", **changes: Any) -> Cue:
+def public_cue(cue: str = "lipstick", **changes: Any) -> Cue:
     """A cue whose seed is half public."""
     told = {"entropy_source": SOURCE, "entropy_round": 77, "entropy_at_ms": CUE_TIME_MS + 30_000}
-    return cue_of(id, **(told | changes))
+    return cue_of(cue, **(told | changes))
 
 
 def crowd(count: int, window: int = 0, wish: Wish = (("lipstick", 1, 1),)) -> list[Entry]:

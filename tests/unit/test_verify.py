@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,13 @@ from support.draws import (
     text_of,
 )
 
+CONSTANTS = {
+    "commit": "595a8056ac45598f7359723e394420f6bf45289da799a17c0f6b0cf7dc3c2f08",
+    "salted": "8c660d59c7fd9e86404f2eda51afeffa8a8e7b7474ed31528f8e6f02bce59247",
+    "who": "b93ca88821be73848d8cb4e17744fac7",
+    "draw": "8c1d5575d626963d978e7e1707cd03a465e052fdd902411195d3118ae1ef84c8",
+    "public": "2232c81dfa36d3acff577e9d6ae26c037f5d1064162ac0187a6a460e1e9f556b",
+}
 DATA = Path(__file__).parents[1] / "data"
 RECORDS = {name: make() for name, make in GOOD.items()}
 TOLD = "deadbeef" * 4
@@ -543,6 +553,21 @@ def test_a_forgery_that_is_right_in_itself_needs_the_published_digest() -> None:
     assert set(wrong_of(forged, published_digest=record["frozen"]["digest"])) == {"published"}
 
 
+def test_another_value_of_the_source_is_a_limit_that_is_said() -> None:
+    record = good("public")
+    forged = redrawn({**record, "entropy": {**record["entropy"], "value": "00" * 32}})
+    result = verify.verify(forged, published_digest=record["frozen"]["digest"])
+    assert result.ok
+    assert any("ask the source" in text for text in result.limits)
+
+
+def test_somebody_twice_among_entrants_of_whom_some_moved_up_is_caught_as_well() -> None:
+    record = good("promoted")
+    who = record["awarded"][-1][0]
+    record["entrants"][0]["who"] = sorted([*record["entrants"][0]["who"], who, who])
+    assert "is there twice" in wrong_of(digested(record))["entrants"]
+
+
 # --- fuzz ---------------------------------------------------------------------------------
 
 JUNK = st.one_of(
@@ -635,7 +660,8 @@ def test_no_altered_record_verifies_for_being_sealed_again(name: str, data: st.D
     try:
         forged = [sealed(record)]
         forged.append(digested(record))
-        forged.append(redrawn(record))
+        if record["entropy"] == RECORDS[name]["entropy"]:  # the source alone can tell
+            forged.append(redrawn(record))
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
         if "seal" not in record:
             return
@@ -673,12 +699,10 @@ def test_bytes_that_are_damaged_are_refused_or_do_not_verify(
 ) -> None:
     whole = json.dumps(good()).encode()
     damaged = whole[: at % len(whole)] + junk + whole[at % len(whole) + cut :]
-    try:
+    read: object = None
+    with suppress(InvalidRecord):  # and nothing else
         read = verify.load(damaged)
-    except InvalidRecord as error:
-        assert len(str(error)) < 400
-    else:
-        assert text_of(read) == text_of(good()) or wrong_of(read)
+    assert text_of(read) == text_of(good()) or wrong_of(read)
 
 
 @pytest.mark.parametrize(
@@ -814,6 +838,53 @@ def test_the_format_has_not_drifted(name: str) -> None:
     record = verify.load(kept)
     assert verify.verify(record).ok
     assert record == copy_of(GOLDEN[name]())
+
+
+def blake(purpose: str, *parts: bytes, key: bytes = b"") -> bytes:
+    """What the format says of a hash, written down a second time."""
+    message = b"".join(struct.pack(">I", len(part)) + part for part in parts)
+    return hashlib.blake2b(message, digest_size=32, key=key, person=purpose.encode()).digest()
+
+
+@pytest.mark.parametrize("name", ["committed", "public"])
+def test_the_kept_records_follow_from_what_the_format_says(name: str) -> None:
+    """A second verifier in a few lines, from the text alone and without the module."""
+    record = json.loads((DATA / f"record-1-{name}.json").read_text("utf-8"))
+    cue, frozen = record["cue"], record["frozen"]
+    names = (b"1111", b"golden")
+    seed = bytes.fromhex(record["server_seed"])
+    assert blake("flashsale.commit", *names, seed).hex() == cue["seed_commitment"]
+    compact = {"sort_keys": True, "separators": (",", ":")}
+    parts = [*names, json.dumps(cue, **compact).encode(), str(frozen["at_ms"]).encode()]
+    everybody = []
+    for group in record["entrants"]:
+        text = ",".join(f"{sku}*{units}:{least}" for sku, units, least in group["wish"])
+        who = [bytes.fromhex(entrant) for entrant in group["who"]]
+        parts += [str(group["window"]).encode(), text.encode(), b"".join(who)]
+        everybody += [(group["window"], entrant, group["wish"]) for entrant in who]
+    assert blake("flashsale.freeze", *parts).hex() == frozen["digest"]
+    if record["entropy"]:
+        seed = blake("flashsale.public", seed, bytes.fromhex(record["entropy"]["value"]))
+    everybody.sort(key=lambda one: (one[0], blake("flashsale.draw", *names, one[1], key=seed)))
+    left, drawn = dict(cue["stock"]), []
+    for _, entrant, wish in everybody:
+        if all(left[sku] >= least for sku, _, least in wish) and any(left.values()):
+            drawn.append([entrant.hex(), [[sku, min(want, left[sku])] for sku, want, _ in wish]])
+            for sku, got in drawn[-1][1]:
+                left[sku] -= got
+    assert drawn == record["drawn"]
+    rest = {key: value for key, value in record.items() if key not in ("seal", "entrants")}
+    assert blake("flashsale.record", json.dumps(rest, **compact).encode()).hex() == record["seal"]
+
+
+def test_the_hashes_have_not_drifted() -> None:
+    """They are part of the format: no release may change them."""
+    zero = bytes(32)
+    assert verify.seed_commitment(zero, "s", "c") == CONSTANTS["commit"]
+    assert verify.salt_commitment(zero, "s", "c") == CONSTANTS["salted"]
+    assert verify.entrant_of(zero, "s", "c", "buyer").hex() == CONSTANTS["who"]
+    assert verify.rank_of(zero, "s", "c", bytes(16)).hex() == CONSTANTS["draw"]
+    assert verify.public_seed(zero, b"\1").hex() == CONSTANTS["public"]
 
 
 def _small(public: bool) -> Record:
