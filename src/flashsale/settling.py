@@ -86,8 +86,10 @@ def check_source(cue: Cue, entropy: draw.EntropySource | None) -> draw.EntropySo
 
 def freeze(sale: str, cue: str) -> Operation[Frozen]:
     """Freeze a closed cue's entries and publish their digest; does nothing that is done already."""
-    known, _ = yield from show(sale, cue)
+    known, seen = yield from show(sale, cue)
     outcome = yield from _freeze(sale, cue, "", 0)
+    if outcome is Outcome.SETTLED and _keeps_reserve(seen):
+        yield from _sweep(sale)  # who has not paid makes room, though nobody else calls
     _, seen = yield from show(sale, cue)
     passed_on = outcome is Outcome.SETTLED and not any(seen.set_aside.values())
     if outcome not in (Outcome.FROZEN, Outcome.SETTLED) or passed_on:
@@ -111,6 +113,18 @@ def _freeze(sale: str, cue: str, digest: str, entrants: int) -> Operation[Outcom
     if outcome in (Outcome.CUE_UNKNOWN, Outcome.SALE_UNKNOWN, Outcome.PURGED):
         reject(sale, cue, code)
     return outcome
+
+
+def _keeps_reserve(seen: CueView) -> bool:
+    """Whether places that fall free still go to the next in order."""
+    return seen.reserve_until_ms is not None and seen.at_ms < seen.reserve_until_ms
+
+
+def _sweep(sale: str) -> Operation[None]:
+    more = 1
+    while more:
+        reply = yield shard_call("expire", ShardKeys.of(sale), limits.SWEEP_MAX)
+        _, _, _, more, _ = expect(reply, 5, "expire")
 
 
 def _pages(known: Known, key: str) -> Operation[dict[str, str]]:
@@ -269,8 +283,8 @@ def _settlement(outcome: Outcome, known: Known) -> Operation[Settlement]:
         entrants=seen.entrants,
         drawn=sum(not one.promoted for one in verdicts),
         awarded=sum(one.outcome is Outcome.HELD and not one.promoted for one in verdicts),
-        promoted=sum(one.promoted for one in verdicts),
-        reserve_until_ms=seen.reserve_until_ms if any(seen.set_aside.values()) else None,
+        promoted=sum(one.outcome is Outcome.HELD and one.promoted for one in verdicts),
+        reserve_until_ms=seen.reserve_until_ms if _keeps_reserve(seen) else None,
         at_ms=seen.at_ms,
     )
 
