@@ -27,6 +27,9 @@ from flashsale.window import Known, reject, show, view
 PAGE = 2_000
 """Entries read by one call."""
 
+ENTROPY_BYTES = (16, 1_024)
+"""How long a public seed's value is."""
+
 _NOT_JUDGED = {
     Outcome.CLOCK_JUMP,
     Outcome.NOT_CLOSED,
@@ -70,6 +73,7 @@ def needs_entropy(frozen: Frozen) -> bool:
     """Whether the draw waits for the public seed."""
     return (
         frozen.known.cue.entropy_source is not None
+        and not frozen.view.entropy
         and frozen.entrants is not None
         and frozen.outcome in (Outcome.FROZEN, Outcome.SETTLED)
     )
@@ -82,6 +86,12 @@ def check_source(cue: Cue, entropy: draw.EntropySource | None) -> draw.EntropySo
         rule = f"must be the source named {cue.entropy_source!r}, which the cue was opened with"
         raise InvalidRequest("entropy", f"{rule}, not {given}")
     return entropy
+
+
+def _check_value(value: object) -> None:
+    low, high = ENTROPY_BYTES
+    if not isinstance(value, bytes) or not low <= len(value) <= high:
+        raise InvalidRequest("entropy", f"must give {low} to {high} bytes, or None for not yet")
 
 
 def freeze(sale: str, cue: str) -> Operation[Frozen]:
@@ -188,8 +198,11 @@ def finish(frozen: Frozen, key: Key, entropy: bytes | None) -> Operation[Settlem
         raise ConfigurationError(f"keys: {cue.key!r} is not the key that the cue was opened with")
     seed = server_seed
     if cue.entropy_source is not None:
+        if frozen.view.entropy:
+            entropy = bytes.fromhex(frozen.view.entropy)  # revealed: no other value counts
         if entropy is None:
             return (yield from _settlement(Outcome.FROZEN, frozen.known))
+        _check_value(entropy)
         seed = draw.public_seed(server_seed, entropy)
 
     def draw_all() -> tuple[list[verify.Entrant], list[verify.Drawn]]:
