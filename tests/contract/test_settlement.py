@@ -109,7 +109,7 @@ def test_a_winners_hold_is_a_hold_like_any_other(lab: Lab) -> None:
     assert hold is not None
     assert (dict(hold.lines), hold.deadline_ms) == ({"red": 1}, CLOSE + TTL)
     assert sale.confirm(answer).outcome is Outcome.CONFIRMED
-    assert sale.refund(answer, {"red": 1}, op_id="o").outcome is Outcome.REFUNDED
+    assert sale.refund(answer, lines={"red": 1}, op_id="o").outcome is Outcome.REFUNDED
     assert sale.extend(second, "cue/drop", deadline_ms=CLOSE + 5_000).outcome is Outcome.EXTENDED
     assert sale.release(third, "cue/drop").outcome is Outcome.RELEASED
     assert sale.confirm(second, "cue/drop").outcome is Outcome.CONFIRMED
