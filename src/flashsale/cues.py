@@ -137,7 +137,8 @@ class Settlement(Struct, frozen=True):
     outcome: SETTLED (the result is revealed), NOT_CLOSED, FROZEN (the public seed has not come),
     VOID, or CLOCK_JUMP. entrants: how many were frozen. drawn: how many the draw gave something,
     awarded: how many of those got their holds, promoted: how many took places that fell free.
-    reserve_until_ms: when what is left goes on open sale, None if nothing is kept any more.
+    reserve_until_ms: until then places that fall free go to the next, so settle again; None: no
+    reserve is kept (any more).
     """
 
     outcome: Outcome

@@ -30,6 +30,9 @@ Lines: TypeAlias = Iterable[tuple[str, int, int]]
 PAGE = 2_000
 """Entries read by one call."""
 
+ENTROPY_BYTES = (16, 1_024)
+"""How long a public seed's value is."""
+
 _NOT_JUDGED = {
     Outcome.CLOCK_JUMP,
     Outcome.NOT_CLOSED,
@@ -72,6 +75,7 @@ def needs_entropy(frozen: Frozen) -> bool:
     """Whether the draw waits for the public seed."""
     return (
         frozen.known.cue.entropy_source is not None
+        and not frozen.view.entropy
         and frozen.entrants is not None
         and frozen.outcome in (Outcome.FROZEN, Outcome.SETTLED)
     )
@@ -86,10 +90,18 @@ def check_source(cue: Cue, entropy: draw.EntropySource | None) -> draw.EntropySo
     return entropy
 
 
+def _check_value(value: object) -> None:
+    low, high = ENTROPY_BYTES
+    if not isinstance(value, bytes) or not low <= len(value) <= high:
+        raise InvalidRequest("entropy", f"must give {low} to {high} bytes, or None for not yet")
+
+
 def freeze(sale: str, cue: str) -> Operation[Frozen]:
     """Freeze a closed cue's entries and publish their digest; does nothing that is done already."""
-    known, _ = yield from show(sale, cue)
+    known, seen = yield from show(sale, cue)
     outcome = yield from _freeze(sale, cue, "", 0)
+    if outcome is Outcome.SETTLED and _keeps_reserve(seen):
+        yield from _sweep(sale)  # who has not paid makes room, though nobody else calls
     _, seen = yield from show(sale, cue)
     passed_on = outcome is Outcome.SETTLED and not any(seen.set_aside.values())
     if outcome not in (Outcome.FROZEN, Outcome.SETTLED) or passed_on:
@@ -112,6 +124,18 @@ def _freeze(sale: str, cue: str, digest: str, entrants: int) -> Operation[Outcom
     if outcome in (Outcome.CUE_UNKNOWN, Outcome.SALE_UNKNOWN, Outcome.PURGED):
         reject(sale, cue, code)
     return outcome
+
+
+def _keeps_reserve(seen: CueView) -> bool:
+    """Whether places that fall free still go to the next in order."""
+    return seen.reserve_until_ms is not None and seen.at_ms < seen.reserve_until_ms
+
+
+def _sweep(sale: str) -> Operation[None]:
+    more = 1
+    while more:
+        reply = yield shard_call("expire", ShardKeys.of(sale), limits.SWEEP_MAX)
+        _, _, _, more, _ = expect(reply, 5, "expire")
 
 
 def _pages(known: Known, key: str) -> Operation[dict[str, str]]:
@@ -170,8 +194,12 @@ def finish(frozen: Frozen, key: Key, entropy: bytes | None) -> Operation[Settlem
     server_seed = draw.server_seed(key, cue.sale, cue.id)
     if draw.seed_commitment(server_seed, cue.sale, cue.id) != cue.seed_commitment:
         raise ConfigurationError(f"keys: {cue.key!r} is not the key that the cue was opened with")
-    if cue.entropy_source is not None and entropy is None:
-        return (yield from _settlement(Outcome.FROZEN, frozen.known))
+    if cue.entropy_source is not None:
+        if frozen.view.entropy:
+            entropy = bytes.fromhex(frozen.view.entropy)  # revealed: no other value counts
+        if entropy is None:
+            return (yield from _settlement(Outcome.FROZEN, frozen.known))
+        _check_value(entropy)
     drawn: draw.Drawn = yield Compute(lambda: draw.draw(entrants, server_seed, entropy))
     if frozen.outcome is Outcome.FROZEN:
         exact = [(who, [(sku, qty, qty) for sku, qty in lines]) for who, lines in drawn.winners]
@@ -259,8 +287,8 @@ def _settlement(outcome: Outcome, known: Known) -> Operation[Settlement]:
         entrants=seen.entrants,
         drawn=sum(not one.promoted for one in verdicts),
         awarded=sum(one.outcome is Outcome.HELD and not one.promoted for one in verdicts),
-        promoted=sum(one.promoted for one in verdicts),
-        reserve_until_ms=seen.reserve_until_ms if any(seen.set_aside.values()) else None,
+        promoted=sum(one.outcome is Outcome.HELD and one.promoted for one in verdicts),
+        reserve_until_ms=seen.reserve_until_ms if _keeps_reserve(seen) else None,
         at_ms=seen.at_ms,
     )
 

@@ -1,0 +1,893 @@
+"""Settling a cue: freeze, draw, award, reveal, pass on; and what everybody is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flashsale import (
+    CueHandle,
+    CueState,
+    ConfigurationError,
+    HoldRequest,
+    InvalidRequest,
+    Key,
+    Outcome,
+    Rejected,
+    SaleHandle,
+    StoreUnavailable,
+    UnfairWindowWarning,
+    draw,
+    settling,
+    verify,
+    window,
+)
+from flashsale.keys import CueKeys
+from support.cues import (
+    KEY,
+    POSITION,
+    Tap,
+    Tower,
+    awarded_by,
+    close,
+    drawn_by,
+    enter_all,
+    load,
+    name_of,
+    named,
+    open_cue,
+    save,
+    settled,
+    tap,
+)
+from support.lab import T0, Lab
+
+CLOSE = T0 + 16_000
+TTL = 1_000
+BUYERS = [f"b{n}" for n in range(8)]
+
+
+def entered(lab: Lab, sale: SaleHandle, taps: list[Tap] | None = None, **rules: Any) -> CueHandle:
+    """A cue into which people have entered."""
+    handle = open_cue(lab, sale, **rules)
+    told = [Tap(buyer) for buyer in BUYERS] if taps is None else taps
+    answers = enter_all(lab, handle.cue(), told)
+    assert {answer.outcome for answer in answers} <= {Outcome.ENTERED}
+    return handle
+
+
+def in_order(handle: CueHandle, buyers: list[str], value: bytes | None = None) -> list[str]:
+    """The buyers in the order of the draw, if all are in the first window."""
+    seed = draw.server_seed(KEY, handle.sale, handle.id)
+    seed = seed if value is None else draw.public_seed(seed, value)
+    who = named(handle, buyers)
+    entrants = [(name, 0, (("red", 1, 1),)) for name in who]
+    return [who[name] for name, _, _ in verify.order_of(seed, handle.sale, handle.id, entrants)]
+
+
+def results(handle: CueHandle, buyers: list[str]) -> dict[str, str]:
+    return {buyer: handle.result(buyer, wait_ms=0).outcome.name for buyer in buyers}
+
+
+# --- the committed draw -------------------------------------------------------------------
+
+
+def test_the_first_in_the_order_of_the_committed_seed_get_holds(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale)
+    order = in_order(handle, BUYERS)
+    lab.set_time(sale, CLOSE)
+    with lab.watch(sale) as seen:
+        told = handle.settle(wait=False)
+    assert (told.outcome, told.entrants, told.drawn, told.awarded, told.promoted) == (
+        Outcome.SETTLED,
+        8,
+        3,
+        3,
+        0,
+    )
+    assert (told.reserve_until_ms, told.at_ms) == (None, CLOSE)
+    assert seen.effect == "red x-3 h+3"
+    assert drawn_by(handle, BUYERS) == [(buyer, {"red": 1}) for buyer in order[:3]]
+    assert awarded_by(handle, BUYERS) == [(buyer, "held", {"red": 1}) for buyer in order[:3]]
+    assert results(handle, BUYERS) == dict.fromkeys(order[:3], "HELD") | dict.fromkeys(
+        order[3:], "NOT_DRAWN"
+    )
+    assert sale.audit().problems == ()
+
+
+def test_a_winners_hold_is_a_hold_like_any_other(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale)
+    settled(lab, sale, handle)
+    first, second, third = in_order(handle, BUYERS)[:3]
+    answer = handle.result(first, wait_ms=0)
+    assert (answer.hold_id, answer.deadline_ms) == ("cue/drop", CLOSE + TTL)
+    hold = sale.find(first, "cue/drop")
+    assert hold is not None
+    assert (dict(hold.lines), hold.deadline_ms) == ({"red": 1}, CLOSE + TTL)
+    assert sale.confirm(answer).outcome is Outcome.CONFIRMED
+    assert sale.refund(answer, lines={"red": 1}, op_id="o").outcome is Outcome.REFUNDED
+    assert sale.extend(second, "cue/drop", deadline_ms=CLOSE + 5_000).outcome is Outcome.EXTENDED
+    assert sale.release(third, "cue/drop").outcome is Outcome.RELEASED
+    assert sale.confirm(second, "cue/drop").outcome is Outcome.CONFIRMED
+    red = sale.snapshot().skus["red"]
+    assert (red.available, red.set_aside, red.held, red.sold) == (9, 0, 0, 1)
+    assert sale.audit().problems == ()
+
+
+def test_the_record_has_the_seed_the_entrants_and_their_digest(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale)
+    settled(lab, sale, handle)
+    record: Any = handle.record()
+    seed = bytes.fromhex(record["server_seed"])
+    assert verify.seed_commitment(seed, sale.id, "drop") == record["cue"]["seed_commitment"]
+    entrants = [(who, nr, tuple(map(tuple, lines))) for who, nr, lines in record["entrants"]]
+    assert [who for who, _, _ in entrants] == sorted(named(handle, BUYERS))
+    assert record["frozen"] == {
+        "at_ms": CLOSE,
+        "entrants": 8,
+        "digest": verify.digest_of(sale.id, "drop", entrants),
+    }
+    order = verify.order_of(seed, sale.id, "drop", entrants)
+    drawn = [[who, [list(line) for line in lines]] for who, lines in verify.walk(order, {"red": 3})]
+    assert record["drawn"] == drawn
+    assert (record["entropy"], record["void"], record["format"]) == (None, None, verify.FORMAT)
+    view = handle.view()
+    assert (view.state, view.server_seed) == (CueState.REVEALED, seed.hex())
+    assert (view.frozen_at_ms, view.revealed_at_ms, view.entrants) == (CLOSE, CLOSE, 8)
+
+
+def test_a_cue_into_which_nobody_entered_gives_everything_back(lab: Lab) -> None:
+    sale = lab.open()
+    handle = open_cue(lab, sale)
+    told = settled(lab, sale, handle)
+    assert (told.outcome, told.entrants, told.drawn) == (Outcome.SETTLED, 0, 0)
+    assert sale.snapshot().skus["red"].available == 10
+    record: Any = handle.record()
+    assert (record["entrants"], record["drawn"], record["awarded"]) == ([], [], [])
+    assert results(handle, ["ann"]) == {"ann": "NOT_ENTERED"}
+    assert sale.audit().problems == ()
+
+
+def test_fewer_entrants_than_units_all_win_and_the_rest_is_on_open_sale(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale, [Tap("ann"), Tap("bob")])
+    settled(lab, sale, handle)
+    assert results(handle, ["ann", "bob"]) == {"ann": "HELD", "bob": "HELD"}
+    red = sale.snapshot().skus["red"]
+    assert (red.available, red.set_aside, red.held) == (8, 0, 2)
+    assert sale.audit().problems == ()
+
+
+def test_more_winners_than_one_call_takes_all_get_their_holds(lab: Lab) -> None:
+    sale = lab.open({"red": 1_000})
+    buyers = [f"b{n}" for n in range(1_200)]
+    handle = entered(lab, sale, [Tap(buyer) for buyer in buyers], stock={"red": 700})
+    told = settled(lab, sale, handle)
+    assert (told.entrants, told.drawn, told.awarded) == (1_200, 700, 700)
+    order = in_order(handle, buyers)
+    assert [buyer for buyer, _ in drawn_by(handle, buyers)] == order[:700]
+    assert [buyer for buyer, _, _ in awarded_by(handle, buyers)] == order[:700]
+    assert sale.audit().problems == ()
+
+
+def test_pages_of_entries_leave_nobody_out(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "PAGE", 7)
+    sale = lab.open({"red": 10})
+    buyers = [f"b{n}" for n in range(600)]
+    handle = entered(lab, sale, [Tap(buyer) for buyer in buyers])
+    assert settled(lab, sale, handle).entrants == 600
+    assert drawn_by(handle, buyers) == [(b, {"red": 1}) for b in in_order(handle, buyers)[:3]]
+
+
+# --- when ---------------------------------------------------------------------------------
+
+
+def test_nothing_is_settled_before_the_close(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale)
+    lab.set_time(sale, CLOSE - 1)
+    before = save(lab, sale, "drop")
+    assert handle.settle(wait=False).outcome is Outcome.NOT_CLOSED
+    assert save(lab, sale, "drop") == before
+    assert results(handle, ["b0", "nobody"]) == {"b0": "NOT_CLOSED", "nobody": "NOT_CLOSED"}
+    with pytest.raises(Rejected) as error:
+        handle.record()
+    assert error.value.outcome is Outcome.NOT_CLOSED
+    lab.set_time(sale, CLOSE)
+    assert handle.settle(wait=False).outcome is Outcome.SETTLED
+
+
+def test_settling_waits_for_the_close_and_a_result_for_the_settlement(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window, "SETTLING_MS", 100)
+    from concurrent.futures import ThreadPoolExecutor
+
+    from support.shells import connect
+
+    sale_id = lab.new_id()
+    from flashsale import Sale, Sku
+
+    lab.shop.open(Sale(sale_id, [Sku("red", 2)]))
+    sale = lab.shop.sale(sale_id)
+    now = sale.snapshot().at_ms
+    with pytest.warns(UnfairWindowWarning):
+        handle = sale.cue(
+            "drop", at=0, cue_time_ms=now, stock={"red": 1}, window_ms=300, lag_cap_ms=0,
+            grace_ms=0, proof=False,
+        )  # fmt: skip
+    entry = handle.enter("ann", {"red": 1}, position_ms=0)
+    assert entry.outcome is Outcome.ENTERED
+    url = lab.raw.connection_pool.connection_kwargs
+    with (
+        connect("sync", f"redis://{url['host']}:{url['port']}", keys=[KEY]) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        settling_now = pool.submit(other.sale(sale_id).cue_handle("drop").settle)
+        answer = handle.result("ann", wait_ms=10_000)
+        told = settling_now.result(timeout=10)
+    assert (told.outcome, told.awarded) == (Outcome.SETTLED, 1)
+    assert told.at_ms >= now + 300
+    assert answer.outcome is Outcome.HELD
+
+
+def test_a_result_is_not_told_while_the_entries_are_only_frozen(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale, entropy=Tower())
+    settled(lab, sale, handle, entropy=Tower())
+    assert results(handle, ["b0", "nobody"]) == {"b0": "FROZEN", "nobody": "FROZEN"}
+    with pytest.raises(Rejected) as error:
+        handle.record()
+    assert error.value.outcome is Outcome.FROZEN
+
+
+@pytest.mark.parametrize("wait_ms", [-1, 3_600_001, 1.5])
+def test_a_wait_has_bounds(lab: Lab, wait_ms: Any) -> None:
+    handle = open_cue(lab, lab.open())
+    with pytest.raises(InvalidRequest, match="wait_ms: must be"):
+        handle.result("ann", wait_ms=wait_ms)
+
+
+@pytest.mark.parametrize("state", ["pause", "end"])
+def test_a_cue_is_settled_while_the_sale_is_paused_and_after_its_end(lab: Lab, state: str) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale, reserve_ms=5_000)
+    getattr(sale, state)()
+    assert settled(lab, sale, handle).awarded == 3
+    order = in_order(handle, BUYERS)
+    assert sale.confirm(order[0], "cue/drop").outcome is Outcome.CONFIRMED
+    lab.set_time(sale, CLOSE + TTL)
+    assert handle.settle(wait=False).promoted == 2
+    assert results(handle, order)[order[4]] == "HELD"
+    assert sale.audit().problems == ()
+
+
+def test_a_clock_that_has_jumped_settles_nothing(lab: Lab) -> None:
+    from support.cues import Hand, settlement
+
+    sale = lab.open()
+    handle = entered(lab, sale)
+    cue = handle.cue()
+    lab.set_time(sale, CLOSE)
+    hand = Hand(lab, settlement(cue))
+    while not handle.view().digest:
+        hand.call()
+    lab.raw.hset(lab.keys(sale).sale, "now", 1_000)
+    hand._caller_ms = 1_000
+    assert hand.finish().outcome is Outcome.CLOCK_JUMP
+    lab.set_time(sale, CLOSE)
+    assert handle.settle(wait=False).outcome is Outcome.SETTLED
+    assert sale.audit().problems == ()
+
+
+# --- the public draw ----------------------------------------------------------------------
+
+
+def test_a_public_draw_is_ordered_by_both_seeds_together(lab: Lab) -> None:
+    sale, tower = lab.open(), Tower()
+    handle = entered(lab, sale, entropy=tower)
+    cue = handle.cue()
+    tower.say(cue, b"0123456789abcdef")
+    told = settled(lab, sale, handle, entropy=tower)
+    assert (told.outcome, told.awarded) == (Outcome.SETTLED, 3)
+    order = in_order(handle, BUYERS, b"0123456789abcdef")
+    assert [buyer for buyer, _ in drawn_by(handle, BUYERS)] == order[:3]
+    assert order != in_order(handle, BUYERS)
+    record: Any = handle.record()
+    assert record["entropy"] == {
+        "source": "tower",
+        "round": cue.entropy_round,
+        "value": b"0123456789abcdef".hex(),
+    }
+    assert set(tower.asked) == {cue.entropy_round}
+    assert sale.audit().problems == ()
+
+
+def test_the_entries_are_frozen_before_the_public_seed_comes_and_nothing_falls_back(
+    lab: Lab,
+) -> None:
+    sale, tower = lab.open(), Tower()
+    handle = entered(lab, sale, entropy=tower)
+    for _ in range(2):
+        told = settled(lab, sale, handle, entropy=tower)
+        assert (told.outcome, told.entrants, told.drawn) == (Outcome.FROZEN, 8, 0)
+    view = handle.view()
+    assert (view.state, view.entrants, view.awarded) == (CueState.FROZEN, 8, 0)
+    assert view.digest
+    assert (view.server_seed, view.entropy) == ("", "")
+    assert tap(handle, "late").outcome is Outcome.TOO_LATE
+    at = handle.cue().entropy_at_ms
+    assert at is not None
+    lab.set_time(sale, at + 100_000)  # frozen in time, so it may come as late as it likes
+    assert settled(lab, sale, handle, entropy=tower).outcome is Outcome.FROZEN
+    tower.say(handle.cue())
+    assert settled(lab, sale, handle, entropy=tower).outcome is Outcome.SETTLED
+    record: Any = handle.record()
+    assert record["frozen"]["digest"] == view.digest
+
+
+def test_settling_waits_for_the_public_seed(lab: Lab) -> None:
+    class Slow(Tower):
+        def fetch(self, round_number: int) -> bytes | None:
+            self.asked.append(round_number)
+            return bytes(32) if len(self.asked) == 2 else None
+
+    sale, slow = lab.open(), Slow()
+    handle = entered(lab, sale, entropy=slow)
+    close(lab, sale, handle)
+    assert handle.settle(entropy=slow).outcome is Outcome.SETTLED
+    assert len(slow.asked) == 2
+
+
+@pytest.mark.parametrize("late_ms", [-1, 0])
+def test_entries_frozen_when_the_public_seed_was_known_void_the_cue(
+    lab: Lab, late_ms: int
+) -> None:
+    sale, tower = lab.open(), Tower()
+    handle = entered(lab, sale, entropy=tower)
+    at = handle.cue().entropy_at_ms
+    assert at is not None
+    tower.say(handle.cue())
+    lab.set_time(sale, at + late_ms)
+    told = handle.settle(wait=False, entropy=tower)
+    if late_ms < 0:
+        assert told.outcome is Outcome.SETTLED
+        return
+    assert told.outcome is Outcome.VOID
+    view = handle.view()
+    assert (view.state, view.reason) == (CueState.VOID, "frozen after the public seed was known")
+    assert sale.snapshot().skus["red"].available == 10
+    assert results(handle, ["b0"]) == {"b0": "VOID"}
+    record: Any = handle.record()
+    assert record["void"] == view.reason
+    assert handle.settle(wait=False, entropy=tower).outcome is Outcome.VOID
+    assert sale.audit().problems == ()
+
+
+def test_entries_whose_digest_was_not_published_in_time_void_the_cue(lab: Lab) -> None:
+    from support.cues import Hand, settlement
+
+    sale, tower = lab.open(), Tower()
+    handle = entered(lab, sale, entropy=tower)
+    lab.set_time(sale, CLOSE)
+    dead = Hand(lab, settlement(handle.cue()))
+    while handle.view().state is CueState.OPEN:
+        dead.call()
+    dead.drop()
+    assert not handle.view().digest
+    at = handle.cue().entropy_at_ms
+    assert at is not None
+    lab.set_time(sale, at)
+    assert handle.settle(wait=False, entropy=tower).outcome is Outcome.VOID
+    assert sale.audit().problems == ()
+
+
+def test_a_public_draw_takes_no_other_source_and_no_odd_value(lab: Lab) -> None:
+    sale, tower = lab.open(), Tower()
+    handle = entered(lab, sale, entropy=tower)
+    close(lab, sale, handle)
+    for wrong, text in [(None, "not None"), (Tower("beacon"), "not 'beacon'")]:
+        with pytest.raises(InvalidRequest, match=f"entropy: must be the source .*{text}"):
+            handle.settle(wait=False, entropy=wrong)
+    for value in (b"", bytes(15), bytes(1_025), "x" * 32):
+        tower.say(handle.cue(), value)  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequest, match="entropy: must give 16 to 1024 bytes"):
+            handle.settle(wait=False, entropy=tower)
+    assert handle.view().awarded == 0
+    tower.say(handle.cue())
+    assert handle.settle(wait=False, entropy=tower).outcome is Outcome.SETTLED
+
+
+def test_what_a_source_says_later_changes_nothing(lab: Lab) -> None:
+    sale, tower = lab.open(), Tower()
+    handle = entered(lab, sale, entropy=tower, reserve_ms=20_000)
+    tower.say(handle.cue(), b"the first value it gave")
+    settled(lab, sale, handle, entropy=tower)
+    order = in_order(handle, BUYERS, b"the first value it gave")
+    sale.release(order[0], "cue/drop")
+    tower.say(handle.cue(), b"another value that it gives")
+    assert handle.settle(wait=False, entropy=tower).promoted == 1
+    assert results(handle, order)[order[3]] == "HELD"
+    assert handle.settle(wait=False).outcome is Outcome.SETTLED  # it need not even be there
+
+
+def test_a_frozen_cue_without_awards_can_be_voided(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale, entropy=Tower())
+    settled(lab, sale, handle, entropy=Tower())
+    assert handle.void("the tower is silent").outcome is Outcome.VOID
+    assert sale.snapshot().skus["red"].available == 10
+    assert sale.audit().problems == ()
+
+
+@pytest.mark.parametrize("key", ["ledger", "deadlines"])
+def test_a_late_freeze_voids_wholly_or_not_at_all(lab: Lab, key: str) -> None:
+    sale, tower = lab.open(), Tower()
+    handle = entered(lab, sale, entropy=tower)
+    at = handle.cue().entropy_at_ms
+    assert at is not None
+    lab.set_time(sale, at)
+    name = getattr(lab.keys(sale), key)
+    kept = save(lab, sale, "drop")
+    lab.raw.delete(name)
+    lab.raw.set(name, "not what it was")
+    before = save(lab, sale, "drop")
+    with pytest.raises(StoreUnavailable):
+        handle.settle(wait=False, entropy=tower)
+    assert save(lab, sale, "drop") == before
+    load(lab, kept)
+    assert handle.settle(wait=False, entropy=tower).outcome is Outcome.VOID
+    assert sale.audit().problems == ()
+
+
+# --- baskets ------------------------------------------------------------------------------
+
+
+def test_what_no_longer_fits_is_cut_down_to_the_minimum_or_passed_over(lab: Lab) -> None:
+    """Whatever the order turns out to be, the draw is the walk that the documentation tells."""
+    sale = lab.open({"red": 20, "blue": 20})
+    taps = [
+        Tap("a", {"red": 3, "blue": 1}),
+        Tap("b", {"red": 3}, minimum={"red": 1}),
+        Tap("c", {"blue": 4}),
+        Tap("d", {"blue": 4, "red": 2}, minimum={"blue": 2, "red": 1}),
+        Tap("e", {"red": 2}),
+        Tap("f", {"blue": 2}, minimum={"blue": 1}),
+        Tap("g", {"red": 1, "blue": 1}),
+    ]
+    handle = entered(lab, sale, taps, stock={"red": 5, "blue": 5})
+    settled(lab, sale, handle)
+    by_name = {told.buyer: told for told in taps}
+    left, expected = {"red": 5, "blue": 5}, []
+    for buyer in in_order(handle, list(by_name)):
+        told = by_name[buyer]
+        least = dict(told.basket) | dict(told.minimum or {})
+        got = {sku: min(qty, left[sku]) for sku, qty in told.basket.items()}
+        if all(got[sku] >= least[sku] for sku in got):
+            expected.append((buyer, got))
+            left = {sku: left[sku] - got.get(sku, 0) for sku in left}
+    assert drawn_by(handle, list(by_name)) == expected
+    assert [(b, lines) for b, _, lines in awarded_by(handle, list(by_name))] == expected
+    for buyer, got in expected:
+        hold = sale.find(buyer, "cue/drop")
+        assert hold is not None
+        assert dict(hold.lines) == got
+    assert sum(sum(got.values()) for _, got in expected) + sum(left.values()) == 10
+    assert sale.audit().problems == ()
+
+
+def one_first(lab: Lab, taps: dict[str, Tap], first: str, **rules: Any) -> tuple[Any, CueHandle]:
+    """A cue in which one buyer comes first: that buyer taps a window earlier."""
+    sale = lab.open({"red": 20, "blue": 20})
+    handle = open_cue(lab, sale, windows=2, **rules)
+    lab.set_time(sale, T0 + 3_000)
+    told = [
+        Tap(b, t.basket, 0 if b == first else 3_000, minimum=t.minimum) for b, t in taps.items()
+    ]
+    enter_all(lab, handle.cue(), told)
+    settled(lab, sale, handle)
+    return sale, handle
+
+
+def test_who_wants_all_or_nothing_is_passed_over_and_the_next_served(lab: Lab) -> None:
+    taps = {"a": Tap("a", {"red": 2}), "b": Tap("b", {"red": 2}), "c": Tap("c", {"red": 1})}
+    sale, handle = one_first(lab, {k: taps[k] for k in "ab"}, "a", stock={"red": 3})
+    assert drawn_by(handle, ["a", "b"]) == [("a", {"red": 2})]
+    assert sale.snapshot().skus["red"].available == 18
+    taps["b"] = Tap("b", {"red": 2}, minimum={"red": 1})
+    sale, handle = one_first(lab, {k: taps[k] for k in "ab"}, "a", stock={"red": 3})
+    assert drawn_by(handle, ["a", "b"]) == [("a", {"red": 2}), ("b", {"red": 1})]
+    assert handle.result("b", wait_ms=0).outcome is Outcome.HELD
+    assert sale.audit().problems == ()
+
+
+def test_a_basket_is_awarded_whole_even_if_one_line_would_fit(lab: Lab) -> None:
+    taps = {"a": Tap("a", {"red": 2}), "b": Tap("b", {"red": 1, "blue": 1})}
+    sale, handle = one_first(lab, taps, "a", stock={"red": 2, "blue": 2})
+    assert drawn_by(handle, ["a", "b"]) == [("a", {"red": 2})]
+    assert sale.snapshot().skus["blue"].available == 20
+
+
+# --- winners who are refused --------------------------------------------------------------
+
+
+def takes_limit(sale: SaleHandle, buyer: str) -> None:
+    sale.hold(buyer, {"red": 2}, hold_id="h").unwrap()
+
+
+def uses_the_id(sale: SaleHandle, buyer: str) -> None:
+    sale.release(buyer, "cue/drop")
+
+
+def uses_all_ids(sale: SaleHandle, buyer: str) -> None:
+    for n in range(2):
+        sale.release(buyer, f"h{n}")
+
+
+REFUSED: list[tuple[Callable[[SaleHandle, str], None], Outcome]] = [
+    (takes_limit, Outcome.LIMIT_REACHED),
+    (uses_the_id, Outcome.CONFLICT),
+    (uses_all_ids, Outcome.TOO_MANY_HOLDS),
+]
+
+
+@pytest.mark.parametrize(("spoil", "outcome"), REFUSED, ids=[o.name for _, o in REFUSED])
+@pytest.mark.parametrize("reserve_ms", [0, 5_000])
+def test_a_winner_who_is_refused_is_told_why_and_the_place_goes_to_the_next(
+    lab: Lab, spoil: Callable[[SaleHandle, str], None], outcome: Outcome, reserve_ms: int
+) -> None:
+    sale = lab.open(limits={"red": 2}, holds_max=2)
+    handle = entered(lab, sale, reserve_ms=reserve_ms)
+    order = in_order(handle, BUYERS)
+    lab.set_time(sale, CLOSE)
+    spoil(sale, order[1])
+    told = settled(lab, sale, handle)
+    assert (told.drawn, told.awarded) == (3, 2)
+    assert told.promoted == (1 if reserve_ms else 0)
+    assert told.reserve_until_ms == (CLOSE + 5_000 if reserve_ms else None)
+    expected = [
+        (order[0], "held", {"red": 1}),
+        (order[1], outcome.value, {}),
+        (order[2], "held", {"red": 1}),
+    ]
+    if reserve_ms:
+        expected.append((order[3], "held", {"red": 1}))
+    assert awarded_by(handle, BUYERS) == expected
+    assert [buyer for buyer, _ in drawn_by(handle, BUYERS)] == order[:3]
+    got = results(handle, BUYERS)
+    assert (got[order[1]], got[order[3]]) == (outcome.name, "HELD" if reserve_ms else "NOT_DRAWN")
+    assert sale.snapshot().skus["red"].set_aside == 0
+    before = save(lab, sale, "drop")
+    assert settled(lab, sale, handle).awarded == 2
+    assert save(lab, sale, "drop") == before
+    assert sale.audit().problems == ()
+
+
+def test_the_sales_limit_and_the_shards_room_hold_for_winners_too(lab: Lab) -> None:
+    sale = lab.open({"red": 10, "blue": 10}, limit=2, buyers_max=3)
+    handle = entered(lab, sale, [Tap("a", {"red": 2}), Tap("b"), Tap("c")], stock={"red": 8})
+    sale.hold("a", {"blue": 1}, hold_id="h").unwrap()
+    lab.set_time(sale, CLOSE - 500)
+    sale.release("x", "h1")
+    sale.hold("a", {"blue": 1}, hold_id="h2").unwrap()
+    told = settled(lab, sale, handle)
+    assert (told.drawn, told.awarded) == (3, 1)
+    got = results(handle, ["a", "b", "c"])
+    assert got.pop("a") == "LIMIT_REACHED"
+    assert sorted(got.values()) == ["HELD", "SHARD_FULL"]
+    assert sale.audit().problems == ()
+
+
+def test_a_next_in_order_who_is_refused_is_passed_over_and_not_counted(lab: Lab) -> None:
+    sale = lab.open(limits={"red": 2})
+    handle = entered(lab, sale, reserve_ms=5_000)
+    order = in_order(handle, BUYERS)
+    lab.set_time(sale, CLOSE)
+    for buyer in (order[0], order[3], order[4]):
+        takes_limit(sale, buyer)
+    told = settled(lab, sale, handle)
+    assert (told.drawn, told.awarded, told.promoted) == (3, 2, 1)
+    got = results(handle, BUYERS)
+    assert [got[buyer] for buyer in order[:7]] == [
+        "LIMIT_REACHED",
+        "HELD",
+        "HELD",
+        "LIMIT_REACHED",
+        "LIMIT_REACHED",
+        "HELD",
+        "NOT_DRAWN",
+    ]
+    assert sale.audit().problems == ()
+
+
+# --- the reserve --------------------------------------------------------------------------
+
+FALLS_FREE: dict[str, Callable[[Lab, SaleHandle, str], None]] = {
+    "released": lambda lab, sale, buyer: sale.release(buyer, "cue/drop").unwrap() and None,
+    "unpaid": lambda lab, sale, buyer: lab.set_time(sale, CLOSE + TTL),
+}
+
+
+def test_a_released_place_goes_back_to_the_set_aside_and_to_the_next_in_order(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale, reserve_ms=5_000)
+    settled(lab, sale, handle)
+    order = in_order(handle, BUYERS)
+    with lab.watch(sale) as seen:
+        sale.release(order[1], "cue/drop")
+    assert seen.effect == "red x+1 h-1"
+    assert seen.events == ["released red*1", "set_aside red*1"]
+    assert sale.hold("x", {"red": 8}, hold_id="h").outcome is Outcome.SOLD_OUT
+    told = handle.settle(wait=False)
+    assert (told.drawn, told.awarded, told.promoted) == (3, 3, 1)
+    assert results(handle, order)[order[3]] == "HELD"
+    assert sale.find(order[1], "cue/drop").state.name == "RELEASED"  # type: ignore[union-attr]
+    assert sale.audit().problems == ()
+
+
+def test_unpaid_places_go_to_the_next_though_nobody_calls_but_the_settlement(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale, reserve_ms=2_500)
+    told = settled(lab, sale, handle)
+    order = in_order(handle, BUYERS)
+    assert told.reserve_until_ms == CLOSE + 2_500
+    sale.confirm(order[2], "cue/drop").unwrap()
+    lab.set_time(sale, CLOSE + TTL)
+    told = handle.settle(wait=False)
+    assert (told.awarded, told.promoted, told.reserve_until_ms) == (3, 2, CLOSE + 2_500)
+    assert [b for b, o, _ in awarded_by(handle, BUYERS) if o == "held"] == order[:5]
+    lab.set_time(sale, CLOSE + 2 * TTL)
+    assert handle.settle(wait=False).promoted == 4
+    lab.set_time(sale, CLOSE + 3 * TTL)  # the reserve has ended: open sale
+    told = handle.settle(wait=False)
+    assert (told.promoted, told.reserve_until_ms) == (4, None)
+    sale.expire()
+    red = sale.snapshot().skus["red"]
+    assert (red.available, red.set_aside, red.held, red.sold) == (9, 0, 0, 1)
+    assert results(handle, order)[order[7]] == "NOT_DRAWN"
+    assert sale.audit().problems == ()
+
+
+@pytest.mark.parametrize("way", FALLS_FREE)
+def test_units_of_a_winner_go_to_open_sale_once_there_is_no_reserve(lab: Lab, way: str) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale)
+    settled(lab, sale, handle)
+    FALLS_FREE[way](lab, sale, in_order(handle, BUYERS)[0])
+    sale.expire()
+    red = sale.snapshot().skus["red"]
+    assert (red.set_aside, red.available + red.held) == (0, 10)
+    assert handle.settle(wait=False).promoted == 0
+    assert sale.audit().problems == ()
+
+
+def test_an_extended_hold_of_a_winner_falls_free_at_its_new_deadline(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale, reserve_ms=9_000)
+    settled(lab, sale, handle)
+    order = in_order(handle, BUYERS)
+    sale.extend(order[0], "cue/drop", deadline_ms=CLOSE + 4_000).unwrap()
+    for buyer in order[1:3]:
+        sale.confirm(buyer, "cue/drop").unwrap()
+    lab.set_time(sale, CLOSE + 3_999)
+    assert handle.settle(wait=False).promoted == 0
+    lab.set_time(sale, CLOSE + 4_000)
+    assert handle.settle(wait=False).promoted == 1
+    assert results(handle, order)[order[3]] == "HELD"
+    assert sale.audit().problems == ()
+
+
+def test_lines_that_a_winner_does_not_pay_for_fall_free_too(lab: Lab) -> None:
+    sale = lab.open()
+    taps = {"a": Tap("a", {"red": 2, "blue": 1}), "b": Tap("b", {"red": 1})}
+    sale, handle = one_first(lab, taps, "a", stock={"red": 2, "blue": 1}, reserve_ms=5_000)
+    with lab.watch(sale) as seen:
+        sale.confirm("a", "cue/drop", lines={"blue": 1}).unwrap()
+    assert seen.effect == "red x+2 h-2; blue h-1 s+1"
+    assert handle.settle(wait=False).promoted == 1
+    assert handle.result("b", wait_ms=0).outcome is Outcome.HELD
+    assert sale.snapshot().skus["red"].set_aside == 1
+    assert sale.audit().problems == ()
+
+
+def test_a_late_payment_takes_from_open_sale_and_not_from_the_next_in_order(lab: Lab) -> None:
+    sale = lab.open({"red": 3})
+    handle = entered(lab, sale, reserve_ms=5_000)
+    settled(lab, sale, handle)
+    order = in_order(handle, BUYERS)
+    lab.set_time(sale, CLOSE + TTL)
+    late = sale.confirm(order[0], "cue/drop", late="retake")
+    assert (late.outcome, late.may_return) == (Outcome.SOLD_OUT, True)
+    assert handle.settle(wait=False).promoted == 3
+    sale.restock({"red": 1}, op_id="o").unwrap()
+    assert sale.confirm(order[0], "cue/drop", late="retake").outcome is Outcome.CONFIRMED
+    assert sale.audit().problems == ()
+
+
+SWEEPS: dict[str, Callable[[Lab, SaleHandle], object]] = {
+    "hold": lambda lab, sale: sale.hold("z", {"red": 1}, hold_id="h"),
+    "hold of two lines": lambda lab, sale: sale.hold("z", {"red": 1, "blue": 1}, hold_id="h"),
+    "hold_many": lambda lab, sale: sale.hold_many([HoldRequest("z", {"red": 1}, "h")]),
+    "confirm": lambda lab, sale: sale.confirm("k", "h"),
+    "confirm of lines": lambda lab, sale: sale.confirm("k", "h", lines={"blue": 1}),
+    "release": lambda lab, sale: sale.release("k", "h"),
+    "release of nothing": lambda lab, sale: sale.release("z", "h"),
+    "extend": lambda lab, sale: sale.extend("k", "h", deadline_ms=CLOSE + 9_000),
+    "refund": lambda lab, sale: sale.refund(f"{sale.id}__p__h", lines={"blue": 1}, op_id="o"),
+    "restock": lambda lab, sale: sale.restock({"blue": 1}, op_id="o"),
+    "pause": lambda lab, sale: sale.pause(),
+    "end": lambda lab, sale: sale.end(),
+    "purge": lambda lab, sale: sale.purge(),
+    "expire": lambda lab, sale: sale.expire(),
+    "another cue": lambda lab, sale: open_cue(
+        lab, sale, "next", stock={"blue": 1}, cue_time_ms=CLOSE
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", SWEEPS)
+@pytest.mark.parametrize("left", [0, 1], ids=["nothing left", "a unit left"])
+def test_any_verb_on_its_way_ends_a_reserve_that_has_run_out(
+    lab: Lab, verb: str, left: int
+) -> None:
+    sale = lab.open({"red": 3, "blue": 10})
+    taps = [Tap(buyer) for buyer in BUYERS[: 3 - left]]
+    handle = entered(lab, sale, taps, reserve_ms=2_000)
+    lab.set_time(sale, CLOSE)
+    sale.hold("p", {"blue": 1}, hold_id="h").unwrap()
+    sale.confirm("p", "h").unwrap()
+    settled(lab, sale, handle)
+    for told in taps:
+        sale.confirm(told.buyer, "cue/drop").unwrap()
+    lab.set_time(sale, CLOSE + 1_500)
+    sale.hold("k", {"blue": 1}, hold_id="h").unwrap()
+    assert sale.snapshot().skus["red"].set_aside == left
+    lab.set_time(sale, CLOSE + 1_999)
+    assert lab.raw.zcard(lab.keys(sale).deadlines) == 1
+    SWEEPS["hold"](lab, sale)
+    assert sale.snapshot().skus["red"].set_aside == left  # not a millisecond early
+    lab.set_time(sale, CLOSE + 2_000)
+    SWEEPS[verb](lab, sale)
+    after = sale.snapshot().skus
+    assert after["red"].set_aside == 0
+    assert not lab.raw.hexists(lab.keys(sale).stock, "x:drop")
+    assert lab.raw.zscore(lab.keys(sale).deadlines, "|drop") is None
+    events = [
+        event
+        for entry in sale.ledger.read(after=0, count=1_000).entries
+        for event in entry.events
+        if event.cue == "drop"
+    ]
+    assert events[-1].lines == ({"red": -left} if left else {})  # told even if nothing was left
+    assert sum(event.lines.get("red", 0) for event in events) == 0
+    assert sale.audit().problems == ()
+    assert handle.settle(wait=False).outcome is Outcome.SETTLED
+
+
+def test_a_place_that_falls_free_after_the_reserve_is_on_open_sale(lab: Lab) -> None:
+    sale = lab.open({"red": 3})
+    handle = entered(lab, sale, reserve_ms=500)
+    settled(lab, sale, handle)
+    lab.set_time(sale, CLOSE + TTL)  # the reserve and the holds fall due in one sweep
+    assert sale.hold("z", {"red": 3}, hold_id="h").outcome is Outcome.HELD
+    assert handle.settle(wait=False).promoted == 0
+    assert sale.audit().problems == ()
+
+
+def test_reserve_and_holds_that_fall_due_together_end_on_open_sale(lab: Lab) -> None:
+    sale = lab.open({"red": 3})
+    handle = entered(lab, sale, reserve_ms=TTL)
+    settled(lab, sale, handle)
+    lab.set_time(sale, CLOSE + TTL)
+    sale.expire()
+    red = sale.snapshot().skus["red"]
+    assert (red.available, red.set_aside, red.held) == (3, 0, 0)
+    assert sale.audit().problems == ()
+
+
+def test_places_go_back_to_the_cue_they_came_from(lab: Lab) -> None:
+    sale = lab.open()
+    first = entered(lab, sale, cue_id="one", reserve_ms=9_000)
+    second = entered(lab, sale, cue_id="two", reserve_ms=9_000)
+    settled(lab, sale, first)
+    settled(lab, sale, second)
+    mine, theirs = in_order(first, BUYERS), in_order(second, BUYERS)
+    sale.release(mine[0], "cue/one").unwrap()
+    sale.release(theirs[0], "cue/two").unwrap()
+    sale.release(theirs[1], "cue/two").unwrap()
+    assert first.view().set_aside == {"red": 1}
+    assert second.view().set_aside == {"red": 2}
+    assert first.settle(wait=False).promoted == 1
+    assert second.view().set_aside == {"red": 2}
+    assert second.settle(wait=False).promoted == 2
+    assert sale.audit().problems == ()
+
+
+def test_many_unpaid_winners_make_room_for_as_many_others(lab: Lab) -> None:
+    sale = lab.open({"red": 600})
+    buyers = [f"b{n}" for n in range(1_300)]
+    handle = entered(lab, sale, [Tap(b) for b in buyers], stock={"red": 600}, reserve_ms=9_000)
+    settled(lab, sale, handle)
+    lab.set_time(sale, CLOSE + TTL)
+    assert handle.settle(wait=False).promoted == 600
+    assert [b for b, _, _ in awarded_by(handle, buyers)] == in_order(handle, buyers)[:1_200]
+    assert sale.audit().problems == ()
+
+
+# --- again --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reserve_ms", [0, 5_000])
+def test_settling_again_changes_nothing(lab: Lab, reserve_ms: int) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale, reserve_ms=reserve_ms)
+    first = settled(lab, sale, handle)
+    before, record = save(lab, sale, "drop"), handle.record()
+    for _ in range(2):
+        assert handle.settle(wait=False) == first
+    assert save(lab, sale, "drop") == before
+    assert handle.record() == record
+
+
+def test_another_key_of_the_same_name_is_found_out_before_anything_is_awarded(
+    lab: Lab, server_url: str
+) -> None:
+    from support.shells import connect
+
+    sale = lab.open()
+    handle = entered(lab, sale)
+    close(lab, sale, handle)
+    with connect("sync", server_url, keys=[Key(KEY.id, bytes(32))]) as shop:
+        with pytest.raises(ConfigurationError, match="'test' is not the key"):
+            shop.sale(sale.id).cue_handle("drop").settle(wait=False)
+    assert handle.view().awarded == 0
+    assert handle.settle(wait=False).awarded == 3
+
+
+def test_a_cue_with_awards_cannot_be_voided(lab: Lab) -> None:
+    from support.cues import Hand, settlement
+
+    sale = lab.open()
+    handle = entered(lab, sale)
+    close(lab, sale, handle)
+    hand = Hand(lab, settlement(handle.cue()))
+    while not handle.view().awarded:
+        hand.call()
+    hand.drop()
+    assert handle.void("too late").outcome is Outcome.FROZEN
+    assert results(handle, ["b0"]) == {"b0": "FROZEN"}
+    assert handle.settle(wait=False).awarded == 3
+
+
+def test_only_the_best_are_settled_as_all_would_be(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale, keep="best", reserve=2, reserve_ms=9_000)
+    told = settled(lab, sale, handle)
+    assert (told.entrants, told.drawn, told.awarded) == (5, 3, 3)
+    order = in_order(handle, BUYERS)
+    assert [buyer for buyer, _ in drawn_by(handle, BUYERS)] == order[:3]
+    lab.set_time(sale, CLOSE + TTL)
+    assert handle.settle(wait=False).promoted == 2
+    assert sale.snapshot().skus["red"].set_aside == 1  # nobody is left to take it
+    assert results(handle, [order[4], order[5]]) == {order[4]: "HELD", order[5]: "NOT_DRAWN"}
+    assert len(lab.raw.hgetall(CueKeys.of(sale.id, "drop").entries)) == 5
+    assert name_of(handle, order[5]) not in str(handle.record())
+    assert sale.audit().problems == ()
+
+
+def test_positions_decide_between_windows(lab: Lab) -> None:
+    sale = lab.open()
+    handle = open_cue(lab, sale, windows=2, at=POSITION)
+    lab.set_time(sale, T0 + 4_000)
+    taps = [Tap(f"late{n}", after_ms=3_000) for n in range(5)]
+    taps += [Tap(f"early{n}", after_ms=2_999) for n in range(2)]
+    enter_all(lab, handle.cue(), taps)
+    settled(lab, sale, handle)
+    drawn = [buyer for buyer, _ in drawn_by(handle, [told.buyer for told in taps])]
+    assert set(drawn[:2]) == {"early0", "early1"}
+    assert drawn[2].startswith("late")

@@ -1,0 +1,194 @@
+"""A settlement that stops anywhere, or that several processes run, ends in the same record."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from flashsale import CueHandle, Outcome, SaleHandle, settling
+from support.cues import Hand, Tap, Tower, enter_all, load, open_cue, save, settlement
+from support.lab import T0, Lab, dump_key
+
+CLOSE = T0 + 16_000
+TTL = 1_000
+VALUE = b"what the tower said"
+
+BUYERS = [f"b{n}" for n in range(14)]
+
+
+@pytest.fixture(autouse=True)
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few entrants are settled in as many calls as many would be."""
+    monkeypatch.setattr(settling, "CHUNK", 3)
+    monkeypatch.setattr(settling, "PAGE", 5)
+
+
+class Scene:
+    """A closed cue whose draw has baskets, a winner who is refused, and a reserve."""
+
+    def __init__(self, lab: Lab, *, public: bool = False) -> None:
+        self.lab, self.value = lab, VALUE if public else None
+        self.tower = Tower() if public else None
+        self.sale: SaleHandle = lab.open({"red": 10, "blue": 10}, limits={"red": 3})
+        self.handle: CueHandle = open_cue(
+            lab, self.sale, stock={"red": 9, "blue": 4}, reserve_ms=20_000, windows=2,
+            entropy=self.tower,
+        )  # fmt: skip
+        if self.tower:
+            self.tower.say(self.handle.cue(), VALUE)
+        lab.set_time(self.sale, T0 + 3_000)
+        baskets = [{"red": 1}, {"red": 2}, {"red": 2, "blue": 1}, {"blue": 2}]
+        taps = [
+            Tap(buyer, baskets[n % 4], 3_000 * (n % 2), {next(iter(baskets[n % 4])): 1})
+            for n, buyer in enumerate(BUYERS)
+        ]
+        enter_all(lab, self.handle.cue(), taps)
+        lab.set_time(self.sale, self.handle.cue().closes_at_ms)
+        for buyer in BUYERS[:6:2]:
+            self.sale.release(buyer, "cue/drop")  # leaves nothing to take under this id
+        self.start = save(lab, self.sale, "drop")
+
+    def process(self) -> Hand:
+        return Hand(self.lab, settlement(self.handle.cue(), value=self.value))
+
+    def settle(self) -> Any:
+        return self.handle.settle(wait=False, entropy=self.tower)
+
+    def again(self) -> None:
+        load(self.lab, self.start)
+
+    def end(self) -> tuple[Any, dict[str, Any]]:
+        """The record, and everything there is."""
+        assert self.sale.audit().problems == ()
+        record: Any = self.handle.record()
+        return record, {key: dump_key(self.lab.raw, key) for key in self.start}
+
+
+@pytest.fixture(params=[False, True], ids=["committed", "public"])
+def scene(lab: Lab, request: pytest.FixtureRequest) -> Scene:
+    return Scene(lab, public=request.param)
+
+
+def stops(scene: Scene) -> Iterator[tuple[int, Hand]]:
+    """A process that has stopped after n calls, for every n; each time from the same start."""
+    scene.again()
+    whole = scene.process()
+    whole.finish()
+    assert whole.calls > 12
+    for n in range(whole.calls + 1):
+        scene.again()
+        hand = scene.process()
+        for _ in range(n):
+            assert hand.call()
+        assert hand.done == (n == whole.calls)
+        yield n, hand
+
+
+def test_the_scene_has_everything_that_can_happen(scene: Scene) -> None:
+    told = scene.settle()
+    assert told.outcome is Outcome.SETTLED
+    assert told.promoted > 0
+    outcomes = [outcome for _, outcome, _ in scene.end()[0]["awarded"]]
+    assert {"held", "conflict"} <= set(outcomes)
+    assert told.awarded < told.drawn
+
+
+def test_stopped_after_any_call_it_is_finished_by_another_process(scene: Scene) -> None:
+    expected_told = scene.settle()
+    expected = scene.end()
+    for n, dead in stops(scene):
+        dead.drop()
+        assert scene.settle() == expected_told, n
+        assert scene.end() == expected, n
+
+
+def test_stopped_again_and_again_it_ends_all_the_same(scene: Scene) -> None:
+    scene.settle()
+    expected = scene.end()
+    for step in (1, 2, 5):
+        scene.again()
+        calls, done = 0, False
+        while not done:
+            calls += step
+            hand = scene.process()
+            for _ in range(calls):
+                hand.call()
+            done = hand.done
+            hand.drop()
+        assert scene.end() == expected
+
+
+def test_one_that_was_only_slow_goes_on_after_another_has_finished(scene: Scene) -> None:
+    expected_told = scene.settle()
+    expected = scene.end()
+    for n, slow in stops(scene):
+        assert scene.settle() == expected_told, n
+        assert slow.finish() == expected_told, n
+        assert scene.end() == expected, n
+
+
+def test_two_at_once_end_in_the_same_record_whatever_their_turns(scene: Scene) -> None:
+    expected_told = scene.settle()
+    expected = scene.end()
+    for seed in range(20):
+        scene.again()
+        turns = random.Random(seed)
+        both = [scene.process(), scene.process()]
+        while not all(hand.done for hand in both):
+            turns.choice(both).call()
+        assert [hand.result for hand in both] == [expected_told] * 2, seed
+        assert scene.end() == expected, seed
+
+
+def test_what_happens_in_between_changes_nothing_of_the_draw(lab: Lab) -> None:
+    """Sales beside it, a pause, the end: at any point of the settlement."""
+    scene = Scene(lab)
+    scene.settle()
+    expected = scene.end()[0]
+    for n, hand in stops(scene):
+        scene.sale.hold("z", {"blue": 2}, hold_id="h")
+        scene.sale.restock({"red": 1}, op_id="o")
+        scene.sale.pause()
+        for _ in range(2):
+            hand.call()
+        scene.sale.release("z", "h")
+        scene.sale.end()
+        hand.finish()
+        assert scene.end()[0] == expected, n
+
+
+def test_those_who_fell_due_while_nobody_settled_are_not_drawn_again(lab: Lab) -> None:
+    scene = Scene(lab)
+    scene.settle()
+    expected = scene.end()[0]
+    drawn = len(expected["drawn"])
+    now = scene.handle.cue().closes_at_ms
+    for n, dead in stops(scene):
+        dead.drop()
+        lab.set_time(scene.sale, now + 2 * TTL)
+        scene.settle()
+        record = scene.end()[0]
+        assert record["drawn"] == expected["drawn"], n
+        assert record["awarded"][:drawn] == expected["awarded"][:drawn], n
+        names = [who for who, _, _ in record["awarded"]]
+        assert len(set(names)) == len(names), n
+
+
+def test_voided_between_two_calls_it_stops_or_the_void_comes_too_late(lab: Lab) -> None:
+    scene = Scene(lab)
+    scene.settle()
+    expected = scene.end()[0]
+    seen = set()
+    for n, hand in stops(scene):
+        voided = scene.handle.void("the link was wrong").outcome
+        told = hand.finish()
+        seen.add((voided.name, told.outcome.name))
+        if voided is Outcome.VOID:
+            assert scene.end()[0]["awarded"] == [], n
+            assert scene.sale.snapshot().skus["red"].available == 10, n
+        else:
+            assert scene.end()[0] == expected, n
+    assert seen == {("VOID", "VOID"), ("FROZEN", "SETTLED"), ("SETTLED", "SETTLED")}
