@@ -345,9 +345,7 @@ def test_settling_waits_for_the_public_seed(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("late_ms", [-1, 0])
-def test_entries_frozen_when_the_public_seed_was_known_void_the_cue(
-    lab: Lab, late_ms: int
-) -> None:
+def test_entries_frozen_when_the_public_seed_was_known_void_the_cue(lab: Lab, late_ms: int) -> None:
     sale, tower = lab.open(), Tower()
     handle = entered(lab, sale, entropy=tower)
     at = handle.cue().entropy_at_ms
