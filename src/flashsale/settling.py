@@ -217,15 +217,16 @@ def _award(
 ) -> Operation[Outcome | None]:
     """Ask for the holds of winners; None when all were judged, else why the batch was not."""
     for start in range(0, len(wishes), CHUNK):
-        code = yield from _award_some(known, drawn, phase, wishes[start : start + CHUNK])
-        if code is not None:
-            return code
+        some = wishes[start : start + CHUNK]
+        answers = yield from _award_some(known, drawn, phase, some)
+        if answers[0].outcome in _NOT_JUDGED:
+            return answers[0].outcome
     return None
 
 
 def _award_some(
     known: Known, drawn: draw.Drawn, phase: str, wishes: Sequence[tuple[str, Lines]]
-) -> Operation[Outcome | None]:
+) -> Operation[list[Answer]]:
     cue, index = known.cue, dict(known.lines)
     buyers = [drawn.frozen.buyers[who] for who, _ in wishes]
     texts: dict[tuple[int, ...], int] = {}
@@ -243,8 +244,7 @@ def _award_some(
     )
     reply = yield call
     items = [Item(buyer, cue.hold_id) for buyer in buyers]
-    answers = read_answers(Kind("award", cue.sale), items, reply)
-    return answers[0].outcome if answers[0].outcome in _NOT_JUDGED else None
+    return read_answers(Kind("award", cue.sale), items, reply)
 
 
 def _reveal(cue: Cue, drawn: int, server_seed: bytes, entropy: bytes | None) -> Operation[Outcome]:
@@ -261,17 +261,31 @@ def _reveal(cue: Cue, drawn: int, server_seed: bytes, entropy: bytes | None) -> 
 
 
 def _promote(known: Known, drawn: draw.Drawn) -> Operation[None]:
-    """Offer what is left of the set-aside to the next in order, until nothing is left of it."""
+    """Offer what is left of the set-aside to the next in order, until nothing is left of it.
+
+    Units may fall free meanwhile. So whoever was passed over, because less was left than is of
+    use to them, is asked again before everybody later, in the same script; if they are more than
+    one script takes, what is left is no longer passed on in this settlement.
+    """
     cue, wishes = known.cue, drawn.frozen.wishes
     winners = {who for who, _ in drawn.winners}
     waiting = [(who, wishes[who]) for who in drawn.order if who not in winners]
-    for start in range(0, len(waiting), CHUNK):
+    passed_over: list[tuple[str, Lines]] = []
+    at = 0
+    while at < len(waiting) and len(passed_over) < CHUNK:
         seen = yield from view(cue.sale, cue.id)
         if not any(seen.set_aside.values()):
             return
-        some = waiting[start : start + CHUNK]
-        if (yield from _award_some(known, drawn, "next", some)) is not None:
+        until = at + CHUNK - len(passed_over)
+        some, at = [*passed_over, *waiting[at:until]], until
+        answers = yield from _award_some(known, drawn, "next", some)
+        if answers[0].outcome in _NOT_JUDGED:
             return
+        passed_over = [
+            one
+            for one, answer in zip(some, answers, strict=True)
+            if answer.outcome is Outcome.SOLD_OUT
+        ]
 
 
 def _settlement(outcome: Outcome, known: Known) -> Operation[Settlement]:

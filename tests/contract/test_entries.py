@@ -408,9 +408,9 @@ def test_baskets_are_kept_as_short_as_they_can_be(lab: Lab) -> None:
     }
     settled(lab, sale, handle)
     record: Any = handle.record()
-    told = {name: lines for name, _, lines in record["entrants"]}
+    told = {name: group["wish"] for group in record["entrants"] for name in group["who"]}
     assert told[name_of(handle, "a")] == [["blue", 1, 1]]
-    assert told[name_of(handle, "c")] == [["red", 3, 1], ["blue", 2, 2]]
+    assert told[name_of(handle, "c")] == [["blue", 2, 2], ["red", 3, 1]]
     assert told[name_of(handle, "e")] == [["blue", 4, 1]]
 
 
