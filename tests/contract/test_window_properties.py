@@ -1,0 +1,361 @@
+"""What makes a fairness window fair: who wins depends on who entered and on the seed alone."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import Struct
+
+from flashsale import CueHandle, FlashSale, Outcome, SaleHandle, draw, settling, verify
+from support.cues import (
+    KEY,
+    Hand,
+    Tap,
+    drawn_by,
+    enter_all,
+    load,
+    name_of,
+    named,
+    open_cue,
+    save,
+    settled,
+    settlement,
+)
+from support.lab import T0, Lab
+from support.shells import connect
+
+W = 3_000
+BUYERS = [f"b{n}" for n in range(12)]
+STOCK = {"red": 6, "blue": 3}
+INDEX = {"red": 0, "blue": 1}
+
+CHI_SQUARE_9 = 27.88
+"""What chance passes once in a thousand, with nine degrees of freedom."""
+
+
+@pytest.fixture
+def other(server_url: str) -> Iterator[FlashSale]:
+    """A second client, as of another process."""
+    with connect("sync", server_url, keys=[KEY]) as shop:
+        yield shop
+
+
+@pytest.fixture(autouse=True)
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "CHUNK", 3)
+
+
+# --- an oracle: the draw in a few lines ---------------------------------------------------
+
+
+def entry_text(told: Tap, first: str) -> str:
+    """A basket's text, which decides between taps of one window."""
+    least = dict(told.basket) | dict(told.minimum or {})
+    parts = []
+    for sku in sorted(told.basket, key=INDEX.__getitem__):
+        qty = told.basket[sku]
+        text = str(INDEX[sku]) + (f"*{qty}" if qty > 1 else "")
+        parts.append(text + (f"~{least[sku]}" if least[sku] < qty else ""))
+    joined = ",".join(parts)
+    return "" if joined == str(INDEX[first]) else joined
+
+
+def counted(handle: CueHandle, taps: Sequence[Tap]) -> list[verify.Entrant]:
+    """The entrants: of each buyer the smallest tap."""
+    first = min(handle.cue().stock)
+    best: dict[str, tuple[int, int, str, Tap]] = {}
+    for told in taps:
+        text = entry_text(told, first)
+        key = (told.after_ms // W, len(text), text)
+        if told.buyer not in best or key < best[told.buyer][:3]:
+            best[told.buyer] = (*key, told)
+    entrants = []
+    for buyer, (window, _, _, told) in best.items():
+        least = dict(told.basket) | dict(told.minimum or {})
+        skus = sorted(told.basket, key=INDEX.__getitem__)
+        lines = tuple((sku, told.basket[sku], least[sku]) for sku in skus)
+        entrants.append((name_of(handle, buyer), window, lines))
+    return sorted(entrants)
+
+
+def told_drawn(handle: CueHandle, taps: Sequence[Tap]) -> list[Any]:
+    """What the record must say was drawn."""
+    seed = draw.server_seed(KEY, handle.sale, handle.id)
+    order = verify.order_of(seed, handle.sale, handle.id, counted(handle, taps))
+    drawn = verify.walk(order, handle.cue().stock)
+    return [[who, [list(line) for line in lines]] for who, lines in drawn]
+
+
+# --- order, repetition, batching, crashes, and what else is sold --------------------------
+
+
+class Story(Struct, frozen=True):
+    """Another way of the same taps into the cue: how they come, what happens meanwhile."""
+
+    seed: int
+    repeated: int
+    batches: int
+    steps: tuple[str, ...]
+    stops: tuple[int, ...]
+
+
+ALL_BASKETS: list[tuple[Mapping[str, int], Mapping[str, int] | None]] = [
+    ({"red": 1}, None),
+    ({"red": 1}, None),
+    ({"red": 2}, None),
+    ({"red": 3}, {"red": 1}),
+    ({"blue": 1}, None),
+    ({"red": 1, "blue": 2}, None),
+    ({"red": 2, "blue": 2}, {"blue": 1}),
+]
+BEST_BASKETS: list[tuple[Mapping[str, int], Mapping[str, int] | None]] = [
+    ({"red": 1}, None),
+    ({"red": 2}, {"red": 1}),
+    ({"red": 3}, {"red": 1}),
+]
+
+
+def taps_of(baskets: list[tuple[Mapping[str, int], Mapping[str, int] | None]]) -> Any:
+    one = st.builds(
+        lambda buyer, basket, after_ms: Tap(buyer, basket[0], after_ms, basket[1]),
+        st.sampled_from(BUYERS),
+        st.sampled_from(baskets),
+        st.sampled_from([0, 1, W - 1, W, 2 * W - 1]),
+    )
+    return st.lists(one, min_size=1, max_size=24)
+
+
+STEPS = ["hold", "release", "restock", "pause", "resume", "time", "expire", "cue", "nothing"]
+STORIES = st.builds(
+    Story,
+    st.integers(0, 2**32),
+    st.integers(0, 12),
+    st.integers(1, 6),
+    st.lists(st.sampled_from(STEPS), max_size=8).map(tuple),
+    st.lists(st.integers(0, 14), max_size=3).map(tuple),
+)
+
+
+class Stage:
+    """A cue that is played again and again from its opening, in the same sale."""
+
+    def __init__(self, lab: Lab, other: FlashSale, keep: str) -> None:
+        self.lab, self.other = lab, other
+        self.sale: SaleHandle = lab.open({"red": 12, "blue": 8}, hold_ttl_ms=2_000)
+        rules: dict[str, Any] = {"windows": 2, "reserve_ms": 9_000, "stock": STOCK}
+        if keep == "best":
+            rules |= {"keep": "best", "reserve": 2, "stock": {"red": 3}}
+        self.handle = open_cue(lab, self.sale, **rules)
+        self.sale.release("b0", "cue/drop")  # b0 can win, but not be given a hold
+        lab.set_time(self.sale, T0 + 2 * W)
+        self.start = save(lab, self.sale, "drop", "beside")
+        self.now = 0
+        self.count = 0
+
+    def play(self, taps: Sequence[Tap]) -> Any:
+        """The taps as they are, undisturbed."""
+        load(self.lab, self.start)
+        answers = enter_all(self.lab, self.handle.cue(), taps)
+        assert {answer.outcome for answer in answers} == {Outcome.ENTERED}
+        settled(self.lab, self.sale, self.handle)
+        return self._record()
+
+    def play_otherwise(self, taps: Sequence[Tap], story: Story) -> Any:
+        """The same taps in another order, repeated, in batches, through two clients."""
+        load(self.lab, self.start)
+        self.now, self.count = T0 + 2 * W, 0
+        chance = random.Random(story.seed)
+        coming = [*taps, *(chance.choice(taps) for _ in range(story.repeated))]
+        chance.shuffle(coming)
+        steps = iter(story.steps)
+        for batch in range(story.batches):
+            self._step(next(steps, "nothing"))
+            self.sale.resume()
+            part = coming[batch :: story.batches]
+            if part:
+                shop = chance.choice([self.lab.shop, self.other])
+                answers = enter_all(self.lab, self.handle.cue(), part, shop=shop)
+                assert {answer.outcome for answer in answers} == {Outcome.ENTERED}
+        self.now = self.handle.cue().closes_at_ms
+        self.lab.set_time(self.sale, self.now)
+        for stop in story.stops:
+            dead = Hand(self.lab, settlement(self.handle.cue()))
+            for _ in range(stop):
+                dead.call()
+            dead.drop()
+            self._step(next(steps, "nothing"), time_passes=False)
+        cue = self.other.sale(self.sale.id).cue_handle("drop")
+        assert cue.settle(wait=False).outcome is Outcome.SETTLED
+        return self._record()
+
+    def _step(self, step: str, *, time_passes: bool = True) -> None:
+        self.count += 1
+        sale, name = self.sale, f"z{self.count}"
+        if step == "hold":
+            sale.hold(name, {"red": 1, "blue": 1}, hold_id="h")
+        elif step == "release":
+            sale.release(f"z{self.count - 1}", "h")
+        elif step == "restock":
+            sale.restock({"red": 1}, op_id=name)
+        elif step == "pause":
+            sale.pause()
+        elif step == "resume":
+            sale.resume()
+        elif step == "time" and time_passes:
+            self.now += 1_200
+            self.lab.set_time(sale, self.now)
+        elif step == "expire":
+            sale.expire()
+        elif step == "cue" and "beside" not in sale.cues():
+            red = sale.snapshot().skus["red"].available
+            if red:
+                open_cue(self.lab, sale, "beside", stock={"red": red}, cue_time_ms=self.now)
+
+    def _record(self) -> Any:
+        assert self.sale.audit().problems == ()
+        for view in self.sale.snapshot().skus.values():
+            parts = (view.available, view.set_aside, view.held, view.sold)
+            assert view.allotment == sum(parts)
+            assert min(parts) >= 0
+        return self.handle.record()
+
+
+TOGETHER = settings(
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.mark.parametrize(
+    ("keep", "baskets"), [("all", ALL_BASKETS), ("best", BEST_BASKETS)], ids=["all", "best"]
+)
+def test_the_record_is_a_function_of_the_entries_and_the_seed_and_of_nothing_else(
+    lab: Lab,
+    other: FlashSale,
+    keep: str,
+    baskets: list[tuple[Mapping[str, int], Mapping[str, int] | None]],
+) -> None:
+    stage = Stage(lab, other, keep)
+
+    @TOGETHER
+    @given(taps=taps_of(baskets), story=STORIES)
+    def whatever_happens(taps: list[Tap], story: Story) -> None:
+        record = stage.play(taps)
+        assert record["drawn"] == told_drawn(stage.handle, taps)
+        assert stage.play_otherwise(taps, story) == record
+
+    whatever_happens()
+
+
+def test_every_order_of_a_small_crowd_has_the_same_list_of_winners() -> None:
+    crowd = [(f"{n:032x}", n % 2, (("red", 1 + n % 3, 1),)) for n in range(7)]
+    seed = bytes(32)
+    orders = {
+        str(verify.walk(verify.order_of(seed, "s", "c", shuffled), {"red": 5}))
+        for shuffled in itertools.permutations(crowd)
+    }
+    assert len(orders) == 1
+
+
+# --- only the best ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("crowd", [1, 4, 5, 6, 60])
+def test_keeping_only_the_best_gives_the_winners_that_keeping_all_would_give(
+    lab: Lab, crowd: int
+) -> None:
+    sale = lab.open({"red": 10})
+    handle = open_cue(lab, sale, keep="best", reserve=2, windows=2)
+    lab.set_time(sale, T0 + 2 * W)
+    buyers = [f"b{n}" for n in range(crowd)]
+    taps = [Tap(b, {"red": 1 + n % 2}, W * (n % 3 == 0), {"red": 1}) for n, b in enumerate(buyers)]
+    enter_all(lab, handle.cue(), taps)
+    settled(lab, sale, handle)
+    record: Any = handle.record()
+    everybody = counted(handle, taps)
+    seed = draw.server_seed(KEY, sale.id, "drop")
+    order = verify.order_of(seed, sale.id, "drop", everybody)
+    assert record["drawn"] == told_drawn(handle, taps)
+    assert {who for who, _, _ in record["entrants"]} == {who for who, _, _ in order[:5]}
+    assert sale.audit().problems == ()
+
+
+# --- time ---------------------------------------------------------------------------------
+
+ENTRANTS = st.lists(
+    st.tuples(st.integers(0, 2**64), st.integers(0, 3), st.integers(1, 3)),
+    unique_by=lambda told: told[0],
+    max_size=30,
+)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(told=ENTRANTS, stock=st.integers(1, 20), seed=st.binary(min_size=32, max_size=32))
+def test_windows_go_first_come_first_served(
+    told: list[tuple[int, int, int]], stock: int, seed: bytes
+) -> None:
+    crowd = [(f"{name:032x}", window, (("red", qty, 1),)) for name, window, qty in told]
+    order = verify.order_of(seed, "sale", "cue", crowd)
+    windows = [window for _, window, _ in order]
+    assert windows == sorted(windows)
+    won = {who for who, _ in verify.walk(order, {"red": stock})}
+    lost = [window for who, window, _ in crowd if who not in won]
+    # Whoever is content with one unit loses only to the own window and to earlier ones.
+    if lost:
+        assert all(window <= min(lost) for who, window, _ in crowd if who in won)
+
+
+def chi_square(wins: Sequence[int], draws: int, crowd: int, winners: int) -> float:
+    """How far tenths of a crowd are from equal shares, drawn without replacement."""
+    expected = draws * winners / len(wins)
+    spread = expected * (1 - winners / crowd) * crowd / (crowd - 1)
+    return sum((got - expected) ** 2 for got in wins) / spread
+
+
+def test_when_in_the_window_one_entered_does_not_tell_whether_one_wins() -> None:
+    crowd, winners, draws = 100, 10, 500
+    wins = [0] * 10
+    for number in range(draws):
+        cue = f"c{number}"
+        seed, salt = draw.server_seed(KEY, "sale", cue), draw.salt(KEY, "sale", cue)
+        names = [verify.entrant_of(salt, "sale", cue, f"b{n}").hex() for n in range(crowd)]
+        entrants = [(name, 0, (("red", 1, 1),)) for name in names]
+        tenth = {name: n // 10 for n, name in enumerate(names)}  # they came in this order
+        order = verify.order_of(seed, "sale", cue, entrants)
+        for who, _ in verify.walk(order, {"red": winners}):
+            wins[tenth[who]] += 1
+    assert sum(wins) == draws * winners
+    # Between the bounds that chance passes once in a thousand: neither skewed nor arranged.
+    assert 1.15 < chi_square(wins, draws, crowd, winners) < CHI_SQUARE_9, wins
+
+
+def test_the_same_through_the_server_with_the_fastest_first(
+    lab: Lab, _sale_ids: list[str]
+) -> None:
+    _sale_ids.append("test-entry-time-and-winning")  # a name, and so a seed, that stays
+    fixed = Lab(lab.shop, lab.raw, lambda: _sale_ids[-1])
+    crowd, winners = 1_000, 300
+    sale = fixed.open({"red": winners})
+    handle = open_cue(fixed, sale, stock={"red": winners})
+    buyers = [f"b{n}" for n in range(crowd)]
+    for part in range(10):  # a tenth of the crowd in every tenth of the window
+        fixed.set_time(sale, T0 + 300 * (part + 1))
+        taps = [Tap(b, after_ms=3 * (100 * part + n)) for n, b in enumerate(buyers[100 * part :][:100])]
+        enter_all(fixed, handle.cue(), taps)
+    assert settled(fixed, sale, handle).awarded == winners
+    number = {buyer: n for n, buyer in enumerate(buyers)}
+    wins = [0] * 10
+    for buyer, _ in drawn_by(handle, buyers):
+        wins[number[buyer] // 100] += 1
+    assert 1.15 < chi_square(wins, 1, crowd, winners) < CHI_SQUARE_9, wins
+    assert len(named(handle, buyers)) == crowd
+    assert sale.audit().problems == ()
