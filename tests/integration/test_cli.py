@@ -14,7 +14,7 @@ import redis
 from msgspec import Struct
 from typer.testing import CliRunner
 
-from flashsale import FlashSale, Outcome, Sale, SaleHandle, SaleState, Sku
+from flashsale import FlashSale, Key, Outcome, Sale, SaleHandle, SaleState, Sku
 from flashsale.cli.app import app
 from flashsale.keys import ShardKeys
 from support import command
@@ -24,6 +24,8 @@ MANY_COMMANDS = (
     ("snapshot", "1111"),
     ("find", "1111", "buyer-42"),
     ("audit", "1111"),
+    ("cues", "1111"),
+    ("record", "1111", "lipstick"),
     ("pause", "1111"),
     ("resume", "1111"),
     ("restock", "1111", "red=+1", "--op-id", "one"),
@@ -184,6 +186,38 @@ stock = 10
 id = "blue"
 stock = {blue}
 """
+
+
+def test_cues_and_their_records(
+    sale: SaleHandle, cli: Callable[..., Told], server_url: str, tmp_path: Path
+) -> None:
+    at = time.time_ns() // 1_000_000 - 1_800
+    with FlashSale.from_url(server_url, keys=[Key("k", bytes(32))]) as shop:
+        own = shop.sale(sale.id)
+        short: dict[str, Any] = {"window_ms": 2_000, "lag_cap_ms": 0, "grace_ms": 0, "proof": False}
+        cue = own.cue("first", at=1, cue_time_ms=at, stock={"blue": 7}, **short)
+        cue.enter("ann", {"blue": 2}, position_ms=1)
+        own.cue("later", at=1, cue_time_ms=at + 60_000, stock={"blue": 10})
+        early = cli("record", sale.id, "first")
+        assert (early.code, early.out) == (1, "")
+        assert "the cue still takes entries" in early.err
+        cue.settle()
+        own.cue_handle("later").void("rain")
+        own.cue("open", at=1, cue_time_ms=at + 60_000, stock={"blue": 10})
+    told = cli("cues", sale.id)
+    assert told.code == 0
+    for word in ("first", "revealed", "void: rain", "open"):
+        assert word in told.out
+    shown = {cue["id"]: cue for cue in cli("cues", sale.id, "--json").json["cues"]}
+    assert "nonce" not in shown["open"]["cue"]
+    assert shown["first"]["entries"] == shown["first"]["awarded"] == 1
+    file = tmp_path / "record.json"
+    assert cli("record", sale.id, "first", "--out", str(file)).code == 0
+    assert json.loads(file.read_text()) == cli("record", sale.id, "first").json
+    assert cli("verify", str(file)).code == 0
+    unknown = cli("record", sale.id, "none")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "no such cue" in unknown.err
 
 
 def test_open_creates_the_sale_of_a_file_once(

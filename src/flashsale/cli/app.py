@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flashsale.cli import looking, rehearsing, steering, verifying
+from flashsale.cli import cueing, looking, rehearsing, steering, verifying
 
 _REHEARSE, _WATCH, _STEER = "Rehearse", "Watch and check", "Steer"
 
@@ -65,6 +65,8 @@ _add(
     "find 1111__buyer-42__order-77",
 )
 _add(looking.audit, _WATCH, "audit 1111", "audit 1111 --json")
+_add(cueing.cues, _WATCH, "cues 1111", "cues 1111 --json")
+_add(cueing.record, _WATCH, "record 1111 lipstick --out RECORD.json")
 _add(
     verifying.verify_record,
     _WATCH,
