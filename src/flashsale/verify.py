@@ -62,11 +62,12 @@ ID is 1 to 64 characters out of ``A-Z a-z 0-9 . _ ~ @ + = / -``.
 ``awarded``     [[entrant, outcome, [[sku, units], …]], …]: first the drawn, in that order, then
                 those who moved up, in the order of the draw. The outcome is "held", or why the
                 engine refused (no lines then): "limit_reached", "too_many_holds", "shard_full",
-                "conflict", "ended"
+                "conflict"
 ``returned``    {sku: units} that winners gave up or did not pay, and that went to the next
 ``void``        null, or why the cue does not count, up to 256 characters. Then ``frozen``,
                 ``server_seed`` and ``entropy`` are null, all else is empty or false
-``seal``        HEX of 32 bytes over all the rest, so that copies are compared by one line
+``seal``        HEX of 32 bytes over all the rest (over the entrants by their digest), so that
+                copies are compared by one line
 
 The hashes
 ----------
@@ -125,7 +126,7 @@ ENTROPY_MARGIN_MS = 10_000
 """How much later than the close public randomness must come: time to publish the digest."""
 FAIR_WINDOW_MS = 2_000
 """Below this, people's reaction times decide who is in the window at all."""
-REFUSALS = frozenset({"limit_reached", "too_many_holds", "shard_full", "conflict", "ended"})
+REFUSALS = frozenset({"limit_reached", "too_many_holds", "shard_full", "conflict"})
 """Why the engine may refuse somebody who was drawn."""
 
 SKUS_MAX = LINES_MAX = 32
@@ -323,7 +324,7 @@ def walk(
 
 
 def seal_of(record: Mapping[str, object]) -> str:
-    """The seal of a record: whoever has the same seal has the same record."""
+    """The seal of a record: with that and the digest right, the same seal is the same record."""
     sealed = {name: record[name] for name in record if name not in ("seal", "entrants")}
     return hash_of(b"flashsale.record", _json(sealed)).hex()
 
@@ -486,6 +487,11 @@ _CUE_NUMBERS = {
 }
 
 
+def _read_format(value: object) -> None:
+    if type(value) is not int or value != FORMAT:
+        raise InvalidRecord("format", f"is {_shown(value)}; this program reads {FORMAT}")
+
+
 def _read_cue(value: object) -> dict[str, Any]:
     cue = _fields(value, "cue", _CUE)
     _id(cue["sale"], "cue.sale")
@@ -596,6 +602,7 @@ def _read_awarded(value: object) -> list[Awarded]:
 def _read(value: object) -> _Record:
     """The record, every field of it of the right kind; raises InvalidRecord naming the first."""
     raw = _fields(value, "the record", _TOP)
+    _read_format(raw["format"])
     cue = _read_cue(raw["cue"])
     void = None if raw["void"] is None else _str(raw["void"], "void")
     frozen, entropy, seed = raw["frozen"], raw["entropy"], raw["server_seed"]
@@ -646,14 +653,12 @@ def verify(record: object, *, published_digest: str | None = None) -> Verificati
     checks: list[Check] = []
     try:
         if type(record) is dict and "format" in record:
-            told = record["format"]
-            if type(told) is not int or told != FORMAT:
-                message = f"the record is in format {_shown(told)}; this program reads {FORMAT}"
-                return Verification(False, (Check("format", False, message),), ())
+            _read_format(record["format"])
             checks.append(Check("format", True, f"a record in format {FORMAT}"))
         read = _read(record)
     except InvalidRecord as error:
-        checks.append(Check("structure", False, str(error)))
+        name = "format" if error.field == "format" else "structure"
+        checks.append(Check(name, False, str(error)))
         return Verification(False, tuple(checks), ())
     except RecursionError:
         checks.append(Check("structure", False, "the record is nested too deep"))
@@ -965,7 +970,7 @@ def _limits_of(read: _Record, published_digest: str | None) -> Iterator[str]:
             "That the seller, who knew the seed, added no entrants of its own choice, and voided"
             " no other cue because of who would have won."
         )
-    yield "That every entrant is another person: somebody may have several accounts."
+    yield "That every entrant is another person: somebody, or the seller, may have many accounts."
     yield "That nobody's entry was refused or lost: whoever has a receipt can look for it."
     yield "That reasons for refusals, and that units came back, are true: the ledger has them."
     if cue["keep"] == "best" and not read.complete:

@@ -106,7 +106,7 @@ def test_the_limits_of_each_kind_are_said(name: str, expected: str) -> None:
     texts = verify.verify(good(name)).limits
     assert any(expected in text for text in texts)
     if name != "void":
-        assert any("several accounts" in text for text in texts)
+        assert any("many accounts" in text for text in texts)
 
 
 def test_a_short_window_is_not_called_fair() -> None:
@@ -178,13 +178,13 @@ FORGERIES: dict[str, tuple[str, Callable[[Record], Record], str, str]] = {
         "committed",
         lambda r: r | {"format": 2},
         "format",
-        "is in format 2; this program reads 1",
+        "format is 2; this program reads 1",
     ),
     "a format that is no number": (
         "committed",
         lambda r: r | {"format": "1"},
         "format",
-        "format '1'",
+        "format is '1'",
     ),
     "a field that is missing": (
         "committed",
@@ -761,6 +761,11 @@ def test_a_receipt_tells_refusals_and_who_moved_up() -> None:
 def test_a_receipt_that_is_not_in_the_record_finds_nothing() -> None:
     assert verify.find(good(), "0" * 32) is None
     assert verify.find(good("void"), "0" * 32) is None
+
+
+def test_a_receipt_is_not_looked_for_in_another_format() -> None:
+    with pytest.raises(InvalidRecord, match="format is 2"):
+        verify.find(good() | {"format": 2}, "0" * 32)
 
 
 @pytest.mark.parametrize("receipt", ["", "x" * 32, "0" * 31, "0" * 33, "\ud800"])
