@@ -36,6 +36,7 @@ from support.cues import (
     save,
     settled,
     tap,
+    verified,
 )
 from support.lab import T0, Lab
 from support.shells import connect
@@ -367,9 +368,7 @@ def test_a_cue_outside_its_bounds_is_told_what_is_wrong(
 
 
 @pytest.mark.parametrize("cue_id", ["", "a b", "x" * 61, 7, None])
-def test_the_id_of_a_cue_is_an_identifier_short_enough_for_a_hold_id(
-    lab: Lab, cue_id: Any
-) -> None:
+def test_the_id_of_a_cue_is_an_identifier_short_enough_for_a_hold_id(lab: Lab, cue_id: Any) -> None:
     sale = lab.open()
     with pytest.raises(InvalidRequest, match="cue: "):
         open_cue(lab, sale, cue_id)
@@ -457,7 +456,7 @@ def test_a_void_cue_takes_nothing_gives_nothing_and_has_a_record(lab: Lab) -> No
     assert tap(handle, "bob").outcome is Outcome.VOID
     assert handle.result("ann", wait_ms=0).outcome is Outcome.VOID
     assert settled(lab, sale, handle).outcome is Outcome.VOID
-    record: Any = handle.record()
+    record = verified(handle)
     assert record["void"] == "the link was wrong"
     assert (record["drawn"], record["awarded"], record["server_seed"]) == ([], [], None)
     assert sale.snapshot().skus["red"].available == 10
@@ -527,7 +526,6 @@ def test_a_sale_is_not_purged_while_a_cue_keeps_stock_and_then_with_all_keys_of_
     with pytest.raises(Rejected) as error:
         c.view()
     assert refusal(error) is Outcome.PURGED
-
 
 
 def test_an_ended_sale_takes_no_entries_but_settles(lab: Lab) -> None:
