@@ -300,7 +300,9 @@ def _read_cue(
 def reject(sale: str, cue: str, code: bytes) -> None:
     """Raise the refusal of a script that returns no answer, if there is one."""
     if code:
-        raise Rejected(outcome_of(code.decode(), "cue"), f"cue {cue!r} of sale {sale!r}")
+        outcome = outcome_of(code.decode(), "cue")
+        whole = outcome in (Outcome.SALE_UNKNOWN, Outcome.PURGED)
+        raise Rejected(outcome, f"sale {sale!r}" if whole else f"cue {cue!r} of sale {sale!r}")
 
 
 # --- entries ------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from support.cues import (
     save,
     settled,
     tap,
+    verified,
 )
 from support.lab import T0, Lab
 from support.shells import connect
@@ -455,7 +456,7 @@ def test_a_void_cue_takes_nothing_gives_nothing_and_has_a_record(lab: Lab) -> No
     assert tap(handle, "bob").outcome is Outcome.VOID
     assert handle.result("ann", wait_ms=0).outcome is Outcome.VOID
     assert settled(lab, sale, handle).outcome is Outcome.VOID
-    record: Any = handle.record()
+    record = verified(handle)
     assert record["void"] == "the link was wrong"
     assert (record["drawn"], record["awarded"], record["server_seed"]) == ([], [], None)
     assert sale.snapshot().skus["red"].available == 10

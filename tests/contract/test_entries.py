@@ -33,6 +33,7 @@ from support.cues import (
     save,
     settled,
     tap,
+    verified,
 )
 from support.lab import T0, Lab
 from support.shells import connect
@@ -43,7 +44,7 @@ W, LAG, GRACE = 3_000, 12_000, 1_000
 
 def entries(lab: Lab, handle: CueHandle) -> dict[str, str]:
     """What is kept of a cue's taps: per buyer the window and the basket."""
-    kept = lab.raw.hgetall(CueKeys.of(handle.sale, handle.id).entries)
+    kept: Any = lab.raw.hgetall(CueKeys.of(handle.sale, handle.id).entries)
     return {buyer.decode(): text.decode() for buyer, text in kept.items()}
 
 
@@ -407,8 +408,8 @@ def test_baskets_are_kept_as_short_as_they_can_be(lab: Lab) -> None:
         "e": "0|1*4~1",
     }
     settled(lab, sale, handle)
-    record: Any = handle.record()
-    told = {name: group["wish"] for group in record["entrants"] for name in group["who"]}
+    groups = verified(handle)["entrants"]
+    told = {name: group["wish"] for group in groups for name in group["who"]}
     assert told[name_of(handle, "a")] == [["blue", 1, 1]]
     assert told[name_of(handle, "c")] == [["blue", 2, 2], ["red", 3, 1]]
     assert told[name_of(handle, "e")] == [["blue", 4, 1]]
@@ -419,7 +420,7 @@ def test_a_buyers_name_is_not_in_the_record(lab: Lab) -> None:
     handle = open_cue(lab, sale)
     tap(handle, "ann-of-green-gables")
     settled(lab, sale, handle)
-    assert "ann-of-green-gables" not in str(handle.record())
+    assert "ann-of-green-gables" not in str(verified(handle))
     assert drawn_by(handle, ["ann-of-green-gables"]) == [("ann-of-green-gables", {"red": 1})]
 
 

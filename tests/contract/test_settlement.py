@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from flashsale import (
+    ConfigurationError,
     CueHandle,
     CueState,
-    ConfigurationError,
     HoldRequest,
     InvalidRequest,
     Key,
@@ -41,6 +41,7 @@ from support.cues import (
     save,
     settled,
     tap,
+    verified,
 )
 from support.lab import T0, Lab
 
@@ -61,10 +62,10 @@ def entered(lab: Lab, sale: SaleHandle, taps: list[Tap] | None = None, **rules: 
 def in_order(handle: CueHandle, buyers: list[str], value: bytes | None = None) -> list[str]:
     """The buyers in the order of the draw, if all are in the first window."""
     seed = draw.server_seed(KEY, handle.sale, handle.id)
-    seed = seed if value is None else draw.public_seed(seed, value)
+    seed = seed if value is None else verify.public_seed(seed, value)
     who = named(handle, buyers)
-    entrants = [(name, 0, (("red", 1, 1),)) for name in who]
-    return [who[name] for name, _, _ in verify.order_of(seed, handle.sale, handle.id, entrants)]
+    groups = [verify.Group(0, (("red", 1, 1),), sorted(who))]
+    return [who[name] for name in verify.order_of(seed, handle.sale, handle.id, groups)]
 
 
 def results(handle: CueHandle, buyers: list[str]) -> dict[str, str]:
@@ -122,19 +123,12 @@ def test_the_record_has_the_seed_the_entrants_and_their_digest(lab: Lab) -> None
     sale = lab.open()
     handle = entered(lab, sale)
     settled(lab, sale, handle)
-    record: Any = handle.record()
+    record = verified(handle)
     seed = bytes.fromhex(record["server_seed"])
-    assert verify.seed_commitment(seed, sale.id, "drop") == record["cue"]["seed_commitment"]
-    entrants = [(who, nr, tuple(map(tuple, lines))) for who, nr, lines in record["entrants"]]
-    assert [who for who, _, _ in entrants] == sorted(named(handle, BUYERS))
-    assert record["frozen"] == {
-        "at_ms": CLOSE,
-        "entrants": 8,
-        "digest": verify.digest_of(sale.id, "drop", entrants),
-    }
-    order = verify.order_of(seed, sale.id, "drop", entrants)
-    drawn = [[who, [list(line) for line in lines]] for who, lines in verify.walk(order, {"red": 3})]
-    assert record["drawn"] == drawn
+    assert seed == draw.server_seed(KEY, sale.id, "drop")
+    (group,) = record["entrants"]
+    assert group == {"window": 0, "wish": [["red", 1, 1]], "who": sorted(named(handle, BUYERS))}
+    assert record["frozen"] == {"at_ms": CLOSE, "entrants": 8, "digest": handle.view().digest}
     assert (record["entropy"], record["void"], record["format"]) == (None, None, verify.FORMAT)
     view = handle.view()
     assert (view.state, view.server_seed) == (CueState.REVEALED, seed.hex())
@@ -147,7 +141,7 @@ def test_a_cue_into_which_nobody_entered_gives_everything_back(lab: Lab) -> None
     told = settled(lab, sale, handle)
     assert (told.outcome, told.entrants, told.drawn) == (Outcome.SETTLED, 0, 0)
     assert sale.snapshot().skus["red"].available == 10
-    record: Any = handle.record()
+    record = verified(handle)
     assert (record["entrants"], record["drawn"], record["awarded"]) == ([], [], [])
     assert results(handle, ["ann"]) == {"ann": "NOT_ENTERED"}
     assert sale.audit().problems == ()
@@ -297,7 +291,7 @@ def test_a_public_draw_is_ordered_by_both_seeds_together(lab: Lab) -> None:
     assert (told.outcome, told.awarded) == (Outcome.SETTLED, 3)
     order = in_order(handle, BUYERS, b"0123456789abcdef")
     assert [buyer for buyer, _ in drawn_by(handle, BUYERS)] == order[:3]
-    record: Any = handle.record()
+    record = verified(handle)
     assert record["entropy"] == {
         "source": "tower",
         "round": cue.entropy_round,
@@ -326,7 +320,7 @@ def test_the_entries_are_frozen_before_the_public_seed_comes_and_nothing_falls_b
     assert settled(lab, sale, handle, entropy=tower).outcome is Outcome.FROZEN
     tower.say(handle.cue())
     assert settled(lab, sale, handle, entropy=tower).outcome is Outcome.SETTLED
-    record: Any = handle.record()
+    record = verified(handle)
     assert record["frozen"]["digest"] == view.digest
 
 
@@ -360,7 +354,7 @@ def test_entries_frozen_when_the_public_seed_was_known_void_the_cue(lab: Lab, la
     assert (view.state, view.reason) == (CueState.VOID, "frozen after the public seed was known")
     assert sale.snapshot().skus["red"].available == 10
     assert results(handle, ["b0"]) == {"b0": "VOID"}
-    record: Any = handle.record()
+    record = verified(handle)
     assert record["void"] == view.reason
     assert handle.settle(wait=False, entropy=tower).outcome is Outcome.VOID
     assert sale.audit().problems == ()
@@ -839,9 +833,11 @@ def test_another_key_of_the_same_name_is_found_out_before_anything_is_awarded(
     sale = lab.open()
     handle = entered(lab, sale)
     close(lab, sale, handle)
-    with connect("sync", server_url, keys=[Key(KEY.id, bytes(32))]) as shop:
-        with pytest.raises(ConfigurationError, match="'test' is not the key"):
-            shop.sale(sale.id).cue_handle("drop").settle(wait=False)
+    with (
+        connect("sync", server_url, keys=[Key(KEY.id, bytes(32))]) as shop,
+        pytest.raises(ConfigurationError, match="'test' is not the key"),
+    ):
+        shop.sale(sale.id).cue_handle("drop").settle(wait=False)
     assert handle.view().awarded == 0
     assert handle.settle(wait=False).awarded == 3
 

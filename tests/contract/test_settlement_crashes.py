@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flashsale import CueHandle, Outcome, SaleHandle, settling
-from support.cues import Hand, Tap, Tower, enter_all, load, open_cue, save, settlement
+from support.cues import Hand, Tap, Tower, enter_all, load, open_cue, save, settlement, verified
 from support.lab import T0, Lab, dump_key
 
 CLOSE = T0 + 16_000
@@ -63,8 +63,7 @@ class Scene:
     def end(self) -> tuple[Any, dict[str, Any]]:
         """The record, and everything there is."""
         assert self.sale.audit().problems == ()
-        record: Any = self.handle.record()
-        return record, {key: dump_key(self.lab.raw, key) for key in self.start}
+        return verified(self.handle), {key: dump_key(self.lab.raw, key) for key in self.start}
 
 
 @pytest.fixture(params=[False, True], ids=["committed", "public"])
@@ -192,3 +191,30 @@ def test_voided_between_two_calls_it_stops_or_the_void_comes_too_late(lab: Lab) 
         else:
             assert scene.end()[0] == expected, n
     assert seen == {("VOID", "VOID"), ("FROZEN", "SETTLED"), ("SETTLED", "SETTLED")}
+
+
+def test_a_place_that_falls_free_between_two_calls_goes_to_the_first_who_waits(lab: Lab) -> None:
+    """Not to whoever is next in the list of those who are being asked."""
+    sale = lab.open({"red": 10})
+    handle = open_cue(lab, sale, stock={"red": 3}, reserve_ms=20_000)
+    enter_all(lab, handle.cue(), [Tap(buyer, {"red": 3}, 0) for buyer in BUYERS])
+    lab.set_time(sale, handle.cue().closes_at_ms)
+    first = handle.settle(wait=False)
+    assert (first.drawn, first.awarded) == (1, 1)
+    (winner, *_), wait = drawn_by(handle, BUYERS)[0], 0
+    sale.confirm(winner, "cue/drop", lines={"red": 1}).unwrap()  # 2 are left: of no use to anybody
+    start = save(lab, sale, "drop")
+    whole = Hand(lab, settlement(handle.cue()))
+    whole.finish()
+    assert whole.calls > 12
+    for n in range(whole.calls):
+        load(lab, start)
+        hand = Hand(lab, settlement(handle.cue()))
+        for _ in range(n):
+            hand.call()
+        sale.restock({"red": 1}, op_id="o")
+        wait += 1
+        lab.raw.hincrby(lab.keys(sale).stock, "0a", 0)
+        hand.finish()
+        verified(handle)
+    assert wait == whole.calls

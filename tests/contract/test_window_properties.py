@@ -26,9 +26,12 @@ from support.cues import (
     save,
     settled,
     settlement,
+    verified,
 )
 from support.lab import T0, Lab
 from support.shells import connect
+
+Group = verify.Group
 
 W = 3_000
 BUYERS = [f"b{n}" for n in range(12)]
@@ -66,8 +69,8 @@ def entry_text(told: Tap, first: str) -> str:
     return "" if joined == str(INDEX[first]) else joined
 
 
-def counted(handle: CueHandle, taps: Sequence[Tap]) -> list[verify.Entrant]:
-    """The entrants: of each buyer the smallest tap."""
+def counted(handle: CueHandle, taps: Sequence[Tap]) -> list[Group]:
+    """The entrants, each in a group of its own: of each buyer the smallest tap."""
     first = min(handle.cue().stock)
     best: dict[str, tuple[int, int, str, Tap]] = {}
     for told in taps:
@@ -75,20 +78,20 @@ def counted(handle: CueHandle, taps: Sequence[Tap]) -> list[verify.Entrant]:
         key = (told.after_ms // W, len(text), text)
         if told.buyer not in best or key < best[told.buyer][:3]:
             best[told.buyer] = (*key, told)
-    entrants = []
+    groups = []
     for buyer, (window, _, _, told) in best.items():
         least = dict(told.basket) | dict(told.minimum or {})
-        skus = sorted(told.basket, key=INDEX.__getitem__)
-        lines = tuple((sku, told.basket[sku], least[sku]) for sku in skus)
-        entrants.append((name_of(handle, buyer), window, lines))
-    return sorted(entrants)
+        wish = tuple((sku, qty, least[sku]) for sku, qty in sorted(told.basket.items()))
+        groups.append(Group(window, wish, [name_of(handle, buyer)]))
+    return groups
 
 
 def told_drawn(handle: CueHandle, taps: Sequence[Tap]) -> list[Any]:
     """What the record must say was drawn."""
     seed = draw.server_seed(KEY, handle.sale, handle.id)
-    order = verify.order_of(seed, handle.sale, handle.id, counted(handle, taps))
-    drawn = verify.walk(order, handle.cue().stock)
+    groups = counted(handle, taps)
+    order = verify.order_of(seed, handle.sale, handle.id, groups)
+    drawn = verify.walk(order, verify.wishes_of(groups), handle.cue().stock)
     return [[who, [list(line) for line in lines]] for who, lines in drawn]
 
 
@@ -223,7 +226,7 @@ class Stage:
             parts = (view.available, view.set_aside, view.held, view.sold)
             assert view.allotment == sum(parts)
             assert min(parts) >= 0
-        return self.handle.record()
+        return verified(self.handle)
 
 
 TOGETHER = settings(
@@ -257,10 +260,11 @@ def test_the_record_is_a_function_of_the_entries_and_the_seed_and_of_nothing_els
 
 
 def test_every_order_of_a_small_crowd_has_the_same_list_of_winners() -> None:
-    crowd = [(f"{n:032x}", n % 2, (("red", 1 + n % 3, 1),)) for n in range(7)]
+    crowd = [Group(n % 2, (("red", 1 + n % 3, 1),), [f"{n:032x}"]) for n in range(7)]
+    wishes = verify.wishes_of(crowd)
     seed = bytes(32)
     orders = {
-        str(verify.walk(verify.order_of(seed, "s", "c", shuffled), {"red": 5}))
+        str(verify.walk(verify.order_of(seed, "s", "c", shuffled), wishes, {"red": 5}))
         for shuffled in itertools.permutations(crowd)
     }
     assert len(orders) == 1
@@ -280,12 +284,14 @@ def test_keeping_only_the_best_gives_the_winners_that_keeping_all_would_give(
     taps = [Tap(b, {"red": 1 + n % 2}, W * (n % 3 == 0), {"red": 1}) for n, b in enumerate(buyers)]
     enter_all(lab, handle.cue(), taps)
     settled(lab, sale, handle)
-    record: Any = handle.record()
+    record = verified(handle)
     everybody = counted(handle, taps)
     seed = draw.server_seed(KEY, sale.id, "drop")
     order = verify.order_of(seed, sale.id, "drop", everybody)
     assert record["drawn"] == told_drawn(handle, taps)
-    assert {who for who, _, _ in record["entrants"]} == {who for who, _, _ in order[:5]}
+    kept = [who for group in record["entrants"] for who in group["who"]]
+    assert sorted(kept) == sorted(order[:5])
+    assert record["entrants_complete"] == (crowd < 5)
     assert sale.audit().problems == ()
 
 
@@ -303,15 +309,16 @@ ENTRANTS = st.lists(
 def test_windows_go_first_come_first_served(
     told: list[tuple[int, int, int]], stock: int, seed: bytes
 ) -> None:
-    crowd = [(f"{name:032x}", window, (("red", qty, 1),)) for name, window, qty in told]
+    crowd = [Group(window, (("red", qty, 1),), [f"{name:032x}"]) for name, window, qty in told]
     order = verify.order_of(seed, "sale", "cue", crowd)
-    windows = [window for _, window, _ in order]
+    window_of = {group.who[0]: group.window for group in crowd}
+    windows = [window_of[who] for who in order]
     assert windows == sorted(windows)
-    won = {who for who, _ in verify.walk(order, {"red": stock})}
-    lost = [window for who, window, _ in crowd if who not in won]
+    won = {who for who, _ in verify.walk(order, verify.wishes_of(crowd), {"red": stock})}
+    lost = [window for who, window in window_of.items() if who not in won]
     # Whoever is content with one unit loses only to the own window and to earlier ones.
     if lost:
-        assert all(window <= min(lost) for who, window, _ in crowd if who in won)
+        assert all(window <= min(lost) for who, window in window_of.items() if who in won)
 
 
 def chi_square(wins: Sequence[int], draws: int, crowd: int, winners: int) -> float:
@@ -328,10 +335,10 @@ def test_when_in_the_window_one_entered_does_not_tell_whether_one_wins() -> None
         cue = f"c{number}"
         seed, salt = draw.server_seed(KEY, "sale", cue), draw.salt(KEY, "sale", cue)
         names = [verify.entrant_of(salt, "sale", cue, f"b{n}").hex() for n in range(crowd)]
-        entrants = [(name, 0, (("red", 1, 1),)) for name in names]
+        groups = [Group(0, (("red", 1, 1),), sorted(names))]
         tenth = {name: n // 10 for n, name in enumerate(names)}  # they came in this order
-        order = verify.order_of(seed, "sale", cue, entrants)
-        for who, _ in verify.walk(order, {"red": winners}):
+        order = verify.order_of(seed, "sale", cue, groups)
+        for who, _ in verify.walk(order, verify.wishes_of(groups), {"red": winners}):
             wins[tenth[who]] += 1
     assert sum(wins) == draws * winners
     # Between the bounds that chance passes once in a thousand: neither skewed nor arranged.
@@ -339,17 +346,20 @@ def test_when_in_the_window_one_entered_does_not_tell_whether_one_wins() -> None
 
 
 def test_the_same_through_the_server_with_the_fastest_first(
-    lab: Lab, _sale_ids: list[str]
+    lab: Lab, request: pytest.FixtureRequest
 ) -> None:
-    _sale_ids.append("test-entry-time-and-winning")  # a name, and so a seed, that stays
-    fixed = Lab(lab.shop, lab.raw, lambda: _sale_ids[-1])
+    ids: list[str] = request.getfixturevalue("_sale_ids")
+    ids.append("test-entry-time-and-winning")  # a name, and so a seed, that stays
+    fixed = Lab(lab.shop, lab.raw, lambda: ids[-1])
     crowd, winners = 1_000, 300
     sale = fixed.open({"red": winners})
     handle = open_cue(fixed, sale, stock={"red": winners})
     buyers = [f"b{n}" for n in range(crowd)]
     for part in range(10):  # a tenth of the crowd in every tenth of the window
         fixed.set_time(sale, T0 + 300 * (part + 1))
-        taps = [Tap(b, after_ms=3 * (100 * part + n)) for n, b in enumerate(buyers[100 * part :][:100])]
+        taps = [
+            Tap(b, after_ms=3 * (100 * part + n)) for n, b in enumerate(buyers[100 * part :][:100])
+        ]
         enter_all(fixed, handle.cue(), taps)
     assert settled(fixed, sale, handle).awarded == winners
     number = {buyer: n for n, buyer in enumerate(buyers)}

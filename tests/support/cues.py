@@ -130,17 +130,24 @@ def named(handle: CueHandle, buyers: Sequence[str]) -> dict[str, str]:
     return {name_of(handle, buyer): buyer for buyer in buyers}
 
 
+def verified(handle: CueHandle) -> Any:
+    """The record, which anybody can verify, also against the digest that was published."""
+    record = handle.record()
+    seen = handle.view()
+    told = verify.verify(record, published_digest=seen.digest or None)
+    assert told.ok, [check for check in told.checks if not check.ok]
+    return record
+
+
 def drawn_by(handle: CueHandle, buyers: Sequence[str]) -> list[tuple[str, dict[str, int]]]:
     """The winners that the record names, in order, by the names of their buyers."""
-    who = named(handle, buyers)
-    record: Any = handle.record()
+    who, record = named(handle, buyers), verified(handle)
     return [(who[name], dict(lines)) for name, lines in record["drawn"]]
 
 
 def awarded_by(handle: CueHandle, buyers: Sequence[str]) -> list[tuple[str, str, dict[str, int]]]:
     """What the record says of those who were judged, in order."""
-    who = named(handle, buyers)
-    record: Any = handle.record()
+    who, record = named(handle, buyers), verified(handle)
     return [(who[name], outcome, dict(lines)) for name, outcome, lines in record["awarded"]]
 
 
@@ -178,7 +185,7 @@ def settlement(cue: Cue, *, value: bytes | None = None, key: Key = KEY) -> Opera
 
 
 class Hand:
-    """An operation run call by call; `calls` says how many it has made, `result` what came of it."""
+    """An operation run call by call: `calls` is how many it has made, `result` what came of it."""
 
     def __init__(self, lab: Lab, operation: Operation[Any], *, caller_ms: int = T0) -> None:
         self._lab, self._operation, self._caller_ms = lab, operation, caller_ms
