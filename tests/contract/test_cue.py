@@ -367,9 +367,7 @@ def test_a_cue_outside_its_bounds_is_told_what_is_wrong(
 
 
 @pytest.mark.parametrize("cue_id", ["", "a b", "x" * 61, 7, None])
-def test_the_id_of_a_cue_is_an_identifier_short_enough_for_a_hold_id(
-    lab: Lab, cue_id: Any
-) -> None:
+def test_the_id_of_a_cue_is_an_identifier_short_enough_for_a_hold_id(lab: Lab, cue_id: Any) -> None:
     sale = lab.open()
     with pytest.raises(InvalidRequest, match="cue: "):
         open_cue(lab, sale, cue_id)
@@ -527,7 +525,6 @@ def test_a_sale_is_not_purged_while_a_cue_keeps_stock_and_then_with_all_keys_of_
     with pytest.raises(Rejected) as error:
         c.view()
     assert refusal(error) is Outcome.PURGED
-
 
 
 def test_an_ended_sale_takes_no_entries_but_settles(lab: Lab) -> None:

@@ -120,7 +120,9 @@ def settled(lab: Lab, sale: SaleHandle, handle: CueHandle, **more: Any) -> Settl
 
 def name_of(handle: CueHandle, buyer: str) -> str:
     """The receipt of a buyer, whether the buyer entered or not."""
-    return verify.entrant_of(draw.salt(KEY, handle.sale, handle.id), handle.sale, handle.id, buyer).hex()
+    return verify.entrant_of(
+        draw.salt(KEY, handle.sale, handle.id), handle.sale, handle.id, buyer
+    ).hex()
 
 
 def named(handle: CueHandle, buyers: Sequence[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from flashsale.errors import InvalidRequest
 
 def rehearse(
     scenario: Annotated[
-        str, typer.Argument(metavar="SCENARIO", help="double11 or hot_sku.")
+        str, typer.Argument(metavar="SCENARIO", help="double11, hot_sku or live_room.")
     ] = "double11",
     url: Annotated[
         str | None,
@@ -28,7 +28,11 @@ def rehearse(
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option("--seconds", metavar="N", help="How long buyers arrive. Default: 10."),
+        typer.Option(
+            "--seconds",
+            metavar="N",
+            help="How long buyers arrive. Default: 10; live_room: 6, in which all is shown.",
+        ),
     ] = None,
     scale: Annotated[
         str | None,
@@ -59,11 +63,16 @@ def rehearse(
 ) -> None:
     """Rehearse a surge and check that nothing was oversold or lost.
 
+    live_room runs a live room, viewers who see each link 1 to 15 s late, with fairness windows and,
+    beside it, first come, first served on the same taps: who wins, by lag, and whether the record
+    of every draw verifies. About 25 s.
+
     The load is real. FLASHSALE_URL is not read, so that nobody rehearses on a server in
     service by accident: only --url names one.
 
-    Exit code 0 if it passed; 1 if anything was oversold, lost or does not add up; 2 for an
-    error; 3 if the run is void, because the load could not be sent as planned.
+    Exit code 0 if it passed; 1 if anything was oversold, lost or does not add up, a record does
+    not verify or lag decided who won; 2 for an error; 3 if the run is void, because the load could
+    not be sent as planned.
     """
     with reporting(json=json, debug=debug) as report:
         from flashsale import rehearsal
@@ -74,6 +83,26 @@ def rehearse(
             check_picture_path(svg)
         if url is not None:
             connect(url).close()  # before the crowd is laid out, and with the plainer message
+        divisor = None if scale is None else rehearsal.parse_scale(scale)
+        level = cast(Literal["memory", "fsync"], durability)
+        if scenario == rehearsal.LIVE_ROOM.name:
+            for name, given in (("--sale", sale), ("--curve", curve)):
+                if given is not None:
+                    raise InvalidRequest(name, f"is not for {scenario}, which has its own")
+            with rehearsal.live_progress() as on_progress:
+                room = rehearsal.run_room(
+                    url=url,
+                    seconds=seconds,
+                    scale=divisor,
+                    durability=level,
+                    seed=seed,
+                    on_progress=on_progress,
+                )
+            shown = rehearsal.render_room(room, ascii_only=report.ascii_only)
+            if svg is not None:
+                save_svg(rehearsal.render_room(room), svg, title=f"flashsale rehearse {scenario}")
+            report.give(room, shown)
+            raise typer.Exit(room.exit_code)
         what = rehearsal.scenario_named(scenario)
         if sale is not None:
             what = what.with_sale(rehearsal.read_sale(sale))
@@ -84,8 +113,8 @@ def rehearse(
                 what,
                 url=url,
                 seconds=seconds,
-                scale=None if scale is None else rehearsal.parse_scale(scale),
-                durability=cast(Literal["memory", "fsync"], durability),
+                scale=divisor,
+                durability=level,
                 seed=seed,
                 on_progress=on_progress,
             )
