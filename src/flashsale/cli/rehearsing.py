@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from flashsale.cli.options import Debug
 from flashsale.cli.picture import check_picture_path, save_svg
-from flashsale.cli.reporting import connect, reporting
+from flashsale.cli.reporting import Report, connect, reporting
 from flashsale.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from flashsale.rehearsal import Scenario
 
 
 def rehearse(
@@ -83,42 +88,44 @@ def rehearse(
             check_picture_path(svg)
         if url is not None:
             connect(url).close()  # before the crowd is laid out, and with the plainer message
-        divisor = None if scale is None else rehearsal.parse_scale(scale)
-        level = cast(Literal["memory", "fsync"], durability)
+        what = None
         if scenario == rehearsal.LIVE_ROOM.name:
             for name, given in (("--sale", sale), ("--curve", curve)):
                 if given is not None:
                     raise InvalidRequest(name, f"is not for {scenario}, which has its own")
-            with rehearsal.live_progress() as on_progress:
-                room = rehearsal.run_room(
-                    url=url,
-                    seconds=seconds,
-                    scale=divisor,
-                    durability=level,
-                    seed=seed,
-                    on_progress=on_progress,
-                )
-            shown = rehearsal.render_room(room, ascii_only=report.ascii_only)
-            if svg is not None:
-                save_svg(rehearsal.render_room(room), svg, title=f"flashsale rehearse {scenario}")
-            report.give(room, shown)
-            raise typer.Exit(room.exit_code)
-        what = rehearsal.scenario_named(scenario)
-        if sale is not None:
-            what = what.with_sale(rehearsal.read_sale(sale))
-        if curve is not None:
-            what = what.with_curve(rehearsal.read_curve(curve))
-        with rehearsal.live_progress() as on_progress:
-            result = rehearsal.run(
-                what,
-                url=url,
-                seconds=seconds,
-                scale=divisor,
-                durability=level,
-                seed=seed,
-                on_progress=on_progress,
-            )
-        if svg is not None:
-            save_svg(rehearsal.render(result), svg, title=f"flashsale rehearse {scenario}")
-        report.give(result, rehearsal.render(result, ascii_only=report.ascii_only))
-        raise typer.Exit(result.exit_code)
+        else:
+            what = rehearsal.scenario_named(scenario)
+            if sale is not None:
+                what = what.with_sale(rehearsal.read_sale(sale))
+            if curve is not None:
+                what = what.with_curve(rehearsal.read_curve(curve))
+        code = _run(
+            report,
+            what,
+            svg,
+            url=url,
+            seconds=seconds,
+            scale=None if scale is None else rehearsal.parse_scale(scale),
+            durability=cast(Literal["memory", "fsync"], durability),
+            seed=seed,
+        )
+        raise typer.Exit(code)
+
+
+def _run(report: Report, what: Scenario | None, svg: Path | None, **options: Any) -> int:
+    """Run a scenario, or a live room if it is None; show what came of it."""
+    from flashsale import rehearsal
+
+    with rehearsal.live_progress() as on_progress:
+        if what is None:
+            room = rehearsal.run_room(on_progress=on_progress, **options)
+            name, code, value = room.scenario, room.exit_code, cast("object", room)
+            shown: Callable[..., Any] = partial(rehearsal.render_room, room)
+        else:
+            surge = rehearsal.run(what, on_progress=on_progress, **options)
+            name, code, value = surge.scenario, surge.exit_code, surge
+            shown = partial(rehearsal.render, surge)
+    if svg is not None:
+        save_svg(shown(), svg, title=f"flashsale rehearse {name}")
+    report.give(value, shown(ascii_only=report.ascii_only))
+    return code

@@ -52,8 +52,8 @@ def _setup(report: RoomReport) -> str:
     where = "embedded" if report.embedded else "given"
     return (
         f"{report.about}\n"
-        f"{report.scale}: {report.viewers:,} viewers and {report.units:,} units a sku; every tap is "
-        f"sent both ways\n"
+        f"{report.scale}: {report.viewers:,} viewers and {report.units:,} units a sku; every tap is"
+        f" sent both ways\n"
         f"The cues of an evening overlap, one every {report.seconds / report.cues:.2g} s; lags, "
         f"reactions and positions are in real time\n"
         f"Windows of {report.window_ms / 1000:g} s, lag cap {report.lag_cap_ms / 1000:g} s, "
