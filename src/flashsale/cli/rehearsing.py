@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from flashsale.cli.options import Debug
 from flashsale.cli.picture import check_picture_path, save_svg
-from flashsale.cli.reporting import connect, reporting
+from flashsale.cli.reporting import Report, connect, reporting
 from flashsale.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from flashsale.rehearsal import Scenario
 
 
 def rehearse(
     scenario: Annotated[
-        str, typer.Argument(metavar="SCENARIO", help="double11 or hot_sku.")
+        str, typer.Argument(metavar="SCENARIO", help="double11, hot_sku or live_room.")
     ] = "double11",
     url: Annotated[
         str | None,
@@ -28,7 +33,11 @@ def rehearse(
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option("--seconds", metavar="N", help="How long buyers arrive. Default: 10."),
+        typer.Option(
+            "--seconds",
+            metavar="N",
+            help="How long buyers arrive. Default: 10; live_room: 6, in which all is shown.",
+        ),
     ] = None,
     scale: Annotated[
         str | None,
@@ -59,11 +68,16 @@ def rehearse(
 ) -> None:
     """Rehearse a surge and check that nothing was oversold or lost.
 
+    live_room runs a live room, viewers who see each link 1 to 15 s late, with fairness windows and,
+    beside it, first come, first served on the same taps: who wins, by lag, and whether the record
+    of every draw verifies. About 25 s.
+
     The load is real. FLASHSALE_URL is not read, so that nobody rehearses on a server in
     service by accident: only --url names one.
 
-    Exit code 0 if it passed; 1 if anything was oversold, lost or does not add up; 2 for an
-    error; 3 if the run is void, because the load could not be sent as planned.
+    Exit code 0 if it passed; 1 if anything was oversold, lost or does not add up, a record does
+    not verify or lag decided who won; 2 for an error; 3 if the run is void, because the load could
+    not be sent as planned.
     """
     with reporting(json=json, debug=debug) as report:
         from flashsale import rehearsal
@@ -74,22 +88,44 @@ def rehearse(
             check_picture_path(svg)
         if url is not None:
             connect(url).close()  # before the crowd is laid out, and with the plainer message
-        what = rehearsal.scenario_named(scenario)
-        if sale is not None:
-            what = what.with_sale(rehearsal.read_sale(sale))
-        if curve is not None:
-            what = what.with_curve(rehearsal.read_curve(curve))
-        with rehearsal.live_progress() as on_progress:
-            result = rehearsal.run(
-                what,
-                url=url,
-                seconds=seconds,
-                scale=None if scale is None else rehearsal.parse_scale(scale),
-                durability=cast(Literal["memory", "fsync"], durability),
-                seed=seed,
-                on_progress=on_progress,
-            )
-        if svg is not None:
-            save_svg(rehearsal.render(result), svg, title=f"flashsale rehearse {scenario}")
-        report.give(result, rehearsal.render(result, ascii_only=report.ascii_only))
-        raise typer.Exit(result.exit_code)
+        what = None
+        if scenario == rehearsal.LIVE_ROOM.name:
+            for name, given in (("--sale", sale), ("--curve", curve)):
+                if given is not None:
+                    raise InvalidRequest(name, f"is not for {scenario}, which has its own")
+        else:
+            what = rehearsal.scenario_named(scenario)
+            if sale is not None:
+                what = what.with_sale(rehearsal.read_sale(sale))
+            if curve is not None:
+                what = what.with_curve(rehearsal.read_curve(curve))
+        code = _run(
+            report,
+            what,
+            svg,
+            url=url,
+            seconds=seconds,
+            scale=None if scale is None else rehearsal.parse_scale(scale),
+            durability=cast(Literal["memory", "fsync"], durability),
+            seed=seed,
+        )
+        raise typer.Exit(code)
+
+
+def _run(report: Report, what: Scenario | None, svg: Path | None, **options: Any) -> int:
+    """Run a scenario, or a live room if it is None; show what came of it."""
+    from flashsale import rehearsal
+
+    with rehearsal.live_progress() as on_progress:
+        if what is None:
+            room = rehearsal.run_room(on_progress=on_progress, **options)
+            name, code, value = room.scenario, room.exit_code, cast("object", room)
+            shown: Callable[..., Any] = partial(rehearsal.render_room, room)
+        else:
+            surge = rehearsal.run(what, on_progress=on_progress, **options)
+            name, code, value = surge.scenario, surge.exit_code, surge
+            shown = partial(rehearsal.render, surge)
+    if svg is not None:
+        save_svg(shown(), svg, title=f"flashsale rehearse {name}")
+    report.give(value, shown(ascii_only=report.ascii_only))
+    return code

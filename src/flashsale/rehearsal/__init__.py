@@ -20,6 +20,7 @@ from flashsale.rehearsal.files import read_curve, read_sale
 from flashsale.rehearsal.published import DOUBLE11_CURVE
 from flashsale.rehearsal.render import live_progress, render, show
 from flashsale.rehearsal.report import FAILED, PASSED, VOID, Report
+from flashsale.rehearsal.room import LIVE_ROOM, LiveRoom, RoomReport, render_room, run_room
 from flashsale.rehearsal.runner import rehearse, run
 from flashsale.rehearsal.scenarios import (
     DOUBLE11,
@@ -36,15 +37,18 @@ __all__ = [
     "DOUBLE11_CURVE",
     "FAILED",
     "HOT_SKU",
+    "LIVE_ROOM",
     "PASSED",
     "SCENARIOS",
     "VOID",
     "Crowd",
     "Curve",
     "Driver",
+    "LiveRoom",
     "Plan",
     "Progress",
     "Report",
+    "RoomReport",
     "RushCurve",
     "Scenario",
     "Size",
@@ -56,7 +60,9 @@ __all__ = [
     "read_sale",
     "rehearse",
     "render",
+    "render_room",
     "run",
+    "run_room",
     "scenario_named",
     "show",
 ]

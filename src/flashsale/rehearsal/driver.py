@@ -96,7 +96,7 @@ class Driver:
 
     async def run(self) -> Facts:
         """Send everything, then wait up to `settle_s` for what is still to be done."""
-        with _no_collector():
+        with no_collector():
             self._start = time.perf_counter() + LEAD_S
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._sweep())
@@ -211,7 +211,7 @@ class Driver:
 
 
 @contextmanager
-def _no_collector() -> Iterator[None]:
+def no_collector() -> Iterator[None]:
     """No garbage collection during a run: with its answers in memory one takes 50 ms and more."""
     was_enabled = gc.isenabled()
     gc.collect()

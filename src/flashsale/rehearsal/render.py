@@ -153,7 +153,8 @@ def _setup(report: Report) -> str:
     )
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
+    """A plain table; every column but the first is of figures."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -164,7 +165,7 @@ def _table(*columns: str) -> Table:
 
 
 def _load(report: Report) -> Table:
-    table = _table("Load", "")
+    table = new_table("Load", "")
     rows: list[tuple[str, str]] = [
         ("offered", f"{report.offered:,}"),
         ("completed", f"{report.completed:,}"),
@@ -193,7 +194,7 @@ def _load(report: Report) -> Table:
 
 
 def _outcomes(report: Report) -> Table:
-    table = _table("Outcomes", "")
+    table = new_table("Outcomes", "")
     for verb, counts in {"hold": report.outcomes, **report.later}.items():
         for outcome, count in counts.items():
             table.add_row(f"{verb}: {outcome}", f"{count:,}")
@@ -204,7 +205,7 @@ def _outcomes(report: Report) -> Table:
 
 
 def _stock(report: Report) -> Table:
-    table = _table("Stock", "allotment", "available", "held", "sold")
+    table = new_table("Stock", "allotment", "available", "held", "sold")
     for view in report.stock[:SKUS_SHOWN]:
         table.add_row(view.sku, *(f"{n:,}" for n in _units([view])))
     if len(report.stock) > SKUS_SHOWN:

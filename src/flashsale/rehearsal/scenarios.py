@@ -112,7 +112,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
         if time_factor is None:
             time_factor = 1.0 if self.span_s is None else self.span_s / seconds
         if rate_divisor is None:
-            rate_divisor = _round_up(self.curve.peak(seconds * time_factor) / peak_per_s)
+            rate_divisor = round_up(self.curve.peak(seconds * time_factor) / peak_per_s)
         return Size(seconds=seconds, rate_divisor=rate_divisor, time_factor=time_factor)
 
     def plan(self, size: Size, *, seed: int | str) -> Plan:
@@ -162,7 +162,7 @@ def fresh_id(stem: str, tail: str) -> str:
     return check_id("sale", f"{stem[: 63 - len(tail)]}.{tail}")
 
 
-def _round_up(divisor: float) -> int:
+def round_up(divisor: float) -> int:
     """The next of 1, 2, 5, 10, 20, 50 …"""
     steps: Iterator[int] = (step * 10**power for power in count() for step in (1, 2, 5))
     return next(step for step in steps if step >= divisor)
@@ -236,11 +236,14 @@ SCENARIOS: dict[str, Scenario] = {one.name: one for one in (DOUBLE11, HOT_SKU)}
 """Every scenario by its name."""
 
 
+LIVE_ROOM_NAME = "live_room"
+"""The scenario that is more than a curve and a crowd: `flashsale.rehearsal.room`."""
+
+
 def scenario_named(name: str) -> Scenario:
     """The scenario of that name; InvalidRequest names those there are."""
     try:
         return SCENARIOS[name]
     except KeyError:
-        raise InvalidRequest(
-            "scenario", f"must be one of {', '.join(SCENARIOS)}, not {name!r}"
-        ) from None
+        known = ", ".join((*SCENARIOS, LIVE_ROOM_NAME))
+        raise InvalidRequest("scenario", f"must be one of {known}, not {name!r}") from None
