@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flashsale import CueHandle, Outcome, SaleHandle, settling
-from support.cues import Hand, Tap, Tower, enter_all, load, open_cue, save, settlement, verified
+from support.cues import Hand, Tap, Tower, drawn_by, enter_all, load, open_cue, save, settlement, verified
 from support.lab import T0, Lab, dump_key
 
 CLOSE = T0 + 16_000
