@@ -1,0 +1,130 @@
+"""One unbroken piece of the map: its samples, its offset, and what may be said of it."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from msgspec.structs import replace
+
+from flashsale.streamtime.fitting import DRIFT_MAX, Line, fit
+from flashsale.streamtime.values import Noise, Relabel, Sample
+
+SAMPLES_MAX = 64
+"""Samples kept of one piece; the oldest go first."""
+
+STEP_SAMPLES = 5
+"""So many samples in a row that agree with each other and not with the rest are a new piece."""
+
+_SHIFTS_MAX = 16
+_STEP_AGREE_MS = 100
+_REFIT_AFTER = 16
+
+
+class Piece:
+    """Samples of one discontinuity between two steps. Slope 1: one offset for all of it."""
+
+    def __init__(
+        self, discontinuity: int, *, noise: Noise, window_ms: int, doubt_ms: int
+    ) -> None:
+        self.discontinuity = discontinuity
+        self._noise: Noise = noise
+        self._window_ms = window_ms
+        self._doubt_ms = doubt_ms
+        self._samples: deque[Sample] = deque(maxlen=SAMPLES_MAX)
+        self._covered: tuple[int, int] | None = None
+        self._shifts: deque[tuple[int, int]] = deque(maxlen=_SHIFTS_MAX)
+        self._outside: list[Sample] = []
+        self._side = 0.0
+        self._line: Line | None = None
+        self._since_fit = 0
+
+    def take(self, sample: Sample) -> list[Sample]:
+        """Take a sample in; the samples of a new piece if this one proves that a step was made."""
+        misfit = self._known().misfit_ms(sample) if self._samples else 0.0
+        if misfit * self._side <= 0:
+            self._outside = []
+        self._side = misfit
+        if misfit:
+            self._outside.append(sample)
+        self._samples.append(sample)
+        self._since_fit += 1
+        if self._made_a_step():
+            stepped, self._outside, self._side = self._outside, [], 0.0
+            left = {id(sample) for sample in stepped}
+            kept = [sample for sample in self._samples if id(sample) not in left]
+            self._samples = deque(kept, maxlen=SAMPLES_MAX)
+            self._refit()
+            return stepped
+        # A few samples are told apart only together; with many, one more changes little.
+        if self._since_fit >= _REFIT_AFTER or len(self._samples) <= STEP_SAMPLES:
+            self._refit()
+        return []
+
+    def relabel(self, change: Relabel) -> None:
+        """Express everything known in the encoder's new labels."""
+        shift = change.shift_ms
+        self._shifts.append((change.server_ms, abs(shift)))
+        if self._covered is not None:
+            self._covered = (self._covered[0] + shift, self._covered[1] + shift)
+        outside = {id(sample) for sample in self._outside}
+        moved = [(sample, _shifted(sample, shift)) for sample in self._samples]
+        self._samples = deque((new for _, new in moved), maxlen=SAMPLES_MAX)
+        self._outside = [new for old, new in moved if id(old) in outside]
+        self._refit()
+
+    @property
+    def line(self) -> Line:
+        """The offset as of the newest sample that agrees with the others."""
+        if self._since_fit:
+            self._refit()
+        return self._known()
+
+    def reach_ms(self, position_ms: int) -> int:
+        """How far a position lies outside what was sampled."""
+        line = self.line
+        first, last = self._covered or (line.first_position_ms, line.newest_position_ms)
+        return max(first - position_ms, position_ms - last, 0)
+
+    def uncertainty_ms(self, position_ms: int) -> int:
+        """How far the mapping of a position may be off."""
+        line = self.line
+        away = abs(position_ms - line.newest_position_ms) * DRIFT_MAX
+        since = line.newest_server_ms - self._window_ms
+        shifts = max((size for seen_ms, size in self._shifts if seen_ms >= since), default=0)
+        return math.ceil(line.spread_ms + self._doubt_ms / line.inliers + away) + shifts
+
+    def _known(self) -> Line:
+        if self._line is None:
+            self._refit()
+        assert self._line is not None
+        return self._line
+
+    def _refit(self) -> None:
+        """Fit again, without what has left the window; a wild sample neither ages nor covers."""
+        line = fit(self._samples, self._noise)
+        since = line.newest_server_ms - self._window_ms
+        if any(sample.server_ms < since for sample in self._samples):
+            kept = [sample for sample in self._samples if sample.server_ms >= since]
+            self._samples = deque(kept, maxlen=SAMPLES_MAX)
+            line = fit(kept, self._noise)
+        self._line = line
+        self._since_fit = 0
+        first, last = line.first_position_ms, line.newest_position_ms
+        if self._covered is not None:
+            self._covered = (min(first, self._covered[0]), max(last, self._covered[1]))
+        elif len(self._samples) > STEP_SAMPLES:
+            self._covered = (first, last)
+
+    def _made_a_step(self) -> bool:
+        if len(self._outside) < STEP_SAMPLES or len(self._samples) <= STEP_SAMPLES:
+            return False
+        offsets = [sample.server_ms - sample.position_ms for sample in self._outside]
+        line = self._known()
+        agree = max(_STEP_AGREE_MS, line.high_ms - line.low_ms)
+        return max(offsets) - min(offsets) <= agree
+
+
+def _shifted(sample: Sample, shift_ms: int) -> Sample:
+    first = None if sample.first_ms is None else sample.first_ms + shift_ms
+    return replace(sample, position_ms=sample.position_ms + shift_ms, first_ms=first)
