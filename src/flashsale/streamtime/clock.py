@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from flashsale.errors import InvalidRequest
-from flashsale.limits import DURATION_MAX_MS, TIME_MAX_MS, check_int
-from flashsale.streamtime.pieces import STEP_SAMPLES, Piece
+from flashsale.limits import TIME_MAX_MS, check_int
+from flashsale.streamtime.pieces import Piece
 from flashsale.streamtime.values import (
-    DISCONTINUITY_MAX,
     Elapsed,
     Mapped,
     Noise,
@@ -121,9 +120,9 @@ class StreamClock:
         it as the cue's position plus `elapsed(cue, tap, now_ms=now).ms`.
         """
         start, end = as_position("since", since), as_position("until", until)
-        if start.discontinuity is not None and start.discontinuity == end.discontinuity:
-            if len(self._numbered(start.discontinuity)) <= 1:
-                return Elapsed(end.ms - start.ms, 0)
+        named = start.discontinuity is not None and start.discontinuity == end.discontinuity
+        if named and len(self._numbered(end.discontinuity)) <= 1:
+            return Elapsed(end.ms - start.ms, 0)
         if now_ms is None:
             rule = "must be the server time now when positions of two stretches are compared"
             raise InvalidRequest("now_ms", rule)
@@ -171,7 +170,7 @@ class StreamClock:
         del self._pieces[:-PIECES_MAX]
         return piece
 
-    def _numbered(self, discontinuity: int) -> list[Piece]:
+    def _numbered(self, discontinuity: int | None) -> list[Piece]:
         return [piece for piece in self._pieces if piece.discontinuity == discontinuity]
 
     def _piece_of(self, at: Position) -> Piece:
@@ -180,8 +179,8 @@ class StreamClock:
         if not pieces:
             known = sorted({piece.discontinuity for piece in self._pieces})
             raise InvalidRequest(
-                "discontinuity", f"must be one the clock has samples of ({known}), not "
-                f"{at.discontinuity}"
+                "discontinuity",
+                f"must be one the clock has samples of ({known}), not {at.discontinuity}",
             )
         nearest = min(piece.reach_ms(at.ms) for piece in pieces)
         found = [piece for piece in reversed(pieces) if piece.reach_ms(at.ms) == nearest]

@@ -81,9 +81,7 @@ def fit(samples: Sequence[Sample], noise: Noise) -> Line:
     return Line(
         offset_ms=round(level + drift * (reference - middle)),
         drift=drift,
-        first_position_ms=min(
-            s.position_ms if s.first_ms is None else s.first_ms for _, s in kept
-        ),
+        first_position_ms=min(s.position_ms if s.first_ms is None else s.first_ms for _, s in kept),
         newest_position_ms=reference,
         newest_server_ms=max(sample.server_ms for _, sample in kept),
         spread_ms=spread,

@@ -24,9 +24,7 @@ _REFIT_AFTER = 16
 class Piece:
     """Samples of one discontinuity between two steps. Slope 1: one offset for all of it."""
 
-    def __init__(
-        self, discontinuity: int, *, noise: Noise, window_ms: int, doubt_ms: int
-    ) -> None:
+    def __init__(self, discontinuity: int, *, noise: Noise, window_ms: int, doubt_ms: int) -> None:
         self.discontinuity = discontinuity
         self._noise: Noise = noise
         self._window_ms = window_ms

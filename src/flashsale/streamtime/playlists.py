@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import m3u8
-from m3u8.parser import save_segment_custom_value
 from msgspec import Struct
 
-from flashsale.errors import InvalidRequest
+from flashsale.errors import ConfigurationError, InvalidRequest
 from flashsale.limits import shown
 from flashsale.streamtime.daterange import DATERANGE
 from flashsale.streamtime.dates import parse_date_us
@@ -57,6 +55,11 @@ def parse_playlist(text: str) -> Playlist:
     if len(text) > PLAYLIST_MAX:
         raise InvalidRequest("playlist", f"must have at most {PLAYLIST_MAX} characters")
     try:
+        import m3u8
+    except ModuleNotFoundError as error:
+        hint = "pip install 'flashsale[stream]'"
+        raise ConfigurationError(f"to read HLS playlists takes m3u8: {hint}") from error
+    try:
         data: dict[str, Any] = m3u8.parse(text.lstrip("\ufeff"), custom_tags_parser=_read_tag)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, InvalidRequest):
@@ -86,14 +89,20 @@ def _read_tag(line: str, _number: int, data: dict[str, Any], state: dict[str, An
     """m3u8's hook for one line; True if nobody else is to read it."""
     if line.startswith(_DATE):
         if not state.get("segment", {}).get("parts"):
-            save_segment_custom_value(state, "date", line.removeprefix(_DATE))
+            _keep(state, "date", line.removeprefix(_DATE))
     elif line == _BREAK:
-        save_segment_custom_value(state, "discontinuous", True)
+        _keep(state, "discontinuous", True)
     elif line.startswith(DATERANGE):
         data.setdefault("date_range_lines", []).append(line)
     else:
         return False
     return True
+
+
+def _keep(state: dict[str, Any], name: str, value: object) -> None:
+    """What m3u8's `save_segment_custom_value` does."""
+    segment = state.setdefault("segment", {})
+    segment.setdefault("custom_parser_values", {})[name] = value
 
 
 def _row(sequence: int, segment: dict[str, Any]) -> Row:
