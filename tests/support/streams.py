@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -87,7 +87,6 @@ class Stream:
     cues: tuple[tuple[int, str], ...] = ()
     extinf_error_ms: float = 0.0
     label_shift_ms: int = 0
-    _breaks: tuple[int, ...] = field(default=())
 
     def playlist(self, server_ms: int) -> str:
         """The playlist as it stood at a server time. `cues` are pairs (server time, line)."""
@@ -95,8 +94,7 @@ class Stream:
         shown = done[-self.listed :]
         following = self.segments[len(done)] if len(done) < len(self.segments) else None
         first = shown[0].sequence if shown else 0
-        gone = sum(s.begins_run and s.sequence > 0 for s in self.segments[: first])
-        # A segment whose break stands before it in the playlist is not gone yet.
+        gone = sum(s.begins_run and s.sequence > 0 for s in self.segments[: first + 1])
         lines = [
             "#EXTM3U",
             "#EXT-X-VERSION:9",
@@ -163,8 +161,7 @@ class Stream:
         """The parts of the segment that is being made, and the hint of the next one."""
         length_ms = segment.duration_ms // self.parts
         count = sum(
-            self._is_out(segment, length_ms * (index + 1), server_ms)
-            for index in range(self.parts)
+            self._is_out(segment, length_ms * (index + 1), server_ms) for index in range(self.parts)
         )
         lines = self._head(segment, is_first=False) if count else []
         lines += self._parts(segment, count)

@@ -30,7 +30,7 @@ DRIFT_MAX = 0.002
 _SIGMAS = 3 * 1.4826  # 1.4826 median absolute deviations are one standard deviation
 _SLOPE_SAMPLES = 8
 _SLOPE_SPAN_MS = 10_000
-_TOLERATED_MS = {"late": 250, "both": 5}  # below this, a deviation is never an outlier
+_TOLERATED_MS = 5  # a smaller deviation is never an outlier
 
 
 class Line(Struct, frozen=True):
@@ -58,8 +58,12 @@ class Line(Struct, frozen=True):
         return 0.0
 
 
-def fit(samples: Sequence[Sample], noise: Noise) -> Line:
-    """The line through at least one sample."""
+def fit(samples: Sequence[Sample], noise: Noise, doubt_ms: int) -> Line:
+    """The line through at least one sample.
+
+    Of samples that can only be late, those early by no more than `doubt_ms` are believed: they
+    tell the most, and when most are late by the same time they would look like outliers.
+    """
     middle = median(sample.position_ms for sample in samples)
     drift = _drift(samples)
     rest = [
@@ -68,7 +72,8 @@ def fit(samples: Sequence[Sample], noise: Noise) -> Line:
     ]
     centre = median(rest)
     deviation = median(abs(value - centre) for value in rest)
-    cut = max(_SIGMAS * deviation, _TOLERATED_MS[noise])
+    tolerated = doubt_ms if noise == "late" else 0
+    cut = max(_SIGMAS * deviation, tolerated, _TOLERATED_MS)
     kept = [(r, s) for r, s in zip(rest, samples, strict=True) if abs(r - centre) <= cut]
     values = [r for r, _ in kept]
     if noise == "late":

@@ -30,7 +30,7 @@ class Piece:
         self._window_ms = window_ms
         self._doubt_ms = doubt_ms
         self._samples: deque[Sample] = deque(maxlen=SAMPLES_MAX)
-        self._covered: tuple[int, int] | None = None
+        self._forgotten: tuple[int, int] | None = None
         self._shifts: deque[tuple[int, int]] = deque(maxlen=_SHIFTS_MAX)
         self._outside: list[Sample] = []
         self._side = 0.0
@@ -45,6 +45,7 @@ class Piece:
         self._side = misfit
         if misfit:
             self._outside.append(sample)
+        self._forget_oldest()
         self._samples.append(sample)
         self._since_fit += 1
         if self._made_a_step():
@@ -63,8 +64,8 @@ class Piece:
         """Express everything known in the encoder's new labels."""
         shift = change.shift_ms
         self._shifts.append((change.server_ms, abs(shift)))
-        if self._covered is not None:
-            self._covered = (self._covered[0] + shift, self._covered[1] + shift)
+        if self._forgotten is not None:
+            self._forgotten = (self._forgotten[0] + shift, self._forgotten[1] + shift)
         outside = {id(sample) for sample in self._outside}
         moved = [(sample, _shifted(sample, shift)) for sample in self._samples]
         self._samples = deque((new for _, new in moved), maxlen=SAMPLES_MAX)
@@ -81,7 +82,9 @@ class Piece:
     def reach_ms(self, position_ms: int) -> int:
         """How far a position lies outside what was sampled."""
         line = self.line
-        first, last = self._covered or (line.first_position_ms, line.newest_position_ms)
+        first, last = line.first_position_ms, line.newest_position_ms
+        if self._forgotten is not None:
+            first, last = min(first, self._forgotten[0]), max(last, self._forgotten[1])
         return max(first - position_ms, position_ms - last, 0)
 
     def uncertainty_ms(self, position_ms: int) -> int:
@@ -99,20 +102,24 @@ class Piece:
         return self._line
 
     def _refit(self) -> None:
-        """Fit again, without what has left the window; a wild sample neither ages nor covers."""
-        line = fit(self._samples, self._noise)
+        """Fit again. The window counts from the newest sample that agrees, not from a wild one."""
+        line = fit(self._samples, self._noise, self._doubt_ms)
         since = line.newest_server_ms - self._window_ms
-        if any(sample.server_ms < since for sample in self._samples):
-            kept = [sample for sample in self._samples if sample.server_ms >= since]
-            self._samples = deque(kept, maxlen=SAMPLES_MAX)
-            line = fit(kept, self._noise)
+        kept = [sample for sample in self._samples if sample.server_ms >= since]
+        if len(kept) < len(self._samples):
+            line = fit(kept, self._noise, self._doubt_ms)
         self._line = line
         self._since_fit = 0
-        first, last = line.first_position_ms, line.newest_position_ms
-        if self._covered is not None:
-            self._covered = (min(first, self._covered[0]), max(last, self._covered[1]))
-        elif len(self._samples) > STEP_SAMPLES:
-            self._covered = (first, last)
+
+    def _forget_oldest(self) -> None:
+        """What a forgotten sample covered stays covered, if it agreed with those that came."""
+        if len(self._samples) < SAMPLES_MAX:
+            return
+        oldest = self._samples[0]
+        if self._known().misfit_ms(oldest) == 0.0:
+            first = oldest.position_ms if oldest.first_ms is None else oldest.first_ms
+            low, high = self._forgotten or (first, oldest.position_ms)
+            self._forgotten = (min(low, first), max(high, oldest.position_ms))
 
     def _made_a_step(self) -> bool:
         if len(self._outside) < STEP_SAMPLES or len(self._samples) <= STEP_SAMPLES:
