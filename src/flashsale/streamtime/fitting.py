@@ -78,10 +78,11 @@ def fit(samples: Sequence[Sample], noise: Noise, doubt_ms: int) -> Line:
     values = [r for r, _ in kept]
     if noise == "late":
         level = min(values)
-        spread = median(values) - level
+        spread = (median(values) - level) / 2
     else:
         level = median(values)
-        spread = _SIGMAS * deviation / math.sqrt(len(values))
+        # At the end of a line the standard error is twice that of the middle.
+        spread = 2 * _SIGMAS * deviation / math.sqrt(len(values))
     reference = max(sample.position_ms for _, sample in kept)
     return Line(
         offset_ms=round(level + drift * (reference - middle)),
