@@ -40,6 +40,7 @@ _NOT_JUDGED = {
     Outcome.SETTLED,
     Outcome.VOID,
     Outcome.MALFORMED,
+    Outcome.TRY_AGAIN,
 }
 """What award.lua answers to a whole batch."""
 
@@ -224,7 +225,11 @@ def _award(
 
 
 def _award_some(
-    known: Known, drawn: draw.Drawn, phase: str, wishes: Sequence[tuple[str, Lines]]
+    known: Known,
+    drawn: draw.Drawn,
+    phase: str,
+    wishes: Sequence[tuple[str, Lines]],
+    freed: int = 0,
 ) -> Operation[Outcome | None]:
     cue, index = known.cue, dict(known.lines)
     buyers = [drawn.frozen.buyers[who] for who, _ in wishes]
@@ -239,7 +244,7 @@ def _award_some(
     call = Call(
         load_script("window/award"),
         (*base.keys, own.cue, own.awarded),
-        (phase, cue.hold_id, encode(buyers), encode([list(texts), which])),
+        (phase, cue.hold_id, encode(buyers), encode([list(texts), which]), freed),
     )
     reply = yield call
     items = [Item(buyer, cue.hold_id) for buyer in buyers]
@@ -265,12 +270,18 @@ def _promote(known: Known, drawn: draw.Drawn) -> Operation[None]:
     cue, wishes = known.cue, drawn.frozen.wishes
     winners = {who for who, _ in drawn.winners}
     waiting = [(who, wishes[who]) for who in drawn.order if who not in winners]
-    for start in range(0, len(waiting), CHUNK):
+    start, freed = 0, None
+    while start < len(waiting):
         seen = yield from view(cue.sale, cue.id)
         if not any(seen.set_aside.values()):
             return
+        if seen.freed != freed:  # more fell free: those who could not use less come first again
+            start, freed = 0, seen.freed
         some = waiting[start : start + CHUNK]
-        if (yield from _award_some(known, drawn, "next", some)) is not None:
+        code = yield from _award_some(known, drawn, "next", some, seen.freed)
+        if code is None:
+            start += CHUNK
+        elif code is not Outcome.TRY_AGAIN:
             return
 
 
