@@ -15,7 +15,7 @@ local function close_reserve(book, k_stock, cue)
     book.parts[field] = false
   end
   book.aside[cue] = book.aside[cue] or {} -- the ledger says so even if nothing was left
-  book.parts['x:' .. cue] = false
+  book.parts['x:' .. cue], book.parts['y:' .. cue] = false, false
   book.deadlines['|' .. cue] = false
   book.closed_cues[cue] = true
 end

@@ -12,18 +12,20 @@
 --       hold_id     of the winners' holds
 --       buyers      msgpack: array of buyers, each once
 --       baskets     msgpack: {{{index, qty, least, …}, …}, {which, …}}
+--       freed       for "next": how often places had fallen free when the first in order were asked
 -- REPLY as of every batch; an operation's code is what was decided of it, now or before. SOLD_OUT is
 --       not remembered: more may fall free. CONFLICT: the hold id is in use. From CLOCK_JUMP on a code
---       is for the whole batch: FROZEN, the next have to wait; SETTLED, the reserve has ended
+--       is for the whole batch: FROZEN, the next have to wait; SETTLED, the reserve has ended;
+--       TRY_AGAIN, places have fallen free since: ask those who come first in the order first
 -- CODES H HELD, S SOLD_OUT, L LIMIT_REACHED, M TOO_MANY_HOLDS, B SHARD_FULL, Q CONFLICT,
 --       J CLOCK_JUMP, j NOT_CLOSED, f FROZEN, g SETTLED, x VOID, m CUE_UNKNOWN, u SALE_UNKNOWN,
---       p PURGED, ! MALFORMED
+--       T TRY_AGAIN, p PURGED, ! MALFORMED
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
   deadlines = KEYS[6], cue = KEYS[7], awarded = KEYS[8],
 }
-local caller_ms, phase, hold_id, buyers_blob, baskets_blob = unpack(ARGV)
+local caller_ms, phase, hold_id, buyers_blob, baskets_blob, freed = unpack(ARGV)
 
 -- include lib/load_shard
 -- include lib/load_cue
@@ -44,6 +46,7 @@ local caller_ms, phase, hold_id, buyers_blob, baskets_blob = unpack(ARGV)
 local HELD, SOLD_OUT, CONFLICT, CLOCK_JUMP, MALFORMED = 'H', 'S', 'Q', 'J', '!' -- outcomes
 local TOO_MANY_HOLDS, SHARD_FULL = 'M', 'B' -- outcomes
 local NOT_CLOSED, FROZEN, SETTLED, VOID = 'j', 'f', 'g', 'x' -- outcomes
+local TRY_AGAIN = 'T' -- outcomes
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
@@ -81,6 +84,9 @@ elseif new > 0 and phase == 'next' and cue.state ~= 'revealed' then
 elseif new > 0 and (book.closed_cues[cue.id] or (phase == 'drawn' and cue.state ~= 'frozen')
   or redis.call('HEXISTS', keys.stock, 'x:' .. cue.id) == 0) then
   code = SETTLED
+elseif new > 0 and phase == 'next' and tonumber(freed) ~= tonumber(book.parts['y:' .. cue.id]
+  or redis.call('HGET', keys.stock, 'y:' .. cue.id) or 0) then
+  code = TRY_AGAIN
 end
 if code then
   close_book(book, shard, keys, {})

@@ -4,7 +4,8 @@
 -- KEYS  sale stock cue entries awarded
 -- ARGV  caller_ms   the caller's clock
 -- REPLY {epoch, now, code (or ""), {name, value, …}, entries, awarded,
---        {sku, set aside at first, set aside now, …}}
+--        {sku, set aside at first, set aside now, …}}; a value named "freed" says how often places
+--        that fell free came back to the reserve
 -- CODES m CUE_UNKNOWN, u SALE_UNKNOWN, p PURGED
 
 local k_sale, k_stock, k_cue, k_entries, k_awarded = unpack(KEYS)
@@ -28,7 +29,10 @@ for k = 1, #cue.lines, 4 do
   local now = redis.call('HGET', k_stock, cue.lines[k + 1] .. 'x:' .. cue.id)
   units[u + 1], units[u + 2], units[u + 3] = cue.lines[k], cue.lines[k + 2], tonumber(now or 0)
 end
+local fields = redis.call('HGETALL', k_cue)
+fields[#fields + 1] = 'freed'
+fields[#fields + 1] = redis.call('HGET', k_stock, 'y:' .. cue.id) or '0'
 return {
-  epoch, shard.now, '', redis.call('HGETALL', k_cue), redis.call('HLEN', k_entries),
+  epoch, shard.now, '', fields, redis.call('HLEN', k_entries),
   redis.call('HLEN', k_awarded), units,
 }

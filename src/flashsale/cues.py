@@ -90,7 +90,8 @@ class Cue(Struct, frozen=True):
 class CueView(Struct, frozen=True):
     """A cue at one moment.
 
-    entries: how many are kept. awarded: how many winners have been judged. set_aside: what is
+    entries: how many are kept. freed: how often places fell free and came back to the reserve, as
+    long as it runs. awarded: how many winners have been judged. set_aside: what is
     left of the stock set aside. digest and entrants: what was frozen. reserve_until_ms: when
     what is left goes on open sale (None: it is not revealed yet). reason: why it is void.
     server_seed and entropy: in hexadecimal, once revealed.
@@ -110,6 +111,7 @@ class CueView(Struct, frozen=True):
     reason: str
     server_seed: str
     entropy: str
+    freed: int = 0
 
 
 class EntryAnswer(Struct, frozen=True):

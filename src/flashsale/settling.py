@@ -40,6 +40,7 @@ _NOT_JUDGED = {
     Outcome.SETTLED,
     Outcome.VOID,
     Outcome.MALFORMED,
+    Outcome.TRY_AGAIN,
 }
 """What award.lua answers to a whole batch."""
 
@@ -217,16 +218,19 @@ def _award(
 ) -> Operation[Outcome | None]:
     """Ask for the holds of winners; None when all were judged, else why the batch was not."""
     for start in range(0, len(wishes), CHUNK):
-        some = wishes[start : start + CHUNK]
-        answers = yield from _award_some(known, drawn, phase, some)
-        if answers[0].outcome in _NOT_JUDGED:
-            return answers[0].outcome
+        code = yield from _award_some(known, drawn, phase, wishes[start : start + CHUNK])
+        if code is not None:
+            return code
     return None
 
 
 def _award_some(
-    known: Known, drawn: draw.Drawn, phase: str, wishes: Sequence[tuple[str, Lines]]
-) -> Operation[list[Answer]]:
+    known: Known,
+    drawn: draw.Drawn,
+    phase: str,
+    wishes: Sequence[tuple[str, Lines]],
+    freed: int = 0,
+) -> Operation[Outcome | None]:
     cue, index = known.cue, dict(known.lines)
     buyers = [drawn.frozen.buyers[who] for who, _ in wishes]
     texts: dict[tuple[int, ...], int] = {}
@@ -240,11 +244,12 @@ def _award_some(
     call = Call(
         load_script("window/award"),
         (*base.keys, own.cue, own.awarded),
-        (phase, cue.hold_id, encode(buyers), encode([list(texts), which])),
+        (phase, cue.hold_id, encode(buyers), encode([list(texts), which]), freed),
     )
     reply = yield call
     items = [Item(buyer, cue.hold_id) for buyer in buyers]
-    return read_answers(Kind("award", cue.sale), items, reply)
+    answers = read_answers(Kind("award", cue.sale), items, reply)
+    return answers[0].outcome if answers[0].outcome in _NOT_JUDGED else None
 
 
 def _reveal(cue: Cue, drawn: int, server_seed: bytes, entropy: bytes | None) -> Operation[Outcome]:
@@ -263,29 +268,25 @@ def _reveal(cue: Cue, drawn: int, server_seed: bytes, entropy: bytes | None) -> 
 def _promote(known: Known, drawn: draw.Drawn) -> Operation[None]:
     """Offer what is left of the set-aside to the next in order, until nothing is left of it.
 
-    Units may fall free meanwhile. So whoever was passed over, because less was left than is of
-    use to them, is asked again before everybody later, in the same script; if they are more than
-    one script takes, what is left is no longer passed on in this settlement.
+    Units may fall free meanwhile. Then whoever was passed over, because less was left than is of
+    use to them, is asked again before anybody later: the script refuses the batch (TRY_AGAIN).
     """
     cue, wishes = known.cue, drawn.frozen.wishes
     winners = {who for who, _ in drawn.winners}
     waiting = [(who, wishes[who]) for who in drawn.order if who not in winners]
-    passed_over: list[tuple[str, Lines]] = []
-    at = 0
-    while at < len(waiting) and len(passed_over) < CHUNK:
+    start, freed = 0, None
+    while start < len(waiting):
         seen = yield from view(cue.sale, cue.id)
         if not any(seen.set_aside.values()):
             return
-        until = at + CHUNK - len(passed_over)
-        some, at = [*passed_over, *waiting[at:until]], until
-        answers = yield from _award_some(known, drawn, "next", some)
-        if answers[0].outcome in _NOT_JUDGED:
+        if seen.freed != freed:  # more fell free: those who could not use less come first again
+            start, freed = 0, seen.freed
+        some = waiting[start : start + CHUNK]
+        code = yield from _award_some(known, drawn, "next", some, seen.freed)
+        if code is None:
+            start += CHUNK
+        elif code is not Outcome.TRY_AGAIN:
             return
-        passed_over = [
-            one
-            for one, answer in zip(some, answers, strict=True)
-            if answer.outcome is Outcome.SOLD_OUT
-        ]
 
 
 def _settlement(outcome: Outcome, known: Known) -> Operation[Settlement]:

@@ -293,6 +293,7 @@ def _read_cue(
         reason=fields.get("reason", b"").decode(),
         server_seed=fields.get("server_seed", b"").decode(),
         entropy=fields.get("entropy", b"").decode(),
+        freed=int(fields["freed"]),
     )
     return known, seen
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -235,8 +236,6 @@ def test_another_definition_of_a_cue_is_refused(lab: Lab, change: dict[str, Any]
 
 
 def test_the_order_of_the_skus_and_the_kind_of_mapping_make_no_other_definition(lab: Lab) -> None:
-    from types import MappingProxyType
-
     sale = lab.open()
     first = open_cue(lab, sale, stock={"red": 1, "blue": 2}).cue()
     again = open_cue(lab, sale, stock=MappingProxyType({"blue": 2, "red": 1})).cue()

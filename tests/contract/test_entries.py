@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,8 +21,10 @@ from flashsale import (
     draw,
     window,
 )
+from flashsale.batches import batch_call, read_answers
 from flashsale.keys import CueKeys
 from support.cues import (
+    KEY,
     POSITION,
     Hand,
     Tap,
@@ -227,14 +232,33 @@ def test_a_clock_that_has_jumped_takes_no_entries(lab: Lab) -> None:
     item = window.enter_item(known, "ann", {"red": 1}, POSITION, None, None)
 
     def enter() -> Any:
-        from flashsale.batches import batch_call, read_answers
-
         kind = window.enter_kind(sale.id, known)
         return read_answers(kind, [item], (yield batch_call(kind, [item])))
 
     (answer,) = Hand(lab, enter(), caller_ms=1_000).finish()
     assert answer.outcome is Outcome.CLOCK_JUMP
     assert entries(lab, handle) == {}
+
+
+def test_taps_of_many_threads_share_calls_and_each_is_answered_for_itself(
+    lab: Lab, server_url: str
+) -> None:
+    sale = lab.open({"red": 100}, limits={"red": 3})
+    open_cue(lab, sale, stock={"red": 50})
+    buyers = [f"b{n}" for n in range(300)]
+    with connect("sync", server_url, keys=[KEY]) as shop, ThreadPoolExecutor(16) as pool:
+        handle = shop.sale(sale.id).cue_handle("drop")
+        told = [Tap(b, {"red": 1 + n % 4}, after_ms=n) for n, b in enumerate(buyers)]
+        answers = list(pool.map(lambda each: tap(handle, each), told))
+    for n, answer in enumerate(answers):
+        refused = n % 4 == 3
+        assert answer.buyer == f"b{n}"
+        assert answer.outcome is (Outcome.LIMIT_REACHED if refused else Outcome.ENTERED)
+        assert answer.receipt == ("" if refused else name_of(handle, answer.buyer))
+    texts = ["0", "0|0*2", "0|0*3"]
+    expected = {f"b{n}": texts[n % 4] for n in range(300) if n % 4 != 3}
+    assert entries(lab, handle) == expected
+    assert settled(lab, sale, sale.cue_handle("drop")).entrants == 225
 
 
 # --- proofs -------------------------------------------------------------------------------
@@ -284,9 +308,6 @@ def test_parts_of_a_proof_cannot_be_shifted_into_one_another() -> None:
 
 
 def test_a_proof_is_the_hmac_that_its_documentation_describes() -> None:
-    import hashlib
-    import hmac
-
     message = b"\0\0\0\x04sale\0\0\0\x03cue\0\0\0\x03ann"
     told = hmac.new(bytes(range(16)), message, hashlib.sha256).hexdigest()
     assert draw.proof_of(bytes(range(16)).hex(), "sale", "cue", "ann") == told

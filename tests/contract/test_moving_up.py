@@ -77,21 +77,22 @@ def test_who_was_passed_over_is_asked_again_before_anybody_later(
     assert verified(handle.record())
 
 
-def test_who_cannot_be_asked_again_is_not_passed_over_either(
+def test_what_is_of_no_use_to_the_first_goes_to_whoever_can_use_it(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More than one script takes wait for two units: the one that is left stays for them."""
+    """However many are passed over: here more than one script takes."""
     monkeypatch.setattr(settling, "CHUNK", 2)
     sale = lab.open()
     handle = open_cue(lab, sale, reserve_ms=60_000)
-    buyers = in_order(handle, 7)
-    enter_all(lab, handle.cue(), wishing(buyers, [1, 1, 1, 2, 2, 1, 1]))
+    buyers = in_order(handle, 9)
+    enter_all(lab, handle.cue(), wishing(buyers, [1, 1, 1, 2, 2, 2, 2, 1, 1]))
     settled(lab, sale, handle)
     give_up(sale, handle, buyers[0])
-    assert settled(lab, sale, handle).promoted == 0
-    give_up(sale, handle, buyers[1])
     assert settled(lab, sale, handle).promoted == 1
-    assert awarded_by(handle, buyers)[3:] == [(buyers[3], "held", {"red": 2})]
+    assert awarded_by(handle, buyers)[3:] == [(buyers[7], "held", {"red": 1})]
+    give_up(sale, handle, buyers[1], buyers[2])
+    assert settled(lab, sale, handle).promoted == 2
+    assert awarded_by(handle, buyers)[3] == (buyers[3], "held", {"red": 2})
     assert verified(handle.record())
 
 

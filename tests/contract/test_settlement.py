@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from flashsale import (
     Key,
     Outcome,
     Rejected,
+    Sale,
     SaleHandle,
+    Sku,
     StoreUnavailable,
     UnfairWindowWarning,
     draw,
@@ -24,10 +27,12 @@ from flashsale import (
     verify,
     window,
 )
+from flashsale.batches import run_all
 from flashsale.keys import CueKeys
 from support.cues import (
     KEY,
     POSITION,
+    Hand,
     Tap,
     Tower,
     awarded_by,
@@ -40,10 +45,12 @@ from support.cues import (
     open_cue,
     save,
     settled,
+    settlement,
     tap,
     verified,
 )
 from support.lab import T0, Lab
+from support.shells import connect
 
 CLOSE = T0 + 16_000
 TTL = 1_000
@@ -200,13 +207,7 @@ def test_settling_waits_for_the_close_and_a_result_for_the_settlement(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(window, "SETTLING_MS", 100)
-    from concurrent.futures import ThreadPoolExecutor
-
-    from support.shells import connect
-
     sale_id = lab.new_id()
-    from flashsale import Sale, Sku
-
     lab.shop.open(Sale(sale_id, [Sku("red", 2)]))
     sale = lab.shop.sale(sale_id)
     now = sale.snapshot().at_ms
@@ -262,8 +263,6 @@ def test_a_cue_is_settled_while_the_sale_is_paused_and_after_its_end(lab: Lab, s
 
 
 def test_a_clock_that_has_jumped_settles_nothing(lab: Lab) -> None:
-    from support.cues import Hand, settlement
-
     sale = lab.open()
     handle = entered(lab, sale)
     cue = handle.cue()
@@ -277,6 +276,45 @@ def test_a_clock_that_has_jumped_settles_nothing(lab: Lab) -> None:
     lab.set_time(sale, CLOSE)
     assert handle.settle(wait=False).outcome is Outcome.SETTLED
     assert sale.audit().problems == ()
+
+
+def test_a_result_stays_what_it_is_until_the_sale_is_purged(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale)
+    entry = tap(handle, "b0")
+    settled(lab, sale, handle)
+    told = results(handle, [*BUYERS, "nobody"])
+    assert told["nobody"] == "NOT_ENTERED"
+    assert entry.result(wait_ms=0).outcome.name == told["b0"]
+    won, lost = in_order(handle, BUYERS)[0], in_order(handle, BUYERS)[7]
+    lab.set_time(sale, CLOSE + TTL)
+    assert sale.expire() == 3
+    sale.end()
+    assert results(handle, [*BUYERS, "nobody"]) == told  # though the hold has fallen due
+    answer = handle.result(won, wait_ms=0)
+    assert (answer.outcome, answer.deadline_ms) == (Outcome.HELD, CLOSE + TTL)
+    assert sale.confirm(answer).outcome is Outcome.EXPIRED
+    assert handle.result(lost, wait_ms=0).outcome is Outcome.NOT_DRAWN
+    sale.purge()
+    assert handle.result(won, wait_ms=0).outcome is Outcome.PURGED
+    nowhere = lab.shop.sale(lab.new_id()).cue_handle("drop")
+    assert nowhere.result(won, wait_ms=0).outcome is Outcome.SALE_UNKNOWN
+
+
+def test_many_who_ask_together_are_told_what_each_would_be_told_alone(lab: Lab) -> None:
+    sale = lab.open(limits={"red": 2})
+    handle = entered(lab, sale)
+    order = in_order(handle, BUYERS)
+    takes_limit(sale, order[1])
+    sale.confirm(order[1], "h").unwrap()
+    settled(lab, sale, handle)
+    alone = results(handle, [*BUYERS, "nobody"])
+    kind = window.result_kind(sale.id, "drop")
+    answers = lab.shop.perform(
+        run_all(kind, [*BUYERS, "nobody"], lambda buyer: window.result_item("drop", buyer))
+    )
+    got = {answer.buyer: answer.outcome.name for answer in answers}  # type: ignore[union-attr]
+    assert got == alone
 
 
 # --- the public draw ----------------------------------------------------------------------
@@ -361,8 +399,6 @@ def test_entries_frozen_when_the_public_seed_was_known_void_the_cue(lab: Lab, la
 
 
 def test_entries_whose_digest_was_not_published_in_time_void_the_cue(lab: Lab) -> None:
-    from support.cues import Hand, settlement
-
     sale, tower = lab.open(), Tower()
     handle = entered(lab, sale, entropy=tower)
     lab.set_time(sale, CLOSE)
@@ -598,8 +634,8 @@ def test_a_next_in_order_who_is_refused_is_passed_over_and_not_counted(lab: Lab)
 
 # --- the reserve --------------------------------------------------------------------------
 
-FALLS_FREE: dict[str, Callable[[Lab, SaleHandle, str], None]] = {
-    "released": lambda lab, sale, buyer: sale.release(buyer, "cue/drop").unwrap() and None,
+FALLS_FREE: dict[str, Callable[[Lab, SaleHandle, str], object]] = {
+    "released": lambda lab, sale, buyer: sale.release(buyer, "cue/drop").unwrap(),
     "unpaid": lambda lab, sale, buyer: lab.set_time(sale, CLOSE + TTL),
 }
 
@@ -828,8 +864,6 @@ def test_settling_again_changes_nothing(lab: Lab, reserve_ms: int) -> None:
 def test_another_key_of_the_same_name_is_found_out_before_anything_is_awarded(
     lab: Lab, server_url: str
 ) -> None:
-    from support.shells import connect
-
     sale = lab.open()
     handle = entered(lab, sale)
     close(lab, sale, handle)
@@ -843,8 +877,6 @@ def test_another_key_of_the_same_name_is_found_out_before_anything_is_awarded(
 
 
 def test_a_cue_with_awards_cannot_be_voided(lab: Lab) -> None:
-    from support.cues import Hand, settlement
-
     sale = lab.open()
     handle = entered(lab, sale)
     close(lab, sale, handle)

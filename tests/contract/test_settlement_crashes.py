@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from flashsale import CueHandle, Outcome, SaleHandle, settling
-from support.cues import Hand, Tap, Tower, drawn_by, enter_all, load, open_cue, save, settlement, verified
+from support.cues import (
+    Hand,
+    Tap,
+    Tower,
+    enter_all,
+    load,
+    open_cue,
+    save,
+    settlement,
+    verified,
+)
 from support.lab import T0, Lab, dump_key
 
 CLOSE = T0 + 16_000
@@ -196,25 +206,27 @@ def test_voided_between_two_calls_it_stops_or_the_void_comes_too_late(lab: Lab) 
 def test_a_place_that_falls_free_between_two_calls_goes_to_the_first_who_waits(lab: Lab) -> None:
     """Not to whoever is next in the list of those who are being asked."""
     sale = lab.open({"red": 10})
-    handle = open_cue(lab, sale, stock={"red": 3}, reserve_ms=20_000)
-    enter_all(lab, handle.cue(), [Tap(buyer, {"red": 3}, 0) for buyer in BUYERS])
+    handle = open_cue(lab, sale, stock={"red": 4}, reserve_ms=20_000, windows=2)
+    lab.set_time(sale, T0 + 3_000)
+    taps = [Tap("w1", {"red": 3}), Tap("w2", {"red": 1})]
+    taps += [Tap(buyer, {"red": 2}, 3_000) for buyer in BUYERS]
+    enter_all(lab, handle.cue(), taps)
     lab.set_time(sale, handle.cue().closes_at_ms)
-    first = handle.settle(wait=False)
-    assert (first.drawn, first.awarded) == (1, 1)
-    (winner, *_), wait = drawn_by(handle, BUYERS)[0], 0
-    sale.confirm(winner, "cue/drop", lines={"red": 1}).unwrap()  # 2 are left: of no use to anybody
+    assert handle.settle(wait=False).awarded == 2
+    sale.confirm("w1", "cue/drop", lines={"red": 2}).unwrap()  # one falls free: two are wanted
     start = save(lab, sale, "drop")
     whole = Hand(lab, settlement(handle.cue()))
     whole.finish()
     assert whole.calls > 12
+    promoted = set()
     for n in range(whole.calls):
         load(lab, start)
         hand = Hand(lab, settlement(handle.cue()))
         for _ in range(n):
             hand.call()
-        sale.restock({"red": 1}, op_id="o")
-        wait += 1
-        lab.raw.hincrby(lab.keys(sale).stock, "0a", 0)
+        sale.release("w2", "cue/drop").unwrap()
         hand.finish()
-        verified(handle)
-    assert wait == whole.calls
+        handle.settle(wait=False)
+        promoted.add(str(verified(handle)["awarded"][2:]))
+        assert sale.audit().problems == ()
+    assert len(promoted) == 1
