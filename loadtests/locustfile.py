@@ -10,8 +10,8 @@ Locust sets a number of users, about once a second, and not arrivals. So there i
 worker, the pump, which sends whatever its share of the plan says is due; the shape starts the
 pumps, and stops them when all have reported to the end. Latency counts from the intended time.
 
-Exit code 0 if the run passed, 1 if anything was oversold, lost or does not add up or a stated
-objective was missed, 2 for an error, 3 if the run is void.
+Exit code 0 if the run passed, 1 if anything was oversold, lost or does not add up, a draw's record
+does not verify or a stated objective was missed, 2 for an error, 3 if the run is void.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from flashsale import FlashSaleError
+from flashsale.rehearsal import LIVE_ROOM
 from loadtests.surge.master import Master
 from loadtests.surge.processes import LIFELINE, URL
+from loadtests.surge.room_master import RoomMaster
 from loadtests.surge.worker import Worker
 
 locust.runners.WORKER_REPORT_INTERVAL = 0.5
@@ -45,7 +47,7 @@ def _options(parser: Any) -> None:
         parser.add_argument(name, include_in_web_ui=False, **settings)
 
     add("--url", env_var=URL, help="A server for load tests. Required")
-    add("--scenario", default="double11", help="double11 or hot_sku")
+    add("--scenario", default="double11", help="double11, hot_sku or live_room")
     add("--seconds", type=float, help="How long buyers arrive. Default: 10")
     add("--rate-divisor", type=float, help="N of the rate 1/N. Default: what fits")
     add("--durability", default="memory", help="memory or fsync")
@@ -64,7 +66,8 @@ def _begin(environment: Environment, **_: Any) -> None:
         _parts["worker"] = Worker(environment)
     elif isinstance(runner, MasterRunner):
         try:
-            _parts["master"] = Master(environment)
+            is_room = environment.parsed_options.scenario == LIVE_ROOM.name
+            _parts["master"] = (RoomMaster if is_room else Master)(environment)
         except FlashSaleError as error:
             _fail(f"{type(error).__name__}: {error}")
     else:

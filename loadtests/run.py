@@ -23,12 +23,21 @@ import typer
 from flashsale.cli.reporting import connect, reporting
 from flashsale.embedded import EmbeddedServer
 from flashsale.errors import ConfigurationError, InvalidRequest, StoreUnavailable
-from flashsale.rehearsal import Progress, live_progress, parse_scale, render, scenario_named
+from flashsale.rehearsal import (
+    LIVE_ROOM,
+    LiveRoom,
+    Progress,
+    live_progress,
+    parse_scale,
+    render,
+    render_room,
+    scenario_named,
+)
 from flashsale.rehearsal.describing import settle_s
 from flashsale.rehearsal.measures import require_extra
 from loadtests.surge.processes import Locusts
-from loadtests.surge.telling import PEAK_PER_S
-from loadtests.surge.verdict import SurgeReport
+from loadtests.surge.telling import peak_per_s
+from loadtests.surge.verdict import RoomSurgeReport, SurgeReport
 
 WORKERS = 2
 WORKERS_MAX = 64
@@ -41,14 +50,16 @@ OnProgress = Callable[[Progress], None]
 
 def main(
     scenario: Annotated[
-        str, typer.Argument(metavar="SCENARIO", help="double11 or hot_sku.")
+        str, typer.Argument(metavar="SCENARIO", help="double11, hot_sku or live_room.")
     ] = "double11",
     workers: Annotated[
         int, typer.Option("--workers", metavar="N", help="Worker processes.")
     ] = WORKERS,
     seconds: Annotated[
         float | None,
-        typer.Option("--seconds", metavar="N", help="How long buyers arrive. Default: 10."),
+        typer.Option(
+            "--seconds", metavar="N", help="How long buyers arrive. Default: 10; 6 for live_room."
+        ),
     ] = None,
     scale: Annotated[
         str | None,
@@ -87,18 +98,19 @@ def main(
 ) -> None:
     """Run a surge under Locust and check that nothing was oversold or lost.
 
-    Exit code 0 if it passed; 1 if anything was oversold, lost or does not add up, or the
-    objective was missed; 2 for an error; 3 if the run is void, because the load could not be
-    sent as planned.
+    Exit code 0 if it passed; 1 if anything was oversold, lost or does not add up, a draw's record
+    does not verify, lag decided who won, or the objective was missed; 2 for an error; 3 if the run
+    is void, because the load could not be sent as planned.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with reporting(json=json, debug=debug) as report:
         require_extra()
         _check(workers, in_flight, durability)
-        size = scenario_named(scenario).sized(
+        what = LIVE_ROOM if scenario == LIVE_ROOM.name else scenario_named(scenario)
+        size = what.sized(
             seconds=seconds,
             rate_divisor=None if scale is None else parse_scale(scale),
-            peak_per_s=PEAK_PER_S,
+            peak_per_s=peak_per_s(scenario),
         )
         options = [
             "--scenario", scenario, "--seconds", str(size.seconds), "--durability", durability,
@@ -112,7 +124,8 @@ def main(
             options += ["--html", str(_writable(html))]
         if url is not None:
             connect(url).close()  # before anything is started, and with the plainer message
-        at_most_s = size.seconds + settle_s(scenario_named(scenario), size) + OVERHEAD_MAX_S
+        after_s = what.closes_after_s() if isinstance(what, LiveRoom) else settle_s(what, size)
+        at_most_s = size.seconds + after_s + OVERHEAD_MAX_S
         with live_progress() as on_progress:
             result = surge(
                 options,
@@ -121,8 +134,13 @@ def main(
                 durability=durability,
                 at_most_s=at_most_s,
                 on_progress=on_progress,
+                kind=RoomSurgeReport if isinstance(what, LiveRoom) else SurgeReport,
             )
-        shown = render(result, ascii_only=report.ascii_only, title="Locust run")
+        shown: Any
+        if isinstance(result, RoomSurgeReport):
+            shown = render_room(result, ascii_only=report.ascii_only, title="Locust run")
+        else:
+            shown = render(result, ascii_only=report.ascii_only, title="Locust run")
         report.give(result, shown, generator_lines(result))
         raise typer.Exit(result.exit_code)
 
@@ -135,7 +153,8 @@ def surge(
     durability: str,
     at_most_s: float,
     on_progress: OnProgress | None,
-) -> SurgeReport:
+    kind: type[SurgeReport] | type[RoomSurgeReport] = SurgeReport,
+) -> SurgeReport | RoomSurgeReport:
     """Start everything, wait for the report, end everything."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flashsale-load-")))
@@ -160,7 +179,7 @@ def surge(
         found = folder / "report.json"
         if not found.exists():
             raise ConfigurationError(locusts.why())
-        report = msgspec.json.decode(found.read_bytes(), type=SurgeReport)
+        report = msgspec.json.decode(found.read_bytes(), type=kind)
         if report.exit_code != locusts.exit_code:
             raise ConfigurationError(f"Locust ended with {locusts.exit_code}: {locusts.why()}")
         return report
@@ -181,7 +200,7 @@ def _split_cores(server: int) -> list[int] | None:
     return sorted(cores - {SERVER_CORE})
 
 
-def generator_lines(report: SurgeReport) -> Any:
+def generator_lines(report: SurgeReport | RoomSurgeReport) -> Any:
     """What several processes add to a rehearsal's report, for people."""
     from rich.text import Text
 

@@ -19,7 +19,7 @@ import msgspec
 import redis
 from locust.env import Environment
 
-from flashsale import FlashSale, FlashSaleError
+from flashsale import FlashSale, FlashSaleError, Key
 from flashsale.rehearsal import Report, Size, scenario_named
 from flashsale.rehearsal.aftermath import CHECK_TIMEOUT_MS, clear_away, quiet, read_server
 from flashsale.rehearsal.claims import claims_of
@@ -30,8 +30,8 @@ from flashsale.rehearsal.report import Server, build_report
 from flashsale.rehearsal.scenarios import fresh_id
 from flashsale.rehearsal.truth import Truth, judge
 from loadtests.surge.desk import Desk
-from loadtests.surge.telling import PEAK_PER_S, Order, pack
-from loadtests.surge.verdict import Generator, SurgeReport, add_generator
+from loadtests.surge.telling import Order, pack, peak_per_s
+from loadtests.surge.verdict import Generator, RoomSurgeReport, SurgeReport, add_generator
 
 READY_MAX_S = 90.0
 """How long the pumps may take to lay out their shares."""
@@ -54,15 +54,20 @@ class Master:
         self._runner = cast("Any", environment.runner)
         self._folder = Path(options.folder) if options.folder else None
         self._options = options
-        self._scenario = scenario_named(options.scenario)
+        self._scenario = self._scenario_of(options.scenario)
         size = self._scenario.sized(
-            seconds=options.seconds, rate_divisor=options.rate_divisor, peak_per_s=PEAK_PER_S
+            seconds=options.seconds,
+            rate_divisor=options.rate_divisor,
+            peak_per_s=peak_per_s(options.scenario),
         )
-        self._shop = FlashSale.from_url(options.url, durability=options.durability)
+        self._key = Key.random("loadtest")
+        self._shop = FlashSale.from_url(
+            options.url, durability=options.durability, keys=[self._key]
+        )
         self._info = redis.Redis.from_url(options.url)
         self._server = self._shop.server()
         seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
-        sale_id = fresh_id(self._scenario.sale.id, secrets.token_hex(4))
+        sale_id = fresh_id(self._scenario.name, secrets.token_hex(4))
         self._sale = self._scenario.sale_for(size, sale_id)
         self._order = self._first_order(size, seed)
         self._plan = self._order.plan()
@@ -88,8 +93,17 @@ class Master:
             index=0,
             workers=options.expect_workers,
             in_flight=options.in_flight,
-            settle_s=settle_s(self._scenario, size),
+            settle_s=self._settle_s(size),
         )
+
+    def _scenario_of(self, name: str) -> Any:
+        return scenario_named(name)
+
+    def _settle_s(self, size: Size) -> float:
+        return settle_s(self._scenario, size)
+
+    def _prepare(self, begin: float) -> None:
+        """What is to be done before the pumps begin, at that moment of `time.monotonic`."""
 
     def _listen(self, environment: Environment) -> None:
         runner = self._runner
@@ -135,7 +149,13 @@ class Master:
         self._ready.add(msg.node_id)
         if len(self._ready) == self._order.workers:
             self._calls = self._script_calls()
-            self._begin = time.monotonic() + LEAD_S
+            begin = time.monotonic() + LEAD_S
+            try:
+                self._prepare(begin)
+            except FlashSaleError as error:
+                self.error = f"{type(error).__name__}: {error}"
+                return
+            self._begin = begin
             self._runner.greenlet.spawn(self._watch_cpu, self._begin)
             for node in self._seats:
                 self._runner.send_message("begin", self._begin, client_id=node)
@@ -192,11 +212,10 @@ class Master:
             self._info.close()
         return 2
 
-    def _judge(self) -> SurgeReport:
+    def _judge(self) -> SurgeReport | RoomSurgeReport:
         desk, order, sale = self._desk, self._order, self._sale
-        calls = self._script_calls() - self._calls - desk.sweeps
+        calls = self._script_calls()
         facts = desk.facts()
-        decisions = len(facts.follow_ups) + sum(result is not None for result in facts.results)
         wait_s = order.size.seconds + SETTLE_S[0] - facts.ended_s
         snapshot = self._shop.perform(quiet(sale.id, wait_s=wait_s), CHECK_TIMEOUT_MS)
         told = self._shop.perform(read_server(sale.id, snapshot), CHECK_TIMEOUT_MS)
@@ -209,22 +228,26 @@ class Master:
         return add_generator(
             report,
             self._generator(),
-            batch_mean=round(decisions / calls, 2) if calls > 0 else None,
+            batch_mean=self._batch_mean(calls, facts),
             objective_p99_ms=self._options.objective_p99_ms,
         )
 
+    def _batch_mean(self, calls: int, facts: Facts) -> float | None:
+        """Decisions per script call, of so many calls that the server has counted by now."""
+        calls -= self._calls + self._desk.sweeps
+        decisions = len(facts.follow_ups) + sum(result is not None for result in facts.results)
+        return round(decisions / calls, 2) if calls > 0 else None
+
     def _report(self, facts: Facts, truth: Truth, stock: list[Any], notes: list[str]) -> Report:
-        order, options = self._order, self._options
-        server = Server(
-            name=self._server.name,
-            version=self._server.version,
-            embedded=options.own_server,
-            address=address_of(order.url),
-            cpu=self._cpu,
-        )
+        order = self._order
         return build_report(
             setup=setup_of(
-                self._scenario, order.size, self._sale, server, order.durability, order.seed
+                self._scenario,
+                order.size,
+                self._sale,
+                self._where(),
+                order.durability,
+                order.seed,
             ),
             plan=self._plan,
             facts=facts,
@@ -233,6 +256,15 @@ class Master:
             total_s=time.perf_counter() - self._started,
             notes=notes,
             timed=self._desk.timed(),
+        )
+
+    def _where(self) -> Server:
+        return Server(
+            name=self._server.name,
+            version=self._server.version,
+            embedded=self._options.own_server,
+            address=address_of(self._order.url),
+            cpu=self._cpu,
         )
 
     def _generator(self) -> Generator:

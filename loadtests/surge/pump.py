@@ -138,11 +138,10 @@ class Pump:
 
     def _hold(self, attempt: int) -> None:
         due_s = self._plan.at_s[attempt]
-        request = self._plan.requests[self._plan.order[attempt]]
         record_ms(self._lag, (self._now() - due_s) * 1000)
         result: Result
         try:
-            result = self._sale.hold(request.buyer, request.basket, hold_id=request.hold_id)
+            result = self._attempt(attempt)
         except Overloaded:  # not sent, by the client's own bound
             self._dropped += 1
             return
@@ -151,9 +150,17 @@ class Pump:
         now = self._now()
         self._told.append(ToldAttempt(attempt, now, Told.of(result)))
         record_ms(self._latency, (now - due_s) * 1000)
-        self._on_answer("hold", result, (now - due_s) * 1000)
+        self._on_answer(self._verb(attempt), result, (now - due_s) * 1000)
         if isinstance(result, Answer) and result.outcome is Outcome.HELD:
             self._steps.heard(attempt, result, now)
+
+    def _attempt(self, attempt: int) -> Answer:
+        request = self._plan.requests[self._plan.order[attempt]]
+        return self._sale.hold(request.buyer, request.basket, hold_id=request.hold_id)
+
+    def _verb(self, attempt: int) -> str:
+        """What Locust's statistics call an attempt."""
+        return "hold"
 
     def _take_step(self, step: Step) -> None:
         result: Result

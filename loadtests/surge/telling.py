@@ -16,12 +16,16 @@ from msgspec import Struct
 from flashsale import errors
 from flashsale.errors import FlashSaleError, ProtocolError
 from flashsale.models import OUTCOME_BY_CODE, Answer
-from flashsale.rehearsal import Plan, Size, scenario_named
+from flashsale.rehearsal import LIVE_ROOM, Plan, Size, scenario_named
 from flashsale.rehearsal.facts import Result
+from flashsale.rehearsal.room import RoomPlan
 
 PEAK_PER_S = 2_000
 """Attempts a second at the peak unless a scale is given: what two cores keep up with, shared by
 the server, two workers and Locust's master, when every attempt is a call of its own."""
+
+ROOM_PEAK_PER_S = 6_000
+"""The same for a live room, whose cohorts do not come all at once: 60 % of it, at the peak."""
 
 _ERRORS = {
     kind.__name__: kind
@@ -29,6 +33,11 @@ _ERRORS = {
     if isinstance(kind, type) and issubclass(kind, FlashSaleError)
 }
 _TEXT_MAX = 200
+
+
+def peak_per_s(scenario: str) -> int:
+    """The bound of a scenario."""
+    return ROOM_PEAK_PER_S if scenario == LIVE_ROOM.name else PEAK_PER_S
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -50,7 +59,13 @@ class Order(Struct, frozen=True, kw_only=True):
 
     def plan(self) -> Plan:
         """The whole run: every process lays the same one out."""
+        if self.scenario == LIVE_ROOM.name:
+            return self.room_plan().plan
         return scenario_named(self.scenario).plan(self.size, seed=self.seed)
+
+    def room_plan(self) -> RoomPlan:
+        """The whole run of a live room."""
+        return LIVE_ROOM.plan(self.size, seed=self.seed)
 
 
 class Told(Struct, array_like=True, gc=False):

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from flashsale.rehearsal import FAILED, PASSED, VOID, Report
+from flashsale.rehearsal import FAILED, PASSED, VOID, Report, RoomReport
+from flashsale.rehearsal.measures import Percentiles
 from flashsale.rehearsal.report import CPU_MAX
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
@@ -57,6 +58,53 @@ class SurgeReport(Report, frozen=True, kw_only=True):
     missed: list[str]
 
 
+class RoomSurgeReport(RoomReport, frozen=True, kw_only=True):
+    """A live room's report, and what `SurgeReport` adds to a rehearsal's.
+
+    latency_ms: of taps, both ways, from the moment they arrive. schedule_lag_ms may be higher than
+    elsewhere before a run is void: the draws do not depend on it.
+    """
+
+    latency_ms: Percentiles
+    generator: Generator
+    batch_mean: float | None
+    loopback: bool
+    objective_p99_ms: float | None
+    missed: list[str]
+
+
+def add_to_room(
+    report: RoomReport,
+    generator: Generator,
+    *,
+    latency: Percentiles,
+    batch_mean: float | None,
+    objective_p99_ms: float | None,
+) -> RoomSurgeReport:
+    """As `add_generator`."""
+    void = [*report.void, *void_of(generator)]
+    missed = missed_of(latency.p99, objective_p99_ms)
+    code = _code(books_right=report.exit_code != FAILED, void=void, missed=missed)
+    own: dict[str, Any] = {
+        "latency_ms": latency,
+        "generator": generator,
+        "generator_cpu": max(report.generator_cpu, shared_cpu(generator)),
+        "batch_mean": batch_mean,
+        "loopback": is_loopback(report.address),
+        "objective_p99_ms": objective_p99_ms,
+        "missed": missed,
+        "void": void,
+        "passed": code == PASSED,
+        "exit_code": code,
+    }
+    return RoomSurgeReport(**(msgspec.structs.asdict(report) | own))
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a server's address is on this machine."""
+    return address.startswith("/") or address.rpartition(":")[0] in LOOPBACK
+
+
 def add_generator(
     report: Report,
     generator: Generator,
@@ -68,12 +116,11 @@ def add_generator(
     void = [*report.void, *void_of(generator)]
     missed = missed_of(report.latency_ms.p99, objective_p99_ms)
     code = _code(books_right=report.truth.ok, void=void, missed=missed)
-    host = report.setup.server.address.rpartition(":")[0]
     own: dict[str, Any] = {
         "generator": generator,
         "generator_cpu": max(report.generator_cpu, shared_cpu(generator)),
         "batch_mean": batch_mean,
-        "loopback": report.setup.server.address.startswith("/") or host in LOOPBACK,
+        "loopback": is_loopback(report.setup.server.address),
         "objective_p99_ms": objective_p99_ms,
         "missed": missed,
         "void": void,

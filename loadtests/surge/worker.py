@@ -11,8 +11,10 @@ from gevent.event import AsyncResult, Event
 from locust.env import Environment
 
 from flashsale import FlashSale
+from flashsale.rehearsal import LIVE_ROOM
 from flashsale.rehearsal.facts import Result
 from loadtests.surge.pump import Pump
+from loadtests.surge.room_pump import RoomPump
 from loadtests.surge.telling import read_order
 
 
@@ -44,10 +46,12 @@ class Worker:
         self._runner.send_message("pump", {"pid": os.getpid()})
         order = read_order(self._order.get())
         # In a thread of the system: Locust's heartbeat goes on meanwhile.
-        plan = gevent.get_hub().threadpool.apply(order.plan)
+        is_room = order.scenario == LIVE_ROOM.name
+        lay_out = order.room_plan if is_room else order.plan
+        plan: Any = gevent.get_hub().threadpool.apply(lay_out)
         with FlashSale.from_url(order.url, durability=cast("Any", order.durability)) as shop:
             shop.sale(order.sale).snapshot()
-            pump = Pump(shop, order, plan, self._on_answer)
+            pump = (RoomPump if is_room else Pump)(shop, order, plan, self._on_answer)
             self._pump = pump
             # As in a rehearsal: with a run's answers in memory a collection takes 50 ms and more.
             gc.collect()

@@ -118,7 +118,7 @@ def _run(report: Report, what: Scenario | None, svg: Path | None, **options: Any
 
     with rehearsal.live_progress() as on_progress:
         if what is None:
-            room = rehearsal.run_room(on_progress=on_progress, **options)
+            room = rehearsal.run_room(rehearsal.LIVE_ROOM, on_progress=on_progress, **options)
             name, code, value = room.scenario, room.exit_code, cast("object", room)
             shown: Callable[..., Any] = partial(rehearsal.render_room, room)
         else:

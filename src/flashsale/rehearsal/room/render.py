@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from flashsale.rehearsal.render import ASCII_BLOCKS, BLOCKS, bars, new_table, require_rich
@@ -78,11 +79,17 @@ def _chart(report: RoomReport, blocks: str) -> Any:
         lines = chart_lines(rates, top, blocks)
         for number, line in enumerate(lines):
             told = number - (len(lines) - len(label))
-            chart.append(f"{label[told] if told >= 0 else '':>{LABEL - 2}}  ", style="bold")
-            chart.append(f"{line.rstrip()}\n", style=style)
+            name = label[told] if told >= 0 else ""
+            chart.append(" " * (LABEL - 2 - len(name))).append(name, style="bold").append("  ")
+            # Spaces are pieces of their own: not every viewer of SVG keeps those before a word.
+            for piece in re.split("( +)", line.rstrip()):
+                chart.append(piece, style="" if piece.isspace() else style)
+            chart.append("\n")
         chart.append("\n")
     lags = "".join(f"{f'{one.lag_s:g} s':^{WIDTH}}{'':{GAP}}" for one in report.cohorts)
-    chart.append(f"{'median lag':>{LABEL - 2}}  {lags.rstrip()}", style="default")
+    chart.append(f"{'median lag':>{LABEL - 2}}  ")
+    for piece in re.split("(  +)", lags.rstrip()):
+        chart.append(piece, style="" if piece.isspace() else "bold")
     return chart
 
 
