@@ -13,11 +13,20 @@ import redis
 
 from faults.test_mutations import MUTANTS, mutate
 from flashsale.embedded import EmbeddedServer
-from flashsale.rehearsal import Report
-from loadtests.surge.verdict import SurgeReport
+from flashsale.rehearsal import Report, RoomReport
+from loadtests.surge.verdict import RoomSurgeReport, SurgeReport
 from support.locusts import ROOT, started
 
 SMALL = ("double11", "--seconds", "1.5", "--scale", "1/2000", "--seed", "4")
+
+
+SHORTER = {
+    "lag_cap_ms: int = 12_000": "lag_cap_ms: int = 2_000",
+    "Cohort(1.4,": "Cohort(0.14,",
+    "Cohort(3.5,": "Cohort(0.95,",
+    "Cohort(6.5,": "Cohort(1.2,",
+    "Cohort(10.5,": "Cohort(1.6,",
+}
 
 
 def check_right(code: int, told: dict[str, Any]) -> None:
@@ -157,3 +166,27 @@ def test_a_server_that_is_not_there_is_an_error_before_anything_starts(tmp_path:
     with started(tmp_path, "--url", "redis://127.0.0.1:1") as run:
         code, told = run.result()
     assert (code, told["error"]) == (2, "StoreUnavailable")
+
+
+def test_a_live_room_ends_with_right_books_and_every_record_verified(tmp_path: Path) -> None:
+    source = tmp_path / "src" / "flashsale" / "rehearsal" / "room" / "scenario.py"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=ignored)
+    shutil.copytree(ROOT / "lua", tmp_path / "lua")
+    text = source.read_text("utf-8")  # the same room with shorter lags, and a shorter cap
+    for long, short in SHORTER.items():
+        assert long in text
+        text = text.replace(long, short)
+    source.write_text(text, "utf-8")
+    small = ("live_room", "--seconds", "1", "--scale", "1/1000", "--seed", "4")
+    with started(tmp_path, *small, PYTHONPATH=str(tmp_path / "src")) as run:
+        code, told = run.result()
+    assert told["problems"] == []
+    assert (told["oversold"], told["lost"], told["conservation_ok"]) == (0, 0, True)
+    assert code == told["exit_code"] == (3 if told["void"] else 0)
+    assert set(RoomReport.__struct_fields__) <= set(told) == set(RoomSurgeReport.__struct_fields__)
+    assert (told["scenario"], told["verified"], told["cues"]) == ("live_room", 36, 36)
+    assert told["checked"] == 2 * 36 * 10
+    assert told["outcomes"]["enter"]["entered"] > 3_400
+    assert told["cohorts"][-1]["first"]["wins"] == 0 < told["cohorts"][-1]["windows"]["wins"]
+    assert told["batch_mean"] >= 1

@@ -37,7 +37,7 @@ def render_room(report: RoomReport, *, ascii_only: bool = False, title: str = "R
         Text(""),
         _cohorts(report),
         Text(""),
-        _verdict(report),
+        _verdict(report, "+-" if ascii_only else "±"),
     )
 
 
@@ -131,18 +131,18 @@ def _cohorts(report: RoomReport) -> Table:
     return table
 
 
-def _verdict(report: RoomReport) -> Any:
+def _verdict(report: RoomReport, plus_minus: str) -> Any:
     from rich.text import Text
 
     first = _ratio(report.parity_first)
     text = Text.assemble(
         "Parity (slowest cohort over fastest, pooled): ",
         (
-            f"{_ratio(report.parity)} ± {report.parity_error:.2f} with windows",
+            f"{_ratio(report.parity)} {plus_minus} {report.parity_error:.2f} with windows",
             "bold green" if report.parity_ok else "bold red",
         ),
         f";\n{first} first come, first served. "
-        f"±: standard error of fair draws; a run fails beyond {ERRORS_MAX:g} of them.\n",
+        f"{plus_minus}: standard error of fair draws; a run fails beyond {ERRORS_MAX:g} of them.\n",
     )
     conserved = "holds" if report.conservation_ok else "is BROKEN"
     audited = "ok" if report.audit_ok else "FAILED"
