@@ -21,11 +21,11 @@ SMALL = ("double11", "--seconds", "1.5", "--scale", "1/2000", "--seed", "4")
 
 
 SHORTER = {
-    "lag_cap_ms: int = 12_000": "lag_cap_ms: int = 2_000",
+    "lag_cap_ms: int = 12_000": "lag_cap_ms: int = 1_500",
     "Cohort(1.4,": "Cohort(0.14,",
     "Cohort(3.5,": "Cohort(0.95,",
-    "Cohort(6.5,": "Cohort(1.2,",
-    "Cohort(10.5,": "Cohort(1.6,",
+    "Cohort(6.5,": "Cohort(1.1,",
+    "Cohort(10.5,": "Cohort(1.3,",
 }
 
 
@@ -178,7 +178,7 @@ def test_a_live_room_ends_with_right_books_and_every_record_verified(tmp_path: P
         assert long in text
         text = text.replace(long, short)
     source.write_text(text, "utf-8")
-    small = ("live_room", "--seconds", "1", "--scale", "1/1000", "--seed", "4")
+    small = ("live_room", "--seconds", "0.5", "--scale", "1/1000", "--seed", "4")
     with started(tmp_path, *small, PYTHONPATH=str(tmp_path / "src")) as run:
         code, told = run.result()
     assert told["problems"] == []

@@ -14,7 +14,7 @@ from flashsale.rehearsal.room.report import build_room_report
 SHORT = msgspec.structs.replace(
     LIVE_ROOM,
     about="a short room",
-    cohorts=(Cohort(0.05, 0.1, 0.5), Cohort(1.5, 0.1, 0.5)),
+    cohorts=(Cohort(0.05, 0.1, 0.5), Cohort(1.1, 0.1, 0.5)),
     skus=6,
     viewers=8_000,
     units=2_400,
@@ -23,8 +23,8 @@ SHORT = msgspec.structs.replace(
     eager=0.2,
     tail_s=0.1,
     window_ms=2_000,
-    lag_cap_ms=1_600,
-    grace_ms=400,
+    lag_cap_ms=1_200,
+    grace_ms=300,
 )
 """Lags are shorter than in LIVE_ROOM, and so is the cap; nothing else about it is different."""
 

@@ -157,7 +157,8 @@ def build_room_report(
     problems = [*settled.failed, *faults, *truth.problems]
     if parity.told and not parity.fair:
         shown = "no" if parity.ratio is None else f"{parity.ratio:.3f}"
-        problems.append(f"lag decides who wins: parity {shown}, standard error {parity.error:.3f}")
+        lags = f"lag decides who wins: parity {shown}, standard error {parity.error:.3f}"
+        problems.insert(0, lags)
     reasons = [*void, *void_reasons(plan.plan.offered, facts, lag, errors)]
     if not parity.told:
         reasons.append(
