@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import hmac
+import html
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from flashsale import Outcome, limits
+from flashsale import AsyncFlashSale, Outcome, Sale, Sku, limits
+from flashsale.draw import proof_of
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -65,6 +71,54 @@ def test_every_path_it_names_exists() -> None:
         assert (ROOT / cell).exists(), cell
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (ROOT / picture).is_file(), picture
+
+
+def test_the_first_picture_is_a_live_room_that_passed_with_every_record_verified() -> None:
+    first = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)[0]
+    text = html.unescape((ROOT / first).read_text("utf-8")).replace("\xa0", " ")
+    shown = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", text))
+    assert "flashsale rehearse live_room" in text
+    assert re.search(r"Rehearsal of +live_room *: +passed", shown)
+    assert "verified: 36 of 36 records" in shown
+    assert "0 units oversold" in shown
+    for label in ("first served", "with windows", "1.4 s", "3.5 s", "6.5 s", "10.5 s"):
+        assert label in shown
+
+
+async def test_the_live_room_example_draws_500_of_600() -> None:
+    code = block_after("## Live rooms", "python")
+    stock = 'stock={"lipstick": 500}'
+    assert stock in code
+    brief = f"{stock}, window_ms=2_000, lag_cap_ms=0, grace_ms=300"
+    example: dict[str, Any] = {}
+    exec(compile(code.replace(stock, brief), "README.md", "exec"), example)
+    async with AsyncFlashSale.embedded() as shop:
+        sale = await shop.open(Sale("1111", [Sku("lipstick", 500)]))
+        now_ms = (await sale.snapshot()).at_ms
+        nonce = await example["link_up"](sale, 90_000, now_ms)
+        buyers = [f"b{n}" for n in range(600)]
+        taps = [
+            example["tap"](sale, one, 90_400, proof_of(nonce, "1111", "lipstick", one))
+            for one in buyers
+        ]
+        outcomes = [outcome for outcome, _, _ in await asyncio.gather(*taps)]
+        assert outcomes == [Outcome.ENTERED] * 600
+        answers = await asyncio.gather(
+            *(example["after_the_close"](sale, one) for one in buyers[:3])
+        )
+        assert {a.outcome for a in answers} <= {Outcome.HELD, Outcome.NOT_DRAWN}
+        snapshot = await sale.snapshot()
+        assert snapshot.skus["lipstick"].held == 500
+
+
+def test_the_players_proof_is_made_of_parts_with_their_lengths() -> None:
+    player = block_after("## Live rooms", "js")
+    assert "[sale, cue, buyer].flatMap(part)" in player
+    assert limits.ID_MAX < 256, "the player writes a length's last byte only"
+    message = b"".join(bytes([0, 0, 0, len(p)]) + p for p in (b"1111", b"lipstick", b"b1"))
+    nonce = "00ff" * 8
+    told = hmac.new(bytes.fromhex(nonce), message, hashlib.sha256).hexdigest()
+    assert told == proof_of(nonce, "1111", "lipstick", "b1")
 
 
 def test_it_stays_short() -> None:
