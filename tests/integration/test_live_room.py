@@ -19,6 +19,7 @@ from flashsale.rehearsal import RoomReport, render_room
 from flashsale.rehearsal.measures import percentiles
 from flashsale.rehearsal.room.report import build_room_report
 from flashsale.rehearsal.room.scenario import is_entry
+from loadtests.surge.verdict import Generator, add_to_room
 from support.rooms import SHORT, Ran
 
 NAMES = "scenario cohorts parity verified oversold conservation_ok server durability seconds"
@@ -149,6 +150,38 @@ def test_a_late_generator_and_dropped_taps_make_a_run_void(ran: Ran) -> None:
     assert report.exit_code == 3
     assert any("schedule lag p99 500 ms" in text for text in report.void)
     assert any("3 taps were dropped" in text for text in report.void)
+
+
+def test_under_locust_wrong_books_fail_a_run_that_the_generator_would_make_void(ran: Ran) -> None:
+    def code(report: RoomReport, *, lost: int = 0, p99_ms: float = 1.0) -> int:
+        generator = Generator(
+            workers=2,
+            cpus=[0.1, 0.1],
+            lost=[0] * lost,
+            cores=1,
+            server_core=0,
+            in_flight=9,
+            locust="2",
+        )
+        judged = add_to_room(
+            msgspec.structs.replace(report, void=[]),
+            generator,
+            latency=percentiles([p99_ms]),
+            batch_mean=1.0,
+            objective_p99_ms=50,
+        )
+        assert judged.passed == (judged.exit_code == 0)
+        assert (judged.loopback, judged.generator_cpu >= 0.2) == (True, True)
+        return judged.exit_code
+
+    right = msgspec.structs.replace(ran.report, exit_code=0)
+    wrong = msgspec.structs.replace(ran.report, exit_code=1)
+    assert [code(right), code(right, p99_ms=99), code(right, lost=1), code(wrong, lost=1)] == [
+        0,
+        1,
+        3,
+        1,
+    ]
 
 
 def test_the_screen_shows_two_rows_of_bars_and_what_was_verified(ran: Ran) -> None:
