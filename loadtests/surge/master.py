@@ -48,6 +48,9 @@ PROGRESS, REPORT = "progress.json", "report.json"
 class Master:
     """One run, seen from Locust's master process."""
 
+    lead_s = LEAD_S
+    """From the moment when all pumps are ready to the first attempt that can be due."""
+
     def __init__(self, environment: Environment) -> None:
         self._started = time.perf_counter()
         options = cast("Any", environment.parsed_options)
@@ -149,7 +152,7 @@ class Master:
         self._ready.add(msg.node_id)
         if len(self._ready) == self._order.workers:
             self._calls = self._script_calls()
-            begin = time.monotonic() + LEAD_S
+            begin = time.monotonic() + self.lead_s
             try:
                 self._prepare(begin)
             except FlashSaleError as error:

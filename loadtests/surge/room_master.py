@@ -11,7 +11,8 @@ from flashsale import Answer, CueHandle, FlashSaleError, Outcome, draw, verify
 from flashsale.rehearsal import LIVE_ROOM, LiveRoom, Size
 from flashsale.rehearsal.aftermath import CHECK_TIMEOUT_MS, clear_away, quiet, read_server
 from flashsale.rehearsal.facts import Facts, Result
-from flashsale.rehearsal.room.report import Settled, build_room_report
+from flashsale.rehearsal.room.judging import Settled
+from flashsale.rehearsal.room.report import build_room_report
 from flashsale.rehearsal.room.scenario import is_entry, position_ms
 from loadtests.surge.master import Master
 from loadtests.surge.verdict import RoomSurgeReport, add_to_room
@@ -25,6 +26,9 @@ LATE_S = 3.0
 
 class RoomMaster(Master):
     """One run of a live room. The pumps send taps; all that is about a cue as a whole is here."""
+
+    lead_s = 1.0
+    """The cues are opened, and read by the pumps, meanwhile."""
 
     def _scenario_of(self, name: str) -> LiveRoom:
         return LIVE_ROOM

@@ -13,10 +13,13 @@ from flashsale.errors import FlashSaleError, Overloaded
 from flashsale.models import Answer, Outcome
 from flashsale.rehearsal.driver import LEAD_S, REPORT_EVERY_S, TICK_S, Progress, no_collector
 from flashsale.rehearsal.facts import Facts, Result
-from flashsale.rehearsal.room.report import Settled
+from flashsale.rehearsal.room.judging import Settled
 from flashsale.rehearsal.room.scenario import LiveRoom, RoomPlan, is_entry, position_ms
 
 OnProgress = Callable[[Progress], None]
+
+OPENING_S = 0.005
+"""Time to open a cue, beside three round trips."""
 
 
 class RoomDriver:
@@ -51,7 +54,6 @@ class RoomDriver:
 
     async def run(self) -> None:
         """Open the cues, send every tap, settle every cue, ask for every entrant's result."""
-        self._start = time.perf_counter() + LEAD_S + 0.01 * len(self._plan.cues_at_s)
         await self._open()
         with no_collector():
             settling = [
@@ -71,10 +73,13 @@ class RoomDriver:
         return time.perf_counter() - self._start
 
     async def _open(self) -> None:
-        """Open the cues, the times of which are the server's."""
+        """Open the cues, the times of which are the server's, and only then let the run begin."""
         before = time.perf_counter()
         server_ms = (await self._sale.snapshot()).at_ms
-        begin_ms = server_ms + (self._start - (before + time.perf_counter()) / 2) * 1000
+        after = time.perf_counter()
+        number = len(self._plan.cues_at_s)
+        self._start = after + LEAD_S + number * (OPENING_S + 3 * (after - before))
+        begin_ms = server_ms + (self._start - (before + after) / 2) * 1000
         for sku, at_s in zip(self._room.sku_ids, self._plan.cues_at_s, strict=True):
             handle = await self._sale.cue(
                 sku,
