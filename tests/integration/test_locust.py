@@ -178,7 +178,7 @@ def test_a_live_room_ends_with_right_books_and_every_record_verified(tmp_path: P
         assert long in text
         text = text.replace(long, short)
     source.write_text(text, "utf-8")
-    small = ("live_room", "--seconds", "0.5", "--scale", "1/1000", "--seed", "4")
+    small = ("live_room", "--seconds", "1", "--scale", "1/2000", "--seed", "4")
     with started(tmp_path, *small, PYTHONPATH=str(tmp_path / "src")) as run:
         code, told = run.result()
     assert told["problems"] == []
@@ -186,7 +186,8 @@ def test_a_live_room_ends_with_right_books_and_every_record_verified(tmp_path: P
     assert code == told["exit_code"] == (3 if told["void"] else 0)
     assert set(RoomReport.__struct_fields__) <= set(told) == set(RoomSurgeReport.__struct_fields__)
     assert (told["scenario"], told["verified"], told["cues"]) == ("live_room", 36, 36)
-    assert told["checked"] == 2 * 36 * 10
-    assert told["outcomes"]["enter"]["entered"] > 3_400
+    assert told["checked"] == 2 * 36 * 5
+    unheard = told["dropped"] + sum(told["errors"].values())
+    assert told["outcomes"]["enter"]["entered"] + unheard > 1_750
     assert told["cohorts"][-1]["first"]["wins"] == 0 < told["cohorts"][-1]["windows"]["wins"]
     assert told["batch_mean"] >= 1
