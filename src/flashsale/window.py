@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import random
 import secrets
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -38,7 +37,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from flashsale import draw, limits, verify
+from flashsale import draw, limits, verify, views
 from flashsale.baskets import Lines, check_basket, encode
 from flashsale.batches import Item, Kind, perform_once, shard_call
 from flashsale.calls import Call, Operation, Reply, expect, outcome_of
@@ -112,13 +111,16 @@ def position_of(at: int | Position) -> int:
     return limits.check_int("at", ms, 0, limits.TIME_MAX_MS)
 
 
-def moment_of(at: int | Position, clock: Clock | None, cue_time_ms: int | None) -> tuple[int, int]:
+def _moment_of(
+    sale: str, at: int | Position, clock: Clock | None, cue_time_ms: int | None
+) -> Operation[tuple[int, int]]:
     """The server's time of the cue, and by how much it may be wrong."""
     if (clock is None) == (cue_time_ms is None):
         raise InvalidRequest("clock", "must be given, or cue_time_ms instead of it")
     if clock is None:
         return limits.check_int("cue_time_ms", cue_time_ms, 0, limits.TIME_MAX_MS), 0
-    mapped = clock.server_time(at, now_ms=time.time_ns() // 1_000_000)
+    now = yield from views.snapshot(sale)  # by the server's clock, not by this machine's
+    mapped = clock.server_time(at, now_ms=now.at_ms)
     return mapped.server_ms, mapped.uncertainty_ms
 
 
@@ -127,11 +129,13 @@ def open_cue(
     request: CueRequest,
     *,
     key: Key,
-    moment: tuple[int, int],
+    at: int | Position,
+    clock: Clock | None,
+    cue_time_ms: int | None,
     entropy: draw.EntropySource | None,
 ) -> Operation[Known]:
     """Set the stock aside and fix the times; Rejected if the cue is refused."""
-    cue_time_ms, doubt_ms = moment
+    cue_time_ms, doubt_ms = yield from _moment_of(sale, at, clock, cue_time_ms)
     if request.window_ms < FAIR_WINDOW_MS:
         warnings.warn(
             f"window_ms={request.window_ms}: below {FAIR_WINDOW_MS} ms reaction time decides who "

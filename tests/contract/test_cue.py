@@ -312,7 +312,9 @@ def test_a_clock_that_has_jumped_is_not_believed(lab: Lab) -> None:
     lab.raw.hset(lab.keys(sale).sale, "now", 1_000)
     before = save(lab, sale, "drop")
     request = CueRequest(id="drop", position_ms=POSITION, stock={"red": 3})
-    opening = window.open_cue(sale.id, request, key=KEY, moment=(1_000, 0), entropy=None)
+    opening = window.open_cue(
+        sale.id, request, key=KEY, at=POSITION, clock=None, cue_time_ms=1_000, entropy=None
+    )
     with pytest.raises(Rejected) as error:
         Hand(lab, opening, caller_ms=1_000).finish()
     assert refusal(error) is Outcome.CLOCK_JUMP

@@ -350,7 +350,9 @@ OPERATIONS = {
         SALE,
         CueRequest(id="cue", position_ms=1, stock={"red": 1}),
         key=Key("k", bytes(32)),
-        moment=(1, 0),
+        at=1,
+        clock=None,
+        cue_time_ms=1,
         entropy=None,
     ),
     "window/enter": batch(

@@ -242,9 +242,16 @@ class SaleHandle:
             proof=proof,
             entries_max=entries_max,
         )
-        moment = window.moment_of(at, clock, cue_time_ms)
         key = self._shop._keyring.newest()
-        operation = window.open_cue(self.id, request, key=key, moment=moment, entropy=entropy)
+        operation = window.open_cue(
+            self.id,
+            request,
+            key=key,
+            at=at,
+            clock=clock,
+            cue_time_ms=cue_time_ms,
+            entropy=entropy,
+        )
         known = self._shop.perform(operation, timeout_ms)
         self._shop._remember_cue(known)
         return CueHandle(self._shop, self.id, cue_id)
