@@ -40,13 +40,21 @@ _attempt = _Attempt()
 
 
 def _bounded(kind: type[Any]) -> type[Any]:
-    """The same kind of connection, whose connecting and handshake do not outlast the attempt."""
+    """The same kind of connection, whose connecting and sending do not outlast the attempt."""
 
     def connect(self: Any) -> None:
         self.socket_timeout = self.socket_connect_timeout = _attempt.seconds
         kind.connect(self)
 
-    return type(f"Bounded{kind.__name__}", (kind,), {"connect": connect})
+    def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
+        # A server that reads no more fills the socket's buffer, and redis-py would then wait for
+        # as long as whoever connected had time.
+        if self._sock is not None:
+            self._sock.settimeout(_attempt.seconds)
+        kind.send_packed_command(self, command, check_health)
+
+    own = {"connect": connect, "send_packed_command": send_packed_command}
+    return type(f"Bounded{kind.__name__}", (kind,), own)
 
 
 class _Node:
@@ -136,7 +144,9 @@ class Connections:
                 ticket.connection = node.pool.get_connection()
                 attempts.sending()
                 ticket.connection.send_command(*commands_of(call)[0])
-            except BaseException:
+            except BaseException as error:
+                if ticket.connection is not None and not isinstance(error, Exception):
+                    ticket.connection.disconnect()  # as in `_exchange`
                 self._let_go(ticket)
                 raise
         except Exception as error:  # judged by `finish`
