@@ -29,6 +29,7 @@ from msgspec import Struct
 
 from flashsale.batches import Item, Kind
 from flashsale.errors import Overloaded
+from flashsale.limits import check_int
 
 BATCH_MAX = {"memory": 256, "fsync": 1_024}
 """Operations in one batch: more gain nothing in server time, unless every batch costs a write to
@@ -132,8 +133,8 @@ class Gathering:
         lane_in_flight_max: int = LANE_IN_FLIGHT_MAX,
     ) -> None:
         self.batch_max = batch_max
-        self.queue_max = queue_max
-        self.bytes_max = bytes_max
+        self.queue_max = check_int("queue_max", queue_max, 1, 10_000_000)
+        self.bytes_max = check_int("queue_bytes_max", bytes_max, 1, 10**12)
         self.in_flight_max = in_flight_max
         self.lane_in_flight_max = lane_in_flight_max
         self.waiting = 0
