@@ -7,10 +7,10 @@ batches that grow with the load.
 
 A lane is what may travel in one batch: one script on one shard, with time limits of the same
 order. Sales take turns, and so do the lanes of a sale: a quiet sale waits for at most one batch of
-each of the others, however many operations and lanes a noisy one has waiting. What a sale may have waiting is bounded by what is left for the others
-(dynamic thresholds: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
-switches", IEEE/ACM Transactions on Networking 6(2), 1998, with a factor of one), so none can fill
-the queue alone.
+each of the others, however many operations and lanes a noisy one has waiting. What a sale may have
+waiting is bounded by what is left for the others (dynamic thresholds: Choudhury and Hahne, "Dynamic
+queue length thresholds for shared-memory packet switches", IEEE/ACM Transactions on Networking
+6(2), 1998, with a factor of one), so none can fill the queue alone.
 
 Operations of one buyer go one after the other, in the order they came: the next is not sent
 before the last was answered. The scripts are fastest for a batch of buyers they do not know yet,

@@ -65,6 +65,7 @@ class _Node:
         self.address = address
         self.free = threading.Semaphore(pool.max_connections)
         self.info: server_check.ServerInfo | None = None
+        self.gone = False
 
 
 class Ticket(Struct, eq=False):
@@ -233,11 +234,20 @@ class Connections:
                 topology.not_reached(asked.address)
                 raise
             topology.learn(ranges, asked.address or self._given())
+            self._forget_gone()
         owner = topology.owner_of(slot)
         if owner is None and topology.is_cluster:
             topology.is_stale = True
             raise redis.exceptions.ClusterDownError(f"slot {slot} is served by no node")
         return self._node(owner)
+
+    def _forget_gone(self) -> None:
+        """Nodes come and go, with new addresses each time: those that left are not kept."""
+        for address in [a for a in list(self._nodes) if not self._topology.knows(a)]:
+            node = self._nodes.pop(address, None)
+            if node is not None:
+                node.gone = True
+                node.pool.disconnect(inuse_connections=False)
 
     def _primary_changed(self) -> None:
         """No connection to the former primary is used again."""
@@ -316,7 +326,7 @@ class Connections:
             raise StoreUnavailable(f"{CLOSED}. It was not applied")
 
     def _release(self, node: _Node, connection: Any) -> None:
-        if self._closed:
+        if self._closed or node.gone:
             connection.disconnect()
         node.pool.release(connection)
 
