@@ -20,6 +20,11 @@ CLOSED = "the client was closed"
 """Why a call ends without an answer when its client is closed."""
 
 
+def out_of_time(limit_ms: int) -> str:
+    """Why a call ends without an answer when its time is up."""
+    return f"no answer within {limit_ms} ms"
+
+
 class Regroup(FlashSaleError):
     """A batch has to be made anew before it is sent; nobody but a gatherer sees this."""
 
@@ -94,23 +99,17 @@ class Attempts(Struct):
         self.sent = self.unsure = False
         self.last = None
 
-    def withdraw(self, why: str | None = None) -> FlashSaleError:
-        """What to tell a caller who waits no longer, while others of the batch still do.
-
-        `why`: the reason to give; without one it is that the time is up.
-        """
+    def withdraw(self, why: str) -> FlashSaleError:
+        """What to tell a caller who waits no longer, while others of the batch still do."""
         before, self.withdrawn = self.withdrawn, True
         maybe = self.sent or self.unsure or self.replied
         if maybe:
             self.withdrawn = before
-        return self._give_up(why or self._out_of_time(), unsure=maybe)
+        return self._give_up(why, unsure=maybe)
 
     def over(self) -> FlashSaleError:
         """What to raise, or to tell a caller who waits no longer, when the time is up."""
-        return self._give_up(self._out_of_time(), unsure=self.unsure or self.sent)
-
-    def _out_of_time(self) -> str:
-        return f"no answer within {self.limit_ms} ms"
+        return self._give_up(out_of_time(self.limit_ms), unsure=self.unsure or self.sent)
 
     def _give_up(self, why: str, *, unsure: bool) -> FlashSaleError:
         error = give_up(why, self.last, unsure=unsure)

@@ -5,12 +5,12 @@ nothing of its lane on its way goes at once; what waits when a reply comes back 
 full batch goes without waiting for one. So an idle client adds no delay, and a busy one sends
 batches that grow with the load.
 
-A lane is what may travel in one batch: one script on one shard, with one time limit. Lanes take
-turns, so a quiet sale waits for at most one batch of each of the others, however many operations
-a noisy one has waiting. What a sale may have waiting is bounded by what is left for the others
-(dynamic thresholds: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
-switches", IEEE/ACM Transactions on Networking 6(2), 1998, with a factor of one), so none can fill
-the queue alone.
+A lane is what may travel in one batch: one script on one shard, with time limits of the same
+order. Sales take turns, and so do the lanes of a sale: a quiet sale waits for at most one batch of
+each of the others, however many operations and lanes a noisy one has waiting. What a sale may have
+waiting is bounded by what is left for the others (dynamic thresholds: Choudhury and Hahne, "Dynamic
+queue length thresholds for shared-memory packet switches", IEEE/ACM Transactions on Networking
+6(2), 1998, with a factor of one), so none can fill the queue alone.
 
 Operations of one buyer go one after the other, in the order they came: the next is not sent
 before the last was answered. The scripts are fastest for a batch of buyers they do not know yet,
@@ -22,12 +22,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any, Protocol
 
 from msgspec import Struct
 
 from flashsale.batches import Item, Kind
 from flashsale.errors import Overloaded
+from flashsale.limits import check_int
 
 BATCH_MAX = {"memory": 256, "fsync": 1_024}
 """Operations in one batch: more gain nothing in server time, unless every batch costs a write to
@@ -49,6 +51,9 @@ SUSPECTS_MAX = 65_536
 """Buyers remembered because their last operation ended without an answer."""
 
 
+_deadline_of = attrgetter("deadline")
+
+
 class Caller(Protocol):
     """Who waits for an answer: an `asyncio.Future`, or a thread's."""
 
@@ -62,6 +67,7 @@ class Pending(Struct, eq=False):
     item: Item
     caller: Any
     deadline: float
+    limit_ms: int
     size: int
     lane: Lane
     preceding: Pending | None = None
@@ -70,10 +76,14 @@ class Pending(Struct, eq=False):
 
 
 class Lane(Struct, eq=False):
-    """What may travel in one batch: one script, one sale, one time limit, retries or not."""
+    """What may travel in one batch: one script, one sale, limits of the same pace, retries or not.
+
+    Limits of one `pace` differ by less than a factor of two: a caller who gives what is left of
+    a request's time shares batches, and none is tried at a pace that leaves it a single attempt.
+    """
 
     kind: Kind
-    limit_ms: int
+    pace: int
     suspect: bool
     sale: SaleQueue
     waiting: deque[Pending]
@@ -83,20 +93,22 @@ class Lane(Struct, eq=False):
 
 
 class SaleQueue(Struct, eq=False):
-    """What all lanes of a sale share: how much waits, and each buyer's last operation."""
+    """What all lanes of a sale share: how much waits, its turns, each buyer's last operation."""
 
     last_of: dict[str, Pending]
+    ready: deque[Lane]
     waiting: int = 0
     bytes: int = 0
     lanes: int = 0
 
 
 class Batch(Struct, eq=False):
-    """Operations that travel together. `deadline` is the last of theirs."""
+    """Operations that travel together. `deadline` is the last of theirs, `limit_ms` that one's."""
 
     lane: Lane
     pending: list[Pending]
     deadline: float
+    limit_ms: int
 
     @property
     def items(self) -> list[Item]:
@@ -121,8 +133,8 @@ class Gathering:
         lane_in_flight_max: int = LANE_IN_FLIGHT_MAX,
     ) -> None:
         self.batch_max = batch_max
-        self.queue_max = queue_max
-        self.bytes_max = bytes_max
+        self.queue_max = check_int("queue_max", queue_max, 1, 10_000_000)
+        self.bytes_max = check_int("queue_bytes_max", bytes_max, 1, 10**12)
         self.in_flight_max = in_flight_max
         self.lane_in_flight_max = lane_in_flight_max
         self.waiting = 0
@@ -131,7 +143,7 @@ class Gathering:
         self.flying: set[Batch] = set()
         self._sales: dict[str, SaleQueue] = {}
         self._lanes: dict[tuple[Kind, int, bool], Lane] = {}
-        self._ready: deque[Lane] = deque()
+        self._ready: deque[SaleQueue] = deque()
         self._behind: set[Pending] = set()
         self._suspects: set[tuple[str, str]] = set()
 
@@ -145,9 +157,10 @@ class Gathering:
     ) -> Pending:
         """Put an operation into the queue; Overloaded, at once, if there is no room for it."""
         self._offered += 1
-        lane = self._lanes.get((kind, limit_ms, False))
+        pace = limit_ms.bit_length()
+        lane = self._lanes.get((kind, pace, False))
         if lane is None:
-            lane = self._lane(kind, limit_ms, False)
+            lane = self._lane(kind, pace, False)
         sale = lane.sale
         size = 256 + 32 * len(item.lines) + 4 * len(item.second)
         if self.waiting and self._is_full(sale, size):
@@ -155,9 +168,10 @@ class Gathering:
             sale = lane.sale
         last = sale.last_of.get(item.buyer)
         if (last is not None or self._suspects) and self._is_suspect(kind, item, last):
-            plain, lane = lane, self._lane(kind, limit_ms, True)
+            plain, lane = lane, self._lane(kind, pace, True)
             self._close_if_empty(plain)
-        pending = sale.last_of[item.buyer] = Pending(item, caller, deadline, size, lane)
+        pending = Pending(item, caller, deadline, limit_ms, size, lane)
+        sale.last_of[item.buyer] = pending
         sale.waiting += 1
         sale.bytes += size
         self.waiting += 1
@@ -173,17 +187,21 @@ class Gathering:
         return pending
 
     def take(self) -> Batch | None:
-        """The batch to send now, if there is one; lanes take turns."""
+        """The batch to send now, if there is one; sales take turns, and in a sale its lanes."""
         while self._ready and len(self.flying) < self.in_flight_max:
-            lane = self._ready.popleft()
+            sale = self._ready.popleft()
+            lane = sale.ready.popleft()
             lane.ready = False
+            if sale.ready:
+                self._ready.append(sale)
             if not self._may_go(lane):
                 continue
             chosen = self._choose(lane)
             if not chosen:
                 self._close_if_empty(lane)
                 continue
-            batch = Batch(lane, chosen, max(pending.deadline for pending in chosen))
+            last = max(chosen, key=_deadline_of)
+            batch = Batch(lane, chosen, last.deadline, last.limit_ms)
             lane.in_flight += 1
             self.flying.add(batch)
             self._make_ready(lane)
@@ -276,7 +294,7 @@ class Gathering:
                 f"{sale.waiting} of them ({sale.bytes} bytes) for sale {kind.sale!r}: "
                 "nothing was sent, try again later"
             )
-        return self._lane(kind, lane.limit_ms, False)
+        return self._lane(kind, lane.pace, False)
 
     def _choose(self, lane: Lane) -> list[Pending]:
         """The next operations of a lane whose callers still wait."""
@@ -304,14 +322,14 @@ class Gathering:
         self._suspects.discard((kind.sale, item.buyer))
         return lost or last is not None
 
-    def _lane(self, kind: Kind, limit_ms: int, suspect: bool) -> Lane:
-        key = (kind, limit_ms, suspect)
+    def _lane(self, kind: Kind, pace: int, suspect: bool) -> Lane:
+        key = (kind, pace, suspect)
         lane = self._lanes.get(key)
         if lane is None:
             sale = self._sales.get(kind.sale)
             if sale is None:
-                sale = self._sales[kind.sale] = SaleQueue({})
-            lane = self._lanes[key] = Lane(kind, limit_ms, suspect, sale, deque())
+                sale = self._sales[kind.sale] = SaleQueue({}, deque())
+            lane = self._lanes[key] = Lane(kind, pace, suspect, sale, deque())
             sale.lanes += 1
         return lane
 
@@ -322,8 +340,10 @@ class Gathering:
 
     def _make_ready(self, lane: Lane) -> None:
         if not lane.ready and self._may_go(lane):
-            lane.ready = True
-            self._ready.append(lane)
+            lane.ready, sale = True, lane.sale
+            if not sale.ready:
+                self._ready.append(sale)
+            sale.ready.append(lane)
 
     def _unlink(self, pending: Pending) -> None:
         """Forget an operation that waits behind another one of its buyer."""
@@ -351,7 +371,7 @@ class Gathering:
         """Forget a lane nobody uses: a client may see any number of sales in its life."""
         if lane.waiting or lane.in_flight or lane.behind:
             return
-        key = (lane.kind, lane.limit_ms, lane.suspect)
+        key = (lane.kind, lane.pace, lane.suspect)
         if self._lanes.get(key) is lane:
             del self._lanes[key]
             lane.sale.lanes -= 1

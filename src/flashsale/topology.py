@@ -52,6 +52,10 @@ class Topology:
             return self._seeds[0]
         return self._owners.get(slot)
 
+    def knows(self, address: Address | None) -> bool:
+        """Whether it is one of the given servers or of those of the map."""
+        return address is None or address in self._seeds
+
     def who_to_ask(self) -> Address | None:
         """A node to learn the map from: another one after each `not_reached`."""
         return self._seeds[0]

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.cluster import RedisCluster
@@ -19,6 +20,7 @@ from flashsale.embedded import EmbeddedServer
 from flashsale.keys import ShardKeys
 from support.cluster import HOST, Cluster, slot_of, within
 from support.proxy import FaultProxy
+from support.shells import Blocking
 
 SALES = ("race", "left")
 """The sales of these tests: one node decides both."""
@@ -104,6 +106,12 @@ def test_the_hold_of_a_caller_killed_after_the_commit_is_found_again_by_its_id(
     )
 
 
+def nodes_of(shop: Any) -> set[tuple[str, int] | None]:
+    """The servers that a client keeps connections to."""
+    client = shop._target if isinstance(shop, Blocking) else shop
+    return set(client._connections._nodes)
+
+
 def test_a_client_whose_nodes_all_have_new_addresses_goes_back_to_the_url_it_was_given(
     announced: Announced, connect: Callable[..., FlashSale]
 ) -> None:
@@ -117,6 +125,8 @@ def test_a_client_whose_nodes_all_have_new_addresses_goes_back_to_the_url_it_was
             proxy.refuse_connections()
             proxy.cut()
         assert sale.hold("ann", {"red": 1}, hold_id="h").outcome is Outcome.HELD
+        kept = {address[1] for address in nodes_of(shop) if address is not None}
+        assert kept.isdisjoint(proxy.port for proxy in proxies.values()), "they are kept for ever"
     finally:
         for proxy in proxies.values():
             proxy.pass_through()

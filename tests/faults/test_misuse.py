@@ -17,6 +17,7 @@ from flashsale import (
     AsyncFlashSale,
     ConfigurationError,
     FlashSale,
+    InvalidRequest,
     Outcome,
     StoreUnavailable,
 )
@@ -100,6 +101,16 @@ def test_a_client_used_after_a_fork_says_so_and_the_parents_goes_on(server_url: 
         admin.delete(*admin.keys("flashsale:{forked#0}:*"))
     assert done.stdout.split("\n")[0] == "[0, 0, 0, 0, 0, 0]", done.stderr
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("option", ["queue_max", "queue_bytes_max", "max_connections"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "100", True, None, 10**13])
+@pytest.mark.parametrize("shop", [FlashSale, AsyncFlashSale])
+def test_a_bound_that_is_none_is_refused_when_the_client_is_made(
+    shop: Any, option: str, value: object
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"{option}.*must be"):
+        shop.from_url("redis://127.0.0.1:1", **{option: value})
 
 
 def test_a_client_used_from_another_event_loop_says_so(server_url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,12 +12,14 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import pytest
+import redis
 
 from faults.checks import MARGIN_S, SCRIPTS, books_are_right, kinds_of
 from flashsale import (
     Answer,
     EventKind,
     FlashSale,
+    HoldRequest,
     Outcome,
     OutcomeUnknown,
     Sale,
@@ -158,6 +161,39 @@ def test_a_frozen_server_costs_no_more_than_the_time_out_and_the_same_client_goe
     assert {answer.outcome for answer in answers} == {Outcome.HELD}
     assert kinds_of(looked_at)[EventKind.HELD] == 5
     assert books_are_right(looked_at).skus["red"].held == 5
+
+
+class SmallBuffers(redis.Connection):
+    """What does not fit waits in the program, as it does on a long way."""
+
+    def _connect(self) -> Any:
+        sock = super()._connect()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        return sock
+
+
+def test_a_request_that_a_frozen_server_does_not_take_in_costs_no_more_than_its_own_time_out(
+    own_server: EmbeddedServer,
+) -> None:
+    """On a connection that somebody with much more time has made."""
+    skus = [f"sku-{n}-{'x' * 50}" for n in range(32)]
+    requests = [
+        HoldRequest(f"b{n}", {sku: 1 + n + m for m, sku in enumerate(skus)}, "h")
+        for n in range(256)
+    ]
+    with (
+        redis.ConnectionPool.from_url(own_server.url, connection_class=SmallBuffers) as pool,
+        FlashSale(redis.Redis(connection_pool=pool), timeout_ms=20_000) as shop,
+    ):
+        sale = shop.open(Sale("large", [Sku(sku, 1_000_000) for sku in skus]))
+        start = time.monotonic()
+        with frozen(own_server):
+            answers = sale.hold_many(requests, timeout_ms=400)
+        assert time.monotonic() - start < 0.4 + MARGIN_S
+        assert {type(answer) for answer in answers} == {OutcomeUnknown}
+        again = sale.hold_many(requests)
+        assert {answer.outcome for answer in again if isinstance(answer, Answer)} == {Outcome.HELD}
+        books_are_right(sale)
 
 
 def test_a_short_freeze_is_not_seen_by_a_patient_caller(

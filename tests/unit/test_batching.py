@@ -107,7 +107,7 @@ class GatheringMachine(RuleBasedStateMachine):
     @rule(
         kind=st.sampled_from(KINDS),
         buyer=st.sampled_from(BUYERS),
-        limit_ms=st.sampled_from([2_000, 2_000, 2_000, 50]),
+        limit_ms=st.sampled_from([2_000, 2_000, 1_999, 50]),
         note=st.sampled_from([0, 0, 0, 100, 256]),
     )
     def ask(self, kind: Kind, buyer: str, limit_ms: int, note: int) -> None:
@@ -122,7 +122,7 @@ class GatheringMachine(RuleBasedStateMachine):
             return
         pending = self.policy.offer(kind, item, caller, deadline=number, limit_ms=limit_ms)
         self.asked[item.hold_id] = Asked(number, pending, caller, kind, buyer, limit_ms)
-        assert (pending.lane.kind, pending.lane.limit_ms) == (kind, limit_ms)
+        assert (pending.lane.kind, pending.limit_ms) == (kind, limit_ms)
         self.check_suspicion(pending, before)
 
     def check_suspicion(self, pending: Pending, before: list[Asked]) -> None:
@@ -172,7 +172,10 @@ class GatheringMachine(RuleBasedStateMachine):
         together = sum(other.lane is lane for other in self.policy.flying)
         assert together <= LANE_IN_FLIGHT_MAX
         assert together == 1 or len(batch.pending) == BATCH_MAX or self.had_gone
-        assert batch.deadline == max(pending.deadline for pending in batch.pending)
+        last = max(batch.pending, key=lambda pending: pending.deadline)
+        assert (batch.deadline, batch.limit_ms) == (last.deadline, last.limit_ms)
+        limits_ms = [pending.limit_ms for pending in batch.pending]
+        assert max(limits_ms) < 2 * min(limits_ms)
         assert batch.items == [pending.item for pending in batch.pending]
         for pending in batch.pending:
             asked = self.of(pending)
@@ -413,6 +416,28 @@ def test_a_quiet_sale_waits_for_at_most_one_batch_of_each_other(
         places = [n for n, taken in enumerate(order) if taken == sale]
         assert all(later - sooner <= noisy + 1 for sooner, later in itertools.pairwise(places))
         assert places[0] <= noisy
+
+
+def test_a_sale_with_many_verbs_and_time_limits_has_no_more_turns_than_one_with_few() -> None:
+    policy = Gathering(batch_max=4, in_flight_max=1)
+    for n in range(400):
+        kind = Kind(("hold", "confirm", "release", "extend")[n % 4], "noisy")
+        limit_ms = 1 << (n % 20)
+        policy.offer(kind, Item(f"b{n}", "h"), Caller(), deadline=1.0, limit_ms=limit_ms)
+    turns = rounds(policy)
+    next(turns)
+    for n in range(8):
+        offer(policy, "quiet", f"q{n}")
+    order = [batch.lane.kind.sale for batch in turns]
+    assert order[:4] == ["noisy", "quiet", "noisy", "quiet"]
+
+
+def test_callers_who_each_have_another_time_left_share_batches() -> None:
+    policy = Gathering(in_flight_max=1)
+    for n in range(1_000):
+        item = Item(f"b{n}", "h")
+        policy.offer(Kind("hold", "s"), item, Caller(), deadline=n, limit_ms=1_000 + n)
+    assert len(list(rounds(policy))) <= math.ceil(1_000 / policy.batch_max) + 1
 
 
 def test_a_thousand_waiting_of_a_noisy_sale_cost_a_quiet_one_a_single_batch() -> None:

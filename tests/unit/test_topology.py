@@ -125,6 +125,14 @@ def test_nodes_that_left_are_forgotten(cluster: Topology) -> None:
     assert asked == {("10.0.0.9", 199), A}
 
 
+def test_the_nodes_of_the_map_and_the_given_ones_are_known(cluster: Topology) -> None:
+    assert [cluster.knows(address) for address in (None, A, B, C, D)] == [True] * 4 + [False]
+    cluster.learn(ranges((0, SLOTS - 1, [D])), D)
+    assert [cluster.knows(address) for address in (None, A, B, C, D)] == [
+        True, True, False, False, True
+    ]  # fmt: skip
+
+
 def test_an_empty_map_changes_nothing(cluster: Topology) -> None:
     cluster.not_reached(B)
     cluster.learn([], A)

@@ -43,8 +43,9 @@ class AsyncFlashSale:
 
     Calls made at the same time share script calls: `await` one order at a time, in as many tasks
     as you like. At most `queue_max` of them (1 to 10,000,000) and about `queue_bytes_max` bytes
-    wait here, one sale's at most as many as there is room left for others; beyond that a call
-    raises Overloaded at once. Calls for one buyer are sent one after the other, in their order.
+    (1 to 10^12) wait here, one sale's at most as many as there is room left for others; beyond
+    that a call raises Overloaded at once. Calls for one buyer are sent one after the other, in
+    their order.
 
     `keys`: the secrets of cues, newest first (`flashsale.Key`), the same in every process; only
     cues need them. `embedded` makes one of its own.
@@ -95,13 +96,13 @@ class AsyncFlashSale:
     ) -> Self:
         """Connect to `url`, or to FLASHSALE_URL; ConfigurationError if there is neither.
 
-        Of a cluster, any node will do.
+        Of a cluster, any node will do. `max_connections` (1 to 10,000) is that to each server.
         """
         server_check.check_options(timeout_ms, durability)
         seconds = timeout_ms / 1000
         client = Redis.from_url(
             url_or_environment(url),
-            max_connections=max_connections,
+            max_connections=limits.check_int("max_connections", max_connections, 1, 10_000),
             socket_timeout=seconds,
             socket_connect_timeout=seconds,
         )

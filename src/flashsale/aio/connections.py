@@ -29,6 +29,7 @@ class _Node:
         self.address = address
         self.free = asyncio.Semaphore(pool.max_connections)
         self.info: server_check.ServerInfo | None = None
+        self.gone = False
 
 
 class Connections:
@@ -131,11 +132,20 @@ class Connections:
                 topology.not_reached(asked.address)
                 raise
             topology.learn(ranges, asked.address or self._given())
+            await self._forget_gone()
         owner = topology.owner_of(slot)
         if owner is None and topology.is_cluster:
             topology.is_stale = True
             raise redis.exceptions.ClusterDownError(f"slot {slot} is served by no node")
         return self._node(owner)
+
+    async def _forget_gone(self) -> None:
+        """Nodes come and go, with new addresses each time: those that left are not kept."""
+        for address in [a for a in self._nodes if not self._topology.knows(a)]:
+            node = self._nodes.pop(address, None)
+            if node is not None:
+                node.gone = True
+                await node.pool.disconnect(inuse_connections=False)
 
     async def _primary_changed(self) -> None:
         """No connection to the former primary is used again."""
@@ -200,7 +210,7 @@ class Connections:
                 await connection.disconnect(nowait=True)
                 raise
             finally:
-                if self._closed:
+                if self._closed or node.gone:
                     await connection.disconnect(nowait=True)
                 await node.pool.release(connection)
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from msgspec import Struct
 
 from flashsale import batches
-from flashsale.attempts import CLOSED, Attempts, Regroup
+from flashsale.attempts import CLOSED, Attempts, Regroup, out_of_time
 from flashsale.batches import Item, Kind, Result
 from flashsale.batching import Batch, Gathering, Pending
 from flashsale.calls import Operation
@@ -78,8 +78,7 @@ class Gatherer:
     def _dispatch(self) -> None:
         self._due = False
         while (batch := self.policy.take()) is not None:
-            limit_ms = batch.lane.limit_ms
-            attempts = Attempts(batch.deadline, limit_ms)
+            attempts = Attempts(batch.deadline, batch.limit_ms)
             task = asyncio.get_running_loop().create_task(self._run(batch, attempts))
             self._flights[batch] = _Flight(task, attempts)
 
@@ -172,5 +171,5 @@ class Gatherer:
         if pending.caller.done():
             return
         flight = self._flights.get(batch) if batch else None
-        attempts = flight.attempts if flight else Attempts(0.0, pending.lane.limit_ms)
-        pending.caller.set_exception(attempts.withdraw(why))
+        attempts = flight.attempts if flight else Attempts(0.0, pending.limit_ms)
+        pending.caller.set_exception(attempts.withdraw(why or out_of_time(pending.limit_ms)))

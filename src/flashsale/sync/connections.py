@@ -40,13 +40,21 @@ _attempt = _Attempt()
 
 
 def _bounded(kind: type[Any]) -> type[Any]:
-    """The same kind of connection, whose connecting and handshake do not outlast the attempt."""
+    """The same kind of connection, whose connecting and sending do not outlast the attempt."""
 
     def connect(self: Any) -> None:
         self.socket_timeout = self.socket_connect_timeout = _attempt.seconds
         kind.connect(self)
 
-    return type(f"Bounded{kind.__name__}", (kind,), {"connect": connect})
+    def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
+        # A server that reads no more fills the socket's buffer, and redis-py would then wait for
+        # as long as whoever connected had time.
+        if self._sock is not None:
+            self._sock.settimeout(_attempt.seconds)
+        kind.send_packed_command(self, command, check_health)
+
+    own = {"connect": connect, "send_packed_command": send_packed_command}
+    return type(f"Bounded{kind.__name__}", (kind,), own)
 
 
 class _Node:
@@ -57,6 +65,7 @@ class _Node:
         self.address = address
         self.free = threading.Semaphore(pool.max_connections)
         self.info: server_check.ServerInfo | None = None
+        self.gone = False
 
 
 class Ticket(Struct, eq=False):
@@ -136,7 +145,9 @@ class Connections:
                 ticket.connection = node.pool.get_connection()
                 attempts.sending()
                 ticket.connection.send_command(*commands_of(call)[0])
-            except BaseException:
+            except BaseException as error:
+                if ticket.connection is not None and not isinstance(error, Exception):
+                    ticket.connection.disconnect()  # as in `_exchange`
                 self._let_go(ticket)
                 raise
         except Exception as error:  # judged by `finish`
@@ -223,11 +234,20 @@ class Connections:
                 topology.not_reached(asked.address)
                 raise
             topology.learn(ranges, asked.address or self._given())
+            self._forget_gone()
         owner = topology.owner_of(slot)
         if owner is None and topology.is_cluster:
             topology.is_stale = True
             raise redis.exceptions.ClusterDownError(f"slot {slot} is served by no node")
         return self._node(owner)
+
+    def _forget_gone(self) -> None:
+        """Nodes come and go, with new addresses each time: those that left are not kept."""
+        for address in [a for a in list(self._nodes) if not self._topology.knows(a)]:
+            node = self._nodes.pop(address, None)
+            if node is not None:
+                node.gone = True
+                node.pool.disconnect(inuse_connections=False)
 
     def _primary_changed(self) -> None:
         """No connection to the former primary is used again."""
@@ -306,7 +326,7 @@ class Connections:
             raise StoreUnavailable(f"{CLOSED}. It was not applied")
 
     def _release(self, node: _Node, connection: Any) -> None:
-        if self._closed:
+        if self._closed or node.gone:
             connection.disconnect()
         node.pool.release(connection)
 

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from flashsale import batches
-from flashsale.attempts import CLOSED, Attempts, Regroup
+from flashsale.attempts import CLOSED, Attempts, Regroup, out_of_time
 from flashsale.batches import Item, Kind, Result
 from flashsale.batching import Batch, Gathering, Pending
 from flashsale.calls import Operation
@@ -111,7 +111,7 @@ class Gatherer:
     def _dispatch(self) -> None:
         """Give every batch that may go to one of its callers; the lock is held."""
         while (batch := self.policy.take()) is not None:
-            self._attempts[batch] = Attempts(batch.deadline, batch.lane.limit_ms)
+            self._attempts[batch] = Attempts(batch.deadline, batch.limit_ms)
             self._load(batch)
 
     def _load(self, batch: Batch) -> None:
@@ -119,7 +119,8 @@ class Gatherer:
         there = [pending for pending in batch.pending if not pending.caller.done()]
         if there:
             carrier = max(there, key=_deadline_of)
-            self._attempts[batch].deadline = carrier.deadline
+            attempts = self._attempts[batch]
+            attempts.deadline, attempts.limit_ms = carrier.deadline, carrier.limit_ms
             caller: _Caller = carrier.caller
             caller.load = batch
             caller.ring()
@@ -196,8 +197,9 @@ class Gatherer:
         with self._lock:
             if pending.caller.result is None and pending.caller.load is None:
                 batch = next((b for b in self._attempts if pending in b.pending), None)
-                pending.caller.result = self._attempts_of(pending, batch).withdraw()
+                why = out_of_time(pending.limit_ms)
+                pending.caller.result = self._attempts_of(pending, batch).withdraw(why)
 
     def _attempts_of(self, pending: Pending, batch: Batch | None) -> Attempts:
-        waited = Attempts(0.0, pending.lane.limit_ms)
+        waited = Attempts(0.0, pending.limit_ms)
         return waited if batch is None else self._attempts.get(batch, waited)
