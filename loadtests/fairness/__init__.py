@@ -1,0 +1,1 @@
+"""Fairness windows measured beside first come, first served: python -m loadtests.fairness."""
