@@ -33,11 +33,11 @@ def permutations(shop: FlashSale, by_server: int, pure: int) -> Figure:
         known = shop.perform(window.know("order", "x"))
         stage.set_time("order", CUE_AT_MS + 9_000)
         kind = window.enter_kind("order", known)
-        shop.perform(
-            run_all(
-                kind, taps, lambda t: window.enter_item(known, t[0], {"x": 1}, t[1], None, None)
-            )
-        )
+
+        def check(tap: tuple[str, int], known: window.Known = known) -> Item:
+            return window.enter_item(known, tap[0], {"x": 1}, tap[1], None, None)
+
+        shop.perform(run_all(kind, taps, check))
         stage.set_time("order", known.cue.closes_at_ms)
         handle.settle(wait=False)
         record: Any = handle.record()
