@@ -511,11 +511,14 @@ def test_an_earlier_window_is_better_than_any_rank(lab: Lab) -> None:
 def test_where_only_the_best_are_kept_limits_are_checked_with_the_tap(lab: Lab) -> None:
     sale = lab.open({"red": 10}, limits={"red": 2}, limit=3)
     handle = open_cue(lab, sale, keep="best")
+    two = Tap("ann", {"red": 2}, minimum={"red": 1})
     sale.hold("ann", {"red": 1}, hold_id="h").unwrap()
-    assert tap(handle, Tap("ann", {"red": 2}, minimum={"red": 1})).outcome is Outcome.LIMIT_REACHED
-    assert tap(handle, "ann").outcome is Outcome.ENTERED
+    assert tap(handle, two).outcome is Outcome.LIMIT_REACHED
+    lab.set_time(sale, T0 + 999)
+    assert tap(handle, two).outcome is Outcome.LIMIT_REACHED
     lab.set_time(sale, T0 + 1_000)  # the hold is due: it counts no more
-    assert tap(handle, Tap("bob", {"red": 2}, minimum={"red": 1})).outcome is Outcome.ENTERED
+    assert tap(handle, two).outcome is Outcome.ENTERED
+    assert entries(lab, handle) == {"ann": "0|0*2~1"}
 
 
 def test_where_only_the_best_are_kept_every_entry_is_content_with_one_unit(lab: Lab) -> None:

@@ -440,7 +440,10 @@ def test_what_a_source_says_later_changes_nothing(lab: Lab) -> None:
     tower.say(handle.cue(), b"another value that it gives")
     assert handle.settle(wait=False, entropy=tower).promoted == 1
     assert results(handle, order)[order[3]] == "HELD"
-    assert handle.settle(wait=False).outcome is Outcome.SETTLED  # it need not even be there
+    sale.release(order[1], "cue/drop")
+    assert handle.settle(wait=False).promoted == 2  # the source need not even be there
+    assert results(handle, order)[order[4]] == "HELD"
+    verified(handle)
 
 
 def test_a_frozen_cue_without_awards_can_be_voided(lab: Lab) -> None:
@@ -803,6 +806,17 @@ def test_a_place_that_falls_free_after_the_reserve_is_on_open_sale(lab: Lab) -> 
     lab.set_time(sale, CLOSE + TTL)  # the reserve and the holds fall due in one sweep
     assert sale.hold("z", {"red": 3}, hold_id="h").outcome is Outcome.HELD
     assert handle.settle(wait=False).promoted == 0
+    assert sale.audit().problems == ()
+
+
+def test_a_reserve_ends_in_time_though_everything_else_falls_due_later(lab: Lab) -> None:
+    sale = lab.open({"red": 3}, hold_ttl_ms=60_000)
+    handle = entered(lab, sale, [Tap("ann")], reserve_ms=2_000)
+    settled(lab, sale, handle)
+    lab.set_time(sale, CLOSE + 1_999)
+    assert sale.hold("z", {"red": 2}, hold_id="h").outcome is Outcome.SOLD_OUT
+    lab.set_time(sale, CLOSE + 2_000)
+    assert sale.hold("z", {"red": 2}, hold_id="h").outcome is Outcome.HELD
     assert sale.audit().problems == ()
 
 

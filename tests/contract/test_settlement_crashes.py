@@ -8,18 +8,9 @@ from typing import Any
 
 import pytest
 
-from flashsale import CueHandle, Outcome, SaleHandle, settling
-from support.cues import (
-    Hand,
-    Tap,
-    Tower,
-    enter_all,
-    load,
-    open_cue,
-    save,
-    settlement,
-    verified,
-)
+from flashsale import CueHandle, CueState, Outcome, SaleHandle, settling
+from flashsale.calls import Call
+from support.cues import Hand, Tap, Tower, enter_all, load, open_cue, save, settlement, verified
 from support.lab import T0, Lab, dump_key
 
 CLOSE = T0 + 16_000
@@ -150,6 +141,53 @@ def test_two_at_once_end_in_the_same_record_whatever_their_turns(scene: Scene) -
             turns.choice(both).call()
         assert [hand.result for hand in both] == [expected_told] * 2, seed
         assert scene.end() == expected, seed
+
+
+def test_a_call_out_of_its_turn_harms_nothing(lab: Lab) -> None:
+    """Whatever a broken or a very slow process sends, and whenever: the record is the same."""
+    scene = Scene(lab)
+    expected_told = scene.settle()
+    expected = scene.end()[0]
+    scene.again()
+    whole, calls = scene.process(), list[Call]()
+    while call := whole.next:
+        if "show" not in call.script.name and "entries" not in call.script.name:
+            calls.append(call)
+        whole.call()
+    told = {call.script.name for call in calls}
+    # The next in order are asked in their order, by whomever: a slow process has asked the first.
+    following = [call for call in calls if "next" in call.args]
+    turned = [call for call in reversed(calls) if call not in following] + following
+    assert {"window/freeze", "window/award", "window/reveal"} <= told
+    for n, dead in stops(scene):
+        dead.drop()
+        for call in calls if n % 2 else turned:
+            lab.run(call, caller_ms=T0)
+        assert scene.settle() == expected_told, n
+        assert scene.end()[0] == expected, n
+        scene.again()
+        for call in calls[n::-1]:
+            lab.run(call, caller_ms=T0)
+        assert scene.settle() == expected_told, n
+        assert scene.end()[0] == expected, n
+
+
+def test_once_it_is_revealed_nobody_is_drawn_any_more(lab: Lab) -> None:
+    scene = Scene(lab)
+    hand = scene.process()
+    while scene.handle.view().state is not CueState.REVEALED:
+        hand.call()
+    while hand.next and hand.next.script.name != "window/award":
+        hand.call()
+    assert hand.next
+    assert hand.next.args[0] == "next"
+    before = save(lab, scene.sale, "drop")
+    wrong = Call(hand.next.script, hand.next.keys, ("drawn", *hand.next.args[1:]))
+    assert lab.run(wrong, caller_ms=T0)[3] == Outcome.SETTLED.code.encode()
+    odd = Call(hand.next.script, hand.next.keys, ("odd", *hand.next.args[1:]))
+    assert lab.run(odd, caller_ms=T0)[3] == Outcome.MALFORMED.code.encode()
+    assert save(lab, scene.sale, "drop") == before
+    hand.drop()
 
 
 def test_what_happens_in_between_changes_nothing_of_the_draw(lab: Lab) -> None:

@@ -209,6 +209,11 @@ class Hand:
             pass
         return self.result
 
+    @property
+    def next(self) -> Call | None:
+        """The call that comes next."""
+        return None if self.done else self._step
+
     def drop(self) -> None:
         """The process has died: nothing of it happens any more."""
         self._operation.close()
