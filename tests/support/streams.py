@@ -58,14 +58,12 @@ class Segment:
     begins_run: bool
 
     def read_pts(self) -> list[int]:
-        """The PTS of its frames as they stand in the stream: 33 bits, wrapped."""
+        """The PTS of its frames as FFmpeg tells them: across a wrap they go on, or begin below 0."""
         with av.open(io.BytesIO(self.init + self.data)) as container:
             video = container.streams.video[0]
             assert video.time_base == Fraction(1, 90_000)
             packets = container.demux(video)
-            return sorted(
-                (packet.pts for packet in packets if packet.pts is not None),
-            )
+            return sorted(packet.pts for packet in packets if packet.pts is not None)
 
 
 @dataclass(frozen=True)
