@@ -211,7 +211,8 @@ def write_hls(folder: Path, run: Run, kind: Kind) -> Path:
         "hls_segment_filename": str(folder / "%d.seg"),
     }
     with av.open(str(playlist), "w", format="hls", options=options) as container:
-        video = container.add_stream("mpeg4", rate=RATE)
+        # Every build has these two; MPEG-2 has its headers in each segment, as MPEG-TS needs them.
+        video = container.add_stream("mpeg4" if kind == "fmp4" else "mpeg2video", rate=RATE)
         video.width = video.height = 32
         video.pix_fmt = "yuv420p"
         video.gop_size = RATE
