@@ -152,9 +152,6 @@ def test_a_date_in_a_segment_with_parts_counts_once(plain: Stream) -> None:
     now_ms = T0 + 9_700
     text = stream.playlist(now_ms)
     edge = HlsTimeline().read(text, now_ms).edge
-    assert (
-        edge == Position(T0 + 9_500)._replace() if hasattr(edge, "_replace") else edge is not None
-    )
     assert edge == Position(T0 + 9_500, 0)
     naive = m3u8.loads(text).segments[-1].parts[-1].program_date_time
     assert round(naive.timestamp() * 1_000) - (T0 + 9_250) == 2_000  # both last segments twice
@@ -211,7 +208,6 @@ def test_pts_that_wrap_between_cue_and_tap() -> None:
         sample = timeline.sample(pts, segment.server_ms)
         positions.append(sample.position_ms)
         clock.take(sample)
-    assert (raw[-1] - raw[0]) // 90 == -95_443_712 + 0 or raw[-1] < raw[0]
     assert raw[-1] - raw[0] < -(10**9)  # the naive difference: minus 26.5 hours
     assert pts_between_ms(raw[0], raw[-1]) == 5_000
     elapsed = clock.elapsed(positions[0], positions[-1], now_ms=T0 + 6_000)
@@ -243,21 +239,16 @@ def test_an_sfu_that_reports_its_own_clock() -> None:
 
 
 def test_a_players_latency_is_not_its_lag() -> None:
-    stream = replace(make_stream([Run(20)]), delay_ms=2_000, listed=6)
-    clock = StreamClock()
-    drive(stream, clock, HlsTimeline(), upto_ms=stream.end_ms)
-    now_ms = T0 + 18_000
-    watching_ms = T0 + 10_000  # what the viewer sees was shown 8 s ago
-    edge = HlsTimeline().read(stream.playlist(now_ms), now_ms).edge
-    assert edge is not None
-    latency_ms = edge.ms - stream.label_at(watching_ms)  # hls.js: liveSyncPosition's distance
-    assert now_ms - watching_ms == 8_000
-    assert latency_ms == 6_000
-    lag_ms = clock.lag_ms(stream.label_at(watching_ms), now_ms=now_ms)
-    assert lag_ms == 6_000 or lag_ms == 8_000 - 2_000
-    other_now_ms = now_ms + 900  # the playlist has not moved, the world has
-    assert HlsTimeline().read(stream.playlist(other_now_ms), other_now_ms).edge == edge
-    assert clock.lag_ms(stream.label_at(watching_ms), now_ms=other_now_ms) == lag_ms + 900
+    stream = replace(make_stream([Run(20)]), delay_ms=2_000)
+    clock = StreamClock(noise="both")
+    for segment in stream.segments:  # the encoder says when it showed each
+        clock.add(segment.label_ms, segment.server_ms)
+    watching = stream.label_at(T0 + 10_000)
+    for now_ms, latency_ms in ((T0 + 18_000, 6_000), (T0 + 18_900, 6_000), (T0 + 19_000, 7_000)):
+        edge = HlsTimeline().read(stream.playlist(now_ms), now_ms).edge
+        assert edge is not None
+        assert edge.ms - watching == latency_ms  # what hls.js calls latency, at best
+        assert clock.lag_ms(watching, now_ms=now_ms) == now_ms - (T0 + 10_000)
 
 
 def test_media_time_has_an_origin_of_its_own(plain: Stream) -> None:

@@ -58,7 +58,7 @@ class Segment:
     begins_run: bool
 
     def read_pts(self) -> list[int]:
-        """The PTS of its frames as FFmpeg tells them: across a wrap they go on, or begin below 0."""
+        """The PTS of its frames as FFmpeg tells them: beyond 33 bits or below 0 at a wrap."""
         with av.open(io.BytesIO(self.init + self.data)) as container:
             video = container.streams.video[0]
             assert video.time_base == Fraction(1, 90_000)

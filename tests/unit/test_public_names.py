@@ -27,9 +27,7 @@ def test_all_is_sorted_and_is_exactly_the_public_names() -> None:
     assert flashsale.__all__ == public_names(flashsale)
 
 
-@pytest.mark.parametrize(
-    "package", ["flashsale.embedded", "flashsale.streamtime", "flashsale.testing"]
-)
+@pytest.mark.parametrize("package", ["flashsale.embedded", "flashsale.testing"])
 def test_the_packages_meant_for_users_list_their_names_too(package: str) -> None:
     module = importlib.import_module(package)
     assert module.__all__ == sorted(module.__all__)

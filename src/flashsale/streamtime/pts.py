@@ -15,6 +15,7 @@ from flashsale.streamtime.wrapping import Unwrapped, ticks_between, to_ms
 PTS_BITS = 33
 PTS_RATE = 90_000
 
+_TURN = 1 << PTS_BITS
 _INT64_MAX = 2**63 - 1
 
 
@@ -32,9 +33,10 @@ class PtsTimeline:
     """Turns PTS into positions that go on across the wrap.
 
     Positions are in milliseconds, rounded from 90 kHz: differences are within 1 ms of those of the
-    PTS, which may be any int (see `pts_between_ms`). Each discontinuity starts from its own first PTS; going back to an earlier one is refused
-    (InvalidRequest), as its wraps are forgotten. Processes that started on two sides of a wrap
-    differ by 2^33 ticks: let one of them feed the clock, or compare PTS with `pts_between_ms`.
+    PTS, which may be any int (see `pts_between_ms`). Each discontinuity starts from its own first
+    PTS; going back to an earlier one is refused (InvalidRequest), as its wraps are forgotten.
+    Processes that started on two sides of a wrap differ by 2^33 ticks: let one of them feed the
+    clock, or compare PTS with `pts_between_ms`.
     """
 
     def __init__(self) -> None:
@@ -59,4 +61,4 @@ class PtsTimeline:
 
 
 def _wrapped(field: str, pts: int) -> int:
-    return check_int(field, pts, -_INT64_MAX, _INT64_MAX) % 2**PTS_BITS
+    return check_int(field, pts, -_INT64_MAX, _INT64_MAX) % _TURN
