@@ -85,6 +85,23 @@ def test_a_gap_between_two_readings_keeps_the_discontinuity_that_is_counted() ->
     assert timeline.read(later, T0).edge == Position(T0 + 104_000, 4)
 
 
+def test_a_stream_that_starts_over_is_a_new_discontinuity_from_its_first_reading_on() -> None:
+    again = playlist(date(T0 + 3_600_000), *segments(5))
+    for first in (0, 40):  # its numbers overlap with what is known, or lie before it
+        timeline = HlsTimeline()
+        timeline.read(playlist(date(T0), *segments(4), first=first), T0)
+        reading = timeline.read(again, T0 + 3_610_000)
+        assert reading.shift_ms == 0
+        edge_ms = T0 + 3_610_000
+        assert reading.events == (Sample(edge_ms, edge_ms, 1, T0 + 3_600_000),)
+
+
+def test_dates_are_not_continued_backwards_across_a_discontinuity() -> None:
+    lines = [*segments(2), "#EXT-X-DISCONTINUITY", date(T0), *segments(1)]
+    reading = HlsTimeline().read(playlist(*lines), T0)
+    assert [stretch.discontinuity for stretch in reading.stretches] == [1]
+
+
 def test_an_empty_or_ended_playlist_gives_no_sample() -> None:
     timeline = HlsTimeline()
     assert timeline.read(playlist(), T0).edge is None
