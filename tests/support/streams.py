@@ -58,14 +58,12 @@ class Segment:
     begins_run: bool
 
     def read_pts(self) -> list[int]:
-        """The PTS of its frames as they stand in the stream: 33 bits, wrapped."""
+        """The PTS of its frames as FFmpeg tells them: beyond 33 bits or below 0 at a wrap."""
         with av.open(io.BytesIO(self.init + self.data)) as container:
             video = container.streams.video[0]
             assert video.time_base == Fraction(1, 90_000)
             packets = container.demux(video)
-            return sorted(
-                (packet.pts for packet in packets if packet.pts is not None),
-            )
+            return sorted(packet.pts for packet in packets if packet.pts is not None)
 
 
 @dataclass(frozen=True)
@@ -213,7 +211,8 @@ def write_hls(folder: Path, run: Run, kind: Kind) -> Path:
         "hls_segment_filename": str(folder / "%d.seg"),
     }
     with av.open(str(playlist), "w", format="hls", options=options) as container:
-        video = container.add_stream("mpeg4", rate=RATE)
+        # Every build has these two; MPEG-2 has its headers in each segment, as MPEG-TS needs them.
+        video = container.add_stream("mpeg4" if kind == "fmp4" else "mpeg2video", rate=RATE)
         video.width = video.height = 32
         video.pix_fmt = "yuv420p"
         video.gop_size = RATE

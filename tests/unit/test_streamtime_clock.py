@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import statistics
 
 import pytest
 from hypothesis import given
@@ -80,6 +81,8 @@ def test_differences_within_a_piece_are_exact_whatever_the_samples(
 def test_any_samples_at_all_give_the_same_answers_twice_or_a_named_rule(
     samples: list[tuple[int, int, int]],
 ) -> None:
+    fields: set[str] = set()
+
     def story() -> list[object]:
         told: list[object] = []
         clock = StreamClock()
@@ -89,9 +92,11 @@ def test_any_samples_at_all_give_the_same_answers_twice_or_a_named_rule(
                 told.append(clock.server_time(position_ms, now_ms=server_ms))
             except InvalidRequest as error:
                 told.append(str(error))
+                fields.add(error.field)
         return told
 
     assert story() == story()
+    assert fields <= {"discontinuity", "position", "clock", "now_ms"}
 
 
 def test_constant_offsets_cancel_between_cue_and_tap() -> None:
@@ -121,28 +126,35 @@ def test_a_third_of_wild_samples_moves_nothing(seed: int, noise: str, offset_ms:
     assert mapped.age_ms <= 3_000
 
 
-@given(st.integers(0, 2**32), st.integers(3, 60), st.sampled_from([5, 50, 500, 3_000]))
-def test_late_samples_are_read_by_their_lower_envelope_within_the_stated_uncertainty(
-    seed: int, count: int, jitter_ms: int
+@pytest.mark.parametrize("count", [1, 3, 10, 60])
+@pytest.mark.parametrize("jitter_ms", [5, 100, 3_000])
+@pytest.mark.parametrize("noise", ["late", "both"])
+def test_the_stated_uncertainty_holds_in_at_least_97_of_100_cases(
+    noise: str, jitter_ms: int, count: int
 ) -> None:
-    rng = random.Random(seed)
+    rng = random.Random(f"{noise} {jitter_ms} {count}")
     true = steady(T0, T0, [1_000] * count)
-    late = [(p, s + rng.randint(0, jitter_ms)) for p, s in true]
-    clock = fed(late, doubt_ms=max(1_000, 4 * jitter_ms))
     position_ms, now_ms = true[-1]
-    mapped = clock.server_time(position_ms, now_ms=now_ms)
-    assert abs(mapped.server_ms - now_ms) <= mapped.uncertainty_ms
-    assert mapped.uncertainty_ms >= 1_000 // count
-
-
-@given(st.integers(0, 2**32), st.sampled_from([5, 50, 500]))
-def test_noise_to_either_side_is_read_by_the_median(seed: int, sigma_ms: int) -> None:
-    rng = random.Random(seed)
-    true = steady(T0, T0, [1_000] * 60)
-    clock = fed([(p, s + round(rng.gauss(0, sigma_ms))) for p, s in true], noise="both")
-    position_ms, now_ms = true[-1]
-    mapped = clock.server_time(position_ms, now_ms=now_ms)
-    assert abs(mapped.server_ms - now_ms) <= mapped.uncertainty_ms + sigma_ms
+    errors, held = [], 0
+    for _ in range(100):
+        noisy = [
+            (
+                p,
+                s
+                + (
+                    rng.randint(0, jitter_ms)
+                    if noise == "late"
+                    else round(rng.gauss(0, jitter_ms / 3))
+                ),
+            )
+            for p, s in true
+        ]
+        mapped = fed(noisy, noise=noise, doubt_ms=jitter_ms).server_time(position_ms, now_ms=now_ms)
+        errors.append(abs(mapped.server_ms - now_ms))
+        held += errors[-1] <= mapped.uncertainty_ms
+    assert held >= 97
+    if count == 60:  # the lower envelope and the median, at work
+        assert statistics.mean(errors) <= jitter_ms / 9 + 2
 
 
 def test_uncertainty_falls_with_agreeing_samples_and_grows_with_distance() -> None:

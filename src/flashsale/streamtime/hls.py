@@ -21,6 +21,7 @@ from flashsale.streamtime.values import Position, Relabel, Sample, StreamEvent
 RESTART_MS = 10_000
 """Labels of known segments that moved by more than this belong to a stream that started over."""
 
+_JUMP_US = 500_000  # between one label and the next: a break that has no tag
 _NOWHERE = (-1, 0, 0)
 
 
@@ -145,10 +146,13 @@ class HlsTimeline:
         first_us: dict[int, int] = {}
         newest: dict[int, Place] = {}
         for place in places:
-            if place.start_us is not None:
-                number = place.discontinuity
-                first_us[number] = min(first_us.get(number, place.start_us), place.start_us)
-                newest[number] = place
+            if place.start_us is None:
+                continue
+            number = place.discontinuity
+            before_us = newest[number].end_us if number in newest else None
+            if before_us is None or abs(place.start_us - before_us) > _JUMP_US:
+                first_us[number] = place.start_us
+            newest[number] = place
         samples: list[Sample] = []
         for number, place in newest.items():
             if place.end_us is not None and place.order > self._edge:
