@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- Reads a page of a frozen cue's entries (or, given that key, of what was awarded). Nothing enters any more, so that every entry is on some
--- page; one may be on two.
+-- Reads a page of a frozen cue's entries (or, given that key, of what was awarded). Nothing enters
+-- any more, so that every entry is on some page; one may be on two.
 --
 -- KEYS  sale cue entries
 -- ARGV  caller_ms   the caller's clock
