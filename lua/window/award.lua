@@ -12,11 +12,11 @@
 --       hold_id     of the winners' holds
 --       buyers      msgpack: array of buyers, each once
 --       baskets     msgpack: {{{index, qty, least, …}, …}, {which, …}}
---       freed       for "next": how often places had fallen free when the first in order were asked
+--       freed       for "next": how often places had fallen free when the first were asked
 -- REPLY as of every batch; an operation's code is what was decided of it, now or before. SOLD_OUT
 --       is not remembered: more may fall free. CONFLICT: the hold id is in use. From CLOCK_JUMP on
 --       a code is for the whole batch: FROZEN, the next have to wait; SETTLED, the reserve has
---       ended; TRY_AGAIN, places have fallen free since: ask those who come first in the order first
+--       ended; TRY_AGAIN, places have fallen free since: ask those who come first first
 -- CODES H HELD, S SOLD_OUT, L LIMIT_REACHED, M TOO_MANY_HOLDS, B SHARD_FULL, Q CONFLICT,
 --       J CLOCK_JUMP, j NOT_CLOSED, f FROZEN, g SETTLED, x VOID, m CUE_UNKNOWN, u SALE_UNKNOWN,
 --       T TRY_AGAIN, p PURGED, ! MALFORMED

@@ -30,6 +30,7 @@ from support.cues import (
     Hand,
     Tap,
     Tower,
+    contents,
     enter_all,
     keys_of,
     load,
@@ -86,11 +87,11 @@ def test_without_a_stock_all_that_is_available_of_the_sku_of_the_cues_name_is_se
 def test_what_is_set_aside_can_neither_be_held_nor_taken_off_the_allotment(lab: Lab) -> None:
     sale = lab.open({"red": 10})
     open_cue(lab, sale, stock={"red": 9})
-    before = save(lab, sale, "drop")
+    before = contents(lab, sale, "drop")
     answer = sale.hold("ann", {"red": 2}, hold_id="h")
     assert (answer.outcome, answer.may_return) == (Outcome.SOLD_OUT, True)
     assert sale.restock({"red": -2}, op_id="o").outcome is Outcome.BELOW_COMMITTED
-    assert save(lab, sale, "drop") == before
+    assert contents(lab, sale, "drop") == before
     assert sale.hold("ann", {"red": 1}, hold_id="h").outcome is Outcome.HELD
     assert sale.audit().problems == ()
 
@@ -213,9 +214,9 @@ def test_the_same_cue_again_changes_nothing_whatever_the_clock_says_and_in_any_s
     ]
     for step in steps:
         step()
-        before = save(lab, sale, "drop")
+        before = contents(lab, sale, "drop")
         again = open_cue(lab, sale, cue_time_ms=T0 + 5_000).cue()
-        assert save(lab, sale, "drop") == before
+        assert contents(lab, sale, "drop") == before
         assert msgspec.structs.replace(again, stock=first.stock) == first
     assert sale.audit().problems == ()
 
@@ -228,11 +229,11 @@ def test_the_same_cue_again_changes_nothing_whatever_the_clock_says_and_in_any_s
 def test_another_definition_of_a_cue_is_refused(lab: Lab, change: dict[str, Any]) -> None:
     sale = lab.open()
     open_cue(lab, sale)
-    before = save(lab, sale, "drop")
+    before = contents(lab, sale, "drop")
     with pytest.raises(Rejected) as error:
         open_cue(lab, sale, **change)
     assert refusal(error) is Outcome.CONFLICT
-    assert save(lab, sale, "drop") == before
+    assert contents(lab, sale, "drop") == before
 
 
 def test_the_order_of_the_skus_and_the_kind_of_mapping_make_no_other_definition(lab: Lab) -> None:
@@ -284,11 +285,11 @@ def test_a_cue_that_cannot_be_is_refused_and_changes_nothing(
     lab: Lab, make: Callable[[Lab], SaleHandle], rules: dict[str, Any], outcome: Outcome
 ) -> None:
     sale = make(lab)
-    before = save(lab, sale, "drop")
+    before = contents(lab, sale, "drop")
     with pytest.raises(Rejected) as error:
         open_cue(lab, sale, **rules)
     assert refusal(error) is outcome
-    assert save(lab, sale, "drop") == before
+    assert contents(lab, sale, "drop") == before
 
 
 def test_a_sold_out_sku_leaves_nothing_to_set_aside(lab: Lab) -> None:
@@ -310,7 +311,7 @@ def test_a_cue_is_too_late_when_it_would_be_closed_already_and_not_before(lab: L
 def test_a_clock_that_has_jumped_is_not_believed(lab: Lab) -> None:
     sale = lab.open()
     lab.raw.hset(lab.keys(sale).sale, "now", 1_000)
-    before = save(lab, sale, "drop")
+    before = contents(lab, sale, "drop")
     request = CueRequest(id="drop", position_ms=POSITION, stock={"red": 3})
     opening = window.open_cue(
         sale.id, request, key=KEY, at=POSITION, clock=None, cue_time_ms=1_000, entropy=None
@@ -318,7 +319,7 @@ def test_a_clock_that_has_jumped_is_not_believed(lab: Lab) -> None:
     with pytest.raises(Rejected) as error:
         Hand(lab, opening, caller_ms=1_000).finish()
     assert refusal(error) is Outcome.CLOCK_JUMP
-    assert save(lab, sale, "drop") == before
+    assert contents(lab, sale, "drop") == before
 
 
 def test_a_cue_opens_while_the_sale_is_paused(lab: Lab) -> None:
@@ -442,10 +443,10 @@ def test_a_void_cue_gives_everything_back_and_says_why(lab: Lab) -> None:
     view = handle.view()
     assert (view.state, view.reason) == (CueState.VOID, "the link was wrong")
     assert view.set_aside == {"red": 0, "blue": 0}
-    before = save(lab, sale, "drop")
+    before = contents(lab, sale, "drop")
     again = handle.void("another reason")
     assert (again.outcome, again.replayed) == (Outcome.VOID, True)
-    assert save(lab, sale, "drop") == before
+    assert contents(lab, sale, "drop") == before
     assert sale.audit().problems == ()
 
 
@@ -468,9 +469,9 @@ def test_a_settled_cue_cannot_be_voided(lab: Lab) -> None:
     handle = open_cue(lab, sale)
     tap(handle, "ann")
     settled(lab, sale, handle)
-    before = save(lab, sale, "drop")
+    before = contents(lab, sale, "drop")
     assert handle.void("too late").outcome is Outcome.SETTLED
-    assert save(lab, sale, "drop") == before
+    assert contents(lab, sale, "drop") == before
 
 
 @pytest.mark.parametrize(
@@ -494,10 +495,10 @@ def test_a_cue_is_not_voided_by_halves(lab: Lab, key: str) -> None:
     kept = save(lab, sale, "drop")
     lab.raw.delete(name)
     lab.raw.set(name, "not what it was")
-    before = save(lab, sale, "drop")
+    before = contents(lab, sale, "drop")
     with pytest.raises(StoreUnavailable):
         handle.void("the link was wrong")
-    assert save(lab, sale, "drop") == before
+    assert contents(lab, sale, "drop") == before
     load(lab, kept)
     assert handle.void("the link was wrong").outcome is Outcome.VOID
     assert sale.audit().problems == ()
@@ -514,9 +515,9 @@ def test_a_sale_is_not_purged_while_a_cue_keeps_stock_and_then_with_all_keys_of_
     sale.cue_handle("c").void("not needed")
     settled(lab, sale, sale.cue_handle("a"))
     sale.end()
-    before = save(lab, sale, "a", "b", "c")
+    before = contents(lab, sale, "a", "b", "c")
     assert sale.purge().outcome is Outcome.CUE_OPEN
-    assert save(lab, sale, "a", "b", "c") == before
+    assert contents(lab, sale, "a", "b", "c") == before
     assert settled(lab, sale, b).awarded == 1
     assert sale.purge().outcome is Outcome.HOLDS_OUTSTANDING
     lab.set_time(sale, T0 + 20_000)

@@ -29,6 +29,7 @@ from support.cues import (
     Hand,
     Tap,
     close,
+    contents,
     drawn_by,
     enter_all,
     load,
@@ -76,11 +77,11 @@ def test_tapping_again_is_replayed_and_gains_nothing(lab: Lab) -> None:
     sale = lab.open()
     handle = open_cue(lab, sale)
     tap(handle, "ann")
-    before = save(lab, sale, "drop")
+    before = contents(lab, sale, "drop")
     again = tap(handle, Tap("ann", after_ms=100))
     assert (again.outcome, again.replayed) == (Outcome.ENTERED, True)
     assert again.receipt == name_of(handle, "ann")
-    assert save(lab, sale, "drop") == before
+    assert contents(lab, sale, "drop") == before
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -209,10 +210,10 @@ def test_a_cue_that_takes_no_entries_says_why_and_keeps_none(
     handle = open_cue(lab, sale)
     handle.cue()
     step(lab, sale, handle)
-    before = save(lab, sale, "drop")
+    before = contents(lab, sale, "drop")
     answer = tap(handle, "ann")
     assert (answer.outcome, answer.receipt) == (outcome, "")
-    assert save(lab, sale, "drop") == before
+    assert contents(lab, sale, "drop") == before
 
 
 def test_a_paused_sale_takes_entries_again_when_it_resumes(lab: Lab) -> None:
@@ -471,11 +472,11 @@ def test_a_tap_that_breaks_a_rule_is_told_which_whatever_its_proof(
     handle = open_cue(lab, sale)
     told: dict[str, Any] = {"buyer": "ann", "basket": {"red": 2}, "position_ms": POSITION}
     right = proof(handle.cue(), "ann")
-    before = save(lab, sale, "drop")
+    before = contents(lab, sale, "drop")
     for shown in (right, None, "wrong"):
         with pytest.raises(InvalidRequest, match=text):
             handle.enter(**told | {"proof": shown} | wrong)
-    assert save(lab, sale, "drop") == before
+    assert contents(lab, sale, "drop") == before
 
 
 # --- keep="best" --------------------------------------------------------------------------
@@ -553,11 +554,11 @@ def test_a_key_of_the_wrong_type_stops_a_tap_and_harms_nothing(
     kept = save(lab, sale, "drop")
     lab.raw.delete(name)
     lab.raw.set(name, "not what it was")
-    before = save(lab, sale, "drop")
+    before = contents(lab, sale, "drop")
     used = {"all": {"entries"}, "best": {"entries", "best", "buyers"}}[keep]
     if key in used:
         with pytest.raises(StoreUnavailable):
             tap(handle, "ann")
-        assert save(lab, sale, "drop") == before
+        assert contents(lab, sale, "drop") == before
     load(lab, kept)
     assert tap(handle, "ann").outcome is Outcome.ENTERED

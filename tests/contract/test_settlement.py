@@ -37,6 +37,7 @@ from support.cues import (
     Tower,
     awarded_by,
     close,
+    contents,
     drawn_by,
     enter_all,
     load,
@@ -192,9 +193,9 @@ def test_nothing_is_settled_before_the_close(lab: Lab) -> None:
     sale = lab.open()
     handle = entered(lab, sale)
     lab.set_time(sale, CLOSE - 1)
-    before = save(lab, sale, "drop")
+    before = contents(lab, sale, "drop")
     assert handle.settle(wait=False).outcome is Outcome.NOT_CLOSED
-    assert save(lab, sale, "drop") == before
+    assert contents(lab, sale, "drop") == before
     assert results(handle, ["b0", "nobody"]) == {"b0": "NOT_CLOSED", "nobody": "NOT_CLOSED"}
     with pytest.raises(Rejected) as error:
         handle.record()
@@ -466,10 +467,10 @@ def test_a_late_freeze_voids_wholly_or_not_at_all(lab: Lab, key: str) -> None:
     kept = save(lab, sale, "drop")
     lab.raw.delete(name)
     lab.raw.set(name, "not what it was")
-    before = save(lab, sale, "drop")
+    before = contents(lab, sale, "drop")
     with pytest.raises(StoreUnavailable):
         handle.settle(wait=False, entropy=tower)
-    assert save(lab, sale, "drop") == before
+    assert contents(lab, sale, "drop") == before
     load(lab, kept)
     assert handle.settle(wait=False, entropy=tower).outcome is Outcome.VOID
     assert sale.audit().problems == ()
@@ -592,9 +593,9 @@ def test_a_winner_who_is_refused_is_told_why_and_the_place_goes_to_the_next(
     got = results(handle, BUYERS)
     assert (got[order[1]], got[order[3]]) == (outcome.name, "HELD" if reserve_ms else "NOT_DRAWN")
     assert sale.snapshot().skus["red"].set_aside == 0
-    before = save(lab, sale, "drop")
+    before = contents(lab, sale, "drop")
     assert settled(lab, sale, handle).awarded == 2
-    assert save(lab, sale, "drop") == before
+    assert contents(lab, sale, "drop") == before
     assert sale.audit().problems == ()
 
 
@@ -868,10 +869,10 @@ def test_settling_again_changes_nothing(lab: Lab, reserve_ms: int) -> None:
     sale = lab.open()
     handle = entered(lab, sale, reserve_ms=reserve_ms)
     first = settled(lab, sale, handle)
-    before, record = save(lab, sale, "drop"), handle.record()
+    before, record = contents(lab, sale, "drop"), handle.record()
     for _ in range(2):
         assert handle.settle(wait=False) == first
-    assert save(lab, sale, "drop") == before
+    assert contents(lab, sale, "drop") == before
     assert handle.record() == record
 
 

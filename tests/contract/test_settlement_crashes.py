@@ -10,7 +10,18 @@ import pytest
 
 from flashsale import CueHandle, CueState, Outcome, SaleHandle, settling
 from flashsale.calls import Call
-from support.cues import Hand, Tap, Tower, enter_all, load, open_cue, save, settlement, verified
+from support.cues import (
+    Hand,
+    Tap,
+    Tower,
+    contents,
+    enter_all,
+    load,
+    open_cue,
+    save,
+    settlement,
+    verified,
+)
 from support.lab import T0, Lab, dump_key
 
 CLOSE = T0 + 16_000
@@ -181,12 +192,12 @@ def test_once_it_is_revealed_nobody_is_drawn_any_more(lab: Lab) -> None:
         hand.call()
     assert hand.next
     assert hand.next.args[0] == "next"
-    before = save(lab, scene.sale, "drop")
+    before = contents(lab, scene.sale, "drop")
     wrong = Call(hand.next.script, hand.next.keys, ("drawn", *hand.next.args[1:]))
     assert lab.run(wrong, caller_ms=T0)[3] == Outcome.SETTLED.code.encode()
     odd = Call(hand.next.script, hand.next.keys, ("odd", *hand.next.args[1:]))
     assert lab.run(odd, caller_ms=T0)[3] == Outcome.MALFORMED.code.encode()
-    assert save(lab, scene.sale, "drop") == before
+    assert contents(lab, scene.sale, "drop") == before
     hand.drop()
 
 

@@ -25,7 +25,7 @@ from flashsale import (
 from flashsale.batches import Item, run_all
 from flashsale.calls import Call, Compute, Operation, Pause
 from flashsale.keys import CueKeys, ShardKeys
-from support.lab import T0, Lab
+from support.lab import T0, Lab, dump_key
 
 T = TypeVar("T")
 
@@ -165,6 +165,11 @@ def keys_of(sale: SaleHandle, *cues: str) -> list[str]:
 def save(lab: Lab, sale: SaleHandle, *cues: str) -> dict[str, bytes | None]:
     """The keys' contents, to go back to."""
     return {key: lab.raw.dump(key) for key in keys_of(sale, *cues)}
+
+
+def contents(lab: Lab, sale: SaleHandle, *cues: str) -> dict[str, Any]:
+    """The same to be compared: equal hashes need not be stored in the same order."""
+    return {key: dump_key(lab.raw, key) for key in keys_of(sale, *cues)}
 
 
 def load(lab: Lab, saved: Mapping[str, bytes | None]) -> None:
