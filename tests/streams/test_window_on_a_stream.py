@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import textwrap
+import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from flashsale import Outcome, verify
+from flashsale import FlashSale, Outcome, Sale, Sku, streamtime, verify
 from flashsale.draw import proof_of
-from flashsale.streamtime import HlsTimeline, Position, StreamClock, write_cue
+from flashsale.streamtime import HlsTimeline, Position, StreamClock, read_cue, write_cue
+from flashsale.streamtime.dates import format_date
 from support.lab import T0, Lab
 from support.streams import Kind, Run, Stream, make_stream
 
@@ -83,3 +89,33 @@ def test_everybody_who_saw_the_cue_on_the_stream_has_the_same_chance(lab: Lab, k
     assert verify.verify(cue.record()).ok
     assert sale.snapshot().skus["red"].sold == 20
     assert sale.audit().problems == ()
+
+
+def test_the_example_sells_to_those_who_saw_the_cue(own_shop: FlashSale) -> None:
+    """The example in the package's docstring, on a stream that runs while it does."""
+    code = textwrap.dedent(streamtime.__doc__.split("::\n", 1)[1].split("A tap behind", 1)[0])
+    names: dict[str, Any] = {**vars(streamtime), "time": time, "Outcome": Outcome}
+    names["proof_of"] = proof_of
+    exec(compile(code, "the example", "exec"), names)
+    stream = make_stream([Run(8, server_ms=time.time_ns() // 1_000_000 - 3_000)])
+
+    def playlist(*cues: tuple[int, str]) -> str:
+        return replace(stream, cues=cues).playlist(time.time_ns() // 1_000_000)
+
+    sale = own_shop.open(Sale("1111", [Sku("lipstick", 2)]))
+    quick = functools.partial(sale.cue, lag_cap_ms=0, grace_ms=200)
+    line = names["link_up"](SimpleNamespace(cue=quick), playlist)
+    position_ms = read_cue(line).position_ms
+    buyers = ["ann", "bob", "cyd", "dan"]
+    for number, buyer in enumerate(buyers):
+        shown = format_date(position_ms + 100 * number)
+        entry = names["tap"](sale, buyer, playlist((0, line)), shown)
+        assert entry.outcome is Outcome.ENTERED
+    assert len(names["winners"](sale, buyers)) == 2
+    assert sale.snapshot().skus["lipstick"].held == 2
+
+
+@pytest.fixture
+def own_shop() -> Iterator[FlashSale]:
+    with FlashSale.embedded() as shop:
+        yield shop

@@ -6,12 +6,33 @@ server time. Sources turn what a stream says about itself into a clock's samples
 pairs from anywhere else. `playing_date_ms` and `media_time_ms` read what players report.
 `write_cue` and `read_cue` carry a cue and its nonce in the stream.
 
-::
+From the encoder's cue to the winners' holds (`fetch` gets the live playlist's text; in production
+the clock is fed all the time, once a segment or part)::
 
-    clock, timeline = StreamClock(), HlsTimeline()
-    clock.take(timeline.read(text, server_ms=now).events)         # once a segment or part
-    mapped = clock.server_time(position, now_ms=now)              # a cue's server time
-    ms = clock.elapsed(cue, Position(playing_date_ms(told), 4), now_ms=now).ms
+    def link_up(sale, fetch):
+        clock, timeline = StreamClock(), HlsTimeline()
+        for _ in range(3):
+            reading = timeline.read(fetch(), time.time_ns() // 1_000_000)
+            clock.take(reading.events)
+            time.sleep(0.5)
+        live = reading.edge
+        cue = sale.cue("lipstick", at=live, clock=clock, stock={"lipstick": 2})
+        nonce = cue.cue().nonce  # goes into the playlist, where players find it
+        return write_cue("lipstick", position_ms=live.ms, nonce=nonce, window_ms=3_000)
+
+    def tap(sale, buyer, playlist, playing_date):  # what the player had, and what it showed
+        (seen,) = HlsTimeline().read(playlist, time.time_ns() // 1_000_000).cues
+        proof = proof_of(seen.nonce, sale.id, seen.id, buyer)
+        cue, position_ms = sale.cue_handle(seen.id), playing_date_ms(playing_date)
+        return cue.enter(buyer, {"lipstick": 1}, position_ms=position_ms, proof=proof)
+
+    def winners(sale, buyers):
+        sale.cue_handle("lipstick").settle()  # waits for the close
+        answers = [sale.cue_handle("lipstick").result(buyer) for buyer in buyers]
+        return [answer for answer in answers if answer.outcome is Outcome.HELD]
+
+A tap behind a discontinuity lies on another timeline than the cue: pass the cue's position plus
+`clock.elapsed(cue, tap, now_ms=now).ms`.
 
 All times are whole milliseconds; nothing here does I/O or reads a clock.
 Playlists need the extra `stream`: ``pip install 'flashsale[stream]'`` (m3u8).
