@@ -13,10 +13,11 @@ import redis
 
 from flashsale import ConfigurationError, FlashSale, HoldRequest, Outcome, Sale, Sku
 from flashsale.embedded import EmbeddedServer
+from support.cues import KEY
 
 ORDERS = (
     "+info +evalsha +eval +time +exists +unlink +hget +hgetall +hmget +hset +hdel +hlen +hscan "
-    "+hvals +xadd +xrange +xtrim +zadd +zcard +zrangebyscore +zrem"
+    "+hvals +hexists +xadd +xrange +xtrim +zadd +zcard +zrangebyscore +zrem +zrange +zpopmax"
 )
 """For a user that may call every verb."""
 
@@ -79,6 +80,26 @@ def whole_life(shop: Any) -> None:
     look(sale)
     sale.release(late).unwrap()
     brief_life(shop)
+    window(shop)
+
+
+def window(shop: Any) -> None:
+    """Fairness windows: one of which only the best entry is kept, one that closes at once."""
+    sale = shop.open(Sale(f"life-{next(_number)}", [Sku("red", 50)]))
+    now = time.time_ns() // 1_000_000
+    rules: dict[str, Any] = {"at": 0, "stock": {"red": 1}, "window_ms": 2_000, "proof": False}
+    long: dict[str, Any] = {"cue_time_ms": now - 3_000, "windows": 2, "lag_cap_ms": 60_000}
+    best = sale.cue("best", keep="best", reserve=0, **rules | long)
+    for position_ms in (2_500, 500):
+        best.enter(f"buyer-{position_ms}", {"red": 1}, position_ms=position_ms)
+    assert best.view().entries == 1
+    best.void("it rains")
+    cue = sale.cue("red", cue_time_ms=now - 1_700, lag_cap_ms=0, grace_ms=0, **rules)
+    assert cue.enter("ann", {"red": 1}, position_ms=0).outcome is Outcome.ENTERED
+    assert cue.settle().awarded == 1
+    assert cue.result("ann").outcome is Outcome.HELD
+    assert cue.record()["void"] is None
+    assert sale.cues() == ["best", "red"]
 
 
 def brief_life(shop: Any) -> None:
@@ -111,7 +132,7 @@ def test_every_verb_runs_under_the_least_permissions(
     login: Callable[..., str], admin: Any, connect: Callable[..., FlashSale]
 ) -> None:
     admin.acl_log_reset()
-    whole_life(connect(login(ORDERS), timeout_ms=10_000))
+    whole_life(connect(login(ORDERS), timeout_ms=10_000, keys=[KEY]))
     # What redis-py tells the server about itself is refused, and it does not mind.
     denied = {entry["object"] for entry in admin.acl_log()}
     assert denied <= {"client|setinfo"}
@@ -122,7 +143,7 @@ def test_no_permission_of_an_order_service_can_be_left_out(
     command: str, login: Callable[..., str]
 ) -> None:
     with (
-        FlashSale.from_url(login(without(ORDERS, command)), timeout_ms=10_000) as shop,
+        FlashSale.from_url(login(without(ORDERS, command)), timeout_ms=10_000, keys=[KEY]) as shop,
         pytest.raises(ConfigurationError, match="refuses this user"),
     ):
         whole_life(shop)
@@ -131,7 +152,9 @@ def test_no_permission_of_an_order_service_can_be_left_out(
 def test_fsync_needs_one_permission_more(
     login: Callable[..., str], connect: Callable[..., FlashSale]
 ) -> None:
-    whole_life(connect(login(f"{ORDERS} {FSYNC}"), timeout_ms=10_000, durability="fsync"))
+    whole_life(
+        connect(login(f"{ORDERS} {FSYNC}"), timeout_ms=10_000, durability="fsync", keys=[KEY])
+    )
     shop = connect(login(ORDERS), timeout_ms=10_000, durability="fsync")
     with pytest.raises(ConfigurationError, match=r"refuses this user.*config\|get"):
         shop.server()
