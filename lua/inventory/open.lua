@@ -2,7 +2,7 @@
 -- Creates a sale, once for ever: the same definition again changes nothing, another is a
 -- conflict, a purged id stays used.
 --
--- KEYS  sale skus stock buyers ledger deadlines restocks readers cues
+-- KEYS  sale skus stock buyers ledger deadlines restocks readers cues lags
 -- ARGV  caller_ms   the caller's clock: a server far ahead of it opens nothing
 --       definition  the sale as canonical JSON, kept for comparison and for readers
 --       rules       msgpack: {ttl, opens, closes, limit, holds_max, extend_max, buyers_max},
@@ -10,8 +10,8 @@
 --       skus        msgpack: {id, stock, limit or "", …}
 -- CODES o OPENED, Q CONFLICT, p PURGED, J CLOCK_JUMP, ! MALFORMED
 
-local k_sale, k_skus, k_stock, k_buyers, k_ledger, k_deadlines, k_restocks, k_readers, k_cues =
-  unpack(KEYS)
+local k_sale, k_skus, k_stock, k_buyers, k_ledger, k_deadlines, k_restocks, k_readers, k_cues,
+  k_lags = unpack(KEYS)
 local caller_ms, definition, rules_blob, skus_blob = unpack(ARGV)
 
 -- include lib/is_id
@@ -46,7 +46,7 @@ end
 
 -- Nothing may lie where the sale's other keys go: those are the remains of something lost.
 local remains = redis.call('EXISTS', k_skus, k_stock, k_buyers, k_ledger, k_deadlines,
-  k_restocks, k_readers, k_cues)
+  k_restocks, k_readers, k_cues, k_lags)
 if remains > 0 then
   return redis.error_reply('FLASHSALE_REMAINS keys of this sale exist without the sale itself')
 end

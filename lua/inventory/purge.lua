@@ -1,7 +1,7 @@
 #!lua
 -- Deletes an ended sale's data and leaves a tombstone, so that its id stays used.
 --
--- KEYS  sale skus stock buyers ledger deadlines restocks readers cues
+-- KEYS  sale skus stock buyers ledger deadlines restocks readers cues lags
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       number      how many cues the sale has; all their keys follow the others
 -- CODES p PURGED, n NOT_ENDED, h HOLDS_OUTSTANDING, d READERS_BEHIND, t CUE_OPEN,
@@ -10,6 +10,7 @@
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
   deadlines = KEYS[6], restocks = KEYS[7], readers = KEYS[8], cues = KEYS[9],
+  lags = KEYS[10],
 }
 local caller_ms, number = unpack(ARGV)
 local every_key = KEYS

@@ -1,7 +1,7 @@
 """flashsale: a flash-sale order engine whose decisions are made by Lua inside Redis or Valkey."""
 
 from flashsale.aio import AsyncCueEntry, AsyncCueHandle, AsyncFlashSale, AsyncSaleHandle
-from flashsale.cues import Cue, CueState, CueView, Settlement, UnfairWindowWarning
+from flashsale.cues import Cue, CueState, CueView, LagHistogram, Settlement, UnfairWindowWarning
 from flashsale.errors import (
     ConfigurationError,
     FlashSaleError,
@@ -55,6 +55,7 @@ __all__ = [
     "HoldState",
     "InvalidRequest",
     "Key",
+    "LagHistogram",
     "Line",
     "Outcome",
     "OutcomeUnknown",

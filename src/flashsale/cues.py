@@ -22,6 +22,9 @@ Keep: TypeAlias = Literal["all", "best"]
 FAIR_WINDOW_MS = 2_000
 """Below this fast hands, or a false claim of lag, gain more than 1 % (`flashsale.window`)."""
 
+LAG_BUCKET_MS = 250
+"""The width of a bucket of reported lags."""
+
 HOLD_PREFIX = "cue/"
 """A winner's hold has the id `cue/` and the cue's."""
 
@@ -152,6 +155,35 @@ class Settlement(Struct, frozen=True):
     promoted: int = 0
     reserve_until_ms: int | None = None
     at_ms: int = 0
+
+
+class LagHistogram(Struct, frozen=True):
+    """Lags that players reported: how many in each 250 ms; the last bucket is 120 s and more."""
+
+    counts: tuple[int, ...]
+
+    @property
+    def reports(self) -> int:
+        """How many there are."""
+        return sum(self.counts)
+
+    def cap_for(self, share: float) -> int:
+        """The least `lag_cap_ms` that grants such a share of the viewers all of their lag.
+
+        share: between 0 and 1; the cap is 250 to 120,000, a multiple of 250.
+        What is granted in full costs everybody that much waiting, so 0.99 or less is wise.
+        InvalidRequest without any report, or if so many lag by more than 120 s.
+        """
+        if not isinstance(share, float) or not 0 < share < 1:
+            raise InvalidRequest("share", f"must be between 0 and 1, not {limits.shown(share)}")
+        if not self.reports:
+            raise InvalidRequest("lags", "must have a report: no player has told its lag yet")
+        within = 0
+        for bucket, count in enumerate(self.counts[:-1], 1):
+            within += count
+            if within >= share * self.reports:
+                return bucket * LAG_BUCKET_MS
+        raise InvalidRequest("share", f"must be less: {self.counts[-1]} lag by 120 s or more")
 
 
 class CueRequest(Struct, frozen=True, kw_only=True):

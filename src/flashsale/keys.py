@@ -26,6 +26,7 @@ class ShardKeys(Struct, frozen=True):
     restocks: str
     readers: str
     cues: str
+    lags: str
 
     @classmethod
     def of(cls, sale_id: str, shard: int = 0) -> ShardKeys:

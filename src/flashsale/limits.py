@@ -33,6 +33,9 @@ REFUNDS_MAX = 16
 RESTOCKS_MAX = 10_000
 """Restocks of one sale, each remembered by its op_id."""
 
+LAG_BUCKETS = 481
+"""Buckets of reported lags: 250 ms each, and one for 120 s and more."""
+
 CUES_MAX = 1_000
 """Cues of one sale."""
 

@@ -31,7 +31,8 @@ from __future__ import annotations
 import random
 import secrets
 import warnings
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -39,16 +40,18 @@ from msgspec import Struct
 
 from flashsale import draw, limits, verify, views
 from flashsale.baskets import Lines, check_basket, encode
-from flashsale.batches import Item, Kind, perform_once, shard_call
+from flashsale.batches import Item, Kind, check_sequence, perform_once, shard_call
 from flashsale.calls import Call, Operation, Reply, expect, outcome_of
 from flashsale.cues import (
     FAIR_WINDOW_MS,
     HOLD_PREFIX,
+    LAG_BUCKET_MS,
     Cue,
     CueRequest,
     CueState,
     CueView,
     EntryAnswer,
+    LagHistogram,
     UnfairWindowWarning,
     check_cue_id,
 )
@@ -66,6 +69,9 @@ ENTROPY_MARGIN_MS = 10_000
 
 LIVE_EDGE_MS = 500
 """How far ahead of the stream a tap may seem, beyond what the clock says it may be wrong by."""
+
+LAGS_MAX = 100_000
+"""Reports of lag that one call takes."""
 
 CUES_MAX = 1_000
 """Cues of which a process remembers what never changes."""
@@ -412,3 +418,27 @@ def pauses(cue: Cue, answer: Answer) -> Iterator[float]:
     while True:
         yield pause * random.uniform(0.8, 1.2)
         pause = min(2.0, pause * 1.5)
+
+
+# --- how far viewers lag ------------------------------------------------------------------
+
+
+def lags(sale: str, reported_ms: Sequence[int]) -> Operation[LagHistogram]:
+    """Add reports to the sale's histogram, and read it."""
+    check_sequence("lags_ms", reported_ms)
+    if len(reported_ms) > LAGS_MAX:
+        raise InvalidRequest("lags_ms", f"must be at most {LAGS_MAX:,} at a time")
+    added: Counter[int] = Counter()
+    for lag_ms in reported_ms:
+        limits.check_int("lag in lags_ms", lag_ms, 0, limits.TIME_MAX_MS)
+        added[min(lag_ms // LAG_BUCKET_MS, limits.LAG_BUCKETS - 1)] += 1
+    keys = ShardKeys.of(sale)
+    flat = [value for pair in sorted(added.items()) for value in pair]
+    call = Call(load_script("window/lags"), (keys.sale, keys.lags), (encode(flat),))
+    _, _, code, shown = expect((yield call), 4, "lags")
+    if code:
+        raise Rejected(outcome_of(code.decode(), "lags"), f"sale {sale!r}")
+    counts = [0] * limits.LAG_BUCKETS
+    for at in range(0, len(shown), 2):
+        counts[int(shown[at])] = int(shown[at + 1])
+    return LagHistogram(tuple(counts))

@@ -273,6 +273,8 @@ LIMITS: dict[str, int] = {
     "HOLDS_MAX": limits.HOLDS_MAX,
     "BUYERS_MAX": limits.BUYERS_MAX,
     "CUES_MAX": limits.CUES_MAX,
+    "LAG_BUCKETS": limits.LAG_BUCKETS,
+    "REPORTS_MAX": limits.STOCK_MAX,
     "READERS_MAX": 64,
 }
 
@@ -360,6 +362,7 @@ OPERATIONS = {
         window.enter_item(KNOWN, "ann", {"red": 1}, 1, None, None),
     ),
     "window/list": views.cue_ids(SALE),
+    "window/lags": window.lags(SALE, [1]),
     "window/show": window.know(SALE, "cue"),
     "window/freeze": settling._freeze(SALE, "cue", "", 0),
     "window/entries": settling._pages(KNOWN, CueKeys.of(SALE, "cue").entries),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from flashsale import audit, batches, inventory, ledger, views, window
-from flashsale.cues import CueRequest, Keep
+from flashsale.cues import CueRequest, Keep, LagHistogram
 from flashsale.draw import EntropySource
 from flashsale.errors import FlashSaleError
 from flashsale.models import (
@@ -263,6 +263,18 @@ class SaleHandle:
     def cues(self, *, timeout_ms: int | None = None) -> list[str]:
         """The ids of the sale's cues, in the order of their opening."""
         return self._shop.perform(views.cue_ids(self.id), timeout_ms)
+
+    def report_lags(self, lags_ms: Sequence[int], *, timeout_ms: int | None = None) -> LagHistogram:
+        """Add how far viewers' players say they lag, at most 100,000 reports a call.
+
+        A sample of the viewers is enough, and nobody checks it: it chooses a cap, it decides about
+        no entry. Returns the histogram of all reports of the sale.
+        """
+        return self._shop.perform(window.lags(self.id, lags_ms), timeout_ms)
+
+    def lags(self, *, timeout_ms: int | None = None) -> LagHistogram:
+        """The lags that were reported; its `cap_for(0.99)` is a `lag_cap_ms` for 99 % of them."""
+        return self._shop.perform(window.lags(self.id, ()), timeout_ms)
 
     def snapshot(self, *, timeout_ms: int | None = None) -> Snapshot:
         """The sale at one moment. Rejected if there is no such sale."""
