@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from flashsale import HoldRequest, Sale, inventory
-from flashsale.batches import Item, Kind, batch_call, shard_call
+from flashsale.batches import Item, Kind, shard_call
 from flashsale.calls import Call
 from flashsale.keys import ShardKeys
 from loadtests.targets.bench import BASKET, BATCH, Command
@@ -44,7 +44,7 @@ def hold_calls(who: Sequence[Order], batch: int = BATCH) -> list[Call]:
     """For any sale: see `for_sale`."""
     kind = inventory.hold_kind("any")
     return [
-        batch_call(kind, [inventory.hold_item(b, BASKET, h, "", "") for b, h in part])
+        kind.call([inventory.hold_item(b, BASKET, h, "", "") for b, h in part])
         for part in _parts(who, batch)
     ]
 
@@ -63,7 +63,7 @@ def releases(sale: str, who: Sequence[Order]) -> list[Command]:
 
 def _bare(kind: Kind, who: Sequence[Order]) -> list[Command]:
     return [
-        command_of(batch_call(kind, [Item(buyer, hold_id) for buyer, hold_id in part]))
+        command_of(kind.call([Item(buyer, hold_id) for buyer, hold_id in part]))
         for part in _parts(who, BATCH)
     ]
 

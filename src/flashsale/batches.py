@@ -15,10 +15,10 @@ import msgspec
 from msgspec import Struct
 
 from flashsale import limits
-from flashsale.baskets import WHOLE, Lines, encode, pack_baskets
+from flashsale.baskets import WHOLE, Lines, encode
 from flashsale.calls import Call, Operation, Pause, Receive, Send, expect, outcome_of
 from flashsale.errors import FlashSaleError, InvalidRequest, ProtocolError, Rejected
-from flashsale.keys import CueKeys, ShardKeys
+from flashsale.keys import ShardKeys
 from flashsale.models import Answer, Hold, HoldState, Outcome
 from flashsale.refs import parse_ref
 from flashsale.scripts import load_script
@@ -73,16 +73,11 @@ Result: TypeAlias = Answer | FlashSaleError
 Chunk: TypeAlias = tuple[Sequence[int], Sequence[Item]]
 """Operations of one script call, with their places among all."""
 
+Build: TypeAlias = "Callable[[Kind, Sequence[Item]], Call]"
+Read: TypeAlias = "Callable[[Kind, Sequence[Item], object], Sequence[Answer]]"
+
 Tell: TypeAlias = Callable[[Sequence[int], Sequence[Result]], None]
 """Takes the ends of operations, named by their places in the batch, as soon as they are known."""
-
-
-class Kind(Struct, frozen=True):
-    """What the operations of one batch have in common: the script, the sale, what else it takes."""
-
-    name: str
-    sale: str
-    extra: tuple[str, ...] = ()
 
 
 # --- who and what -------------------------------------------------------------------------
@@ -119,44 +114,15 @@ def shard_call(name: str, keys: ShardKeys, *args: bytes | str | int) -> Call:
     return Call(load_script(f"inventory/{name}"), own, args)
 
 
-def batch_call(kind: Kind, items: Sequence[Item]) -> Call:
-    """The script call that carries a batch."""
-    keys = ShardKeys.of(kind.sale)
-    buyers = encode([item.buyer for item in items])
-    ids = encode([item.hold_id for item in items])
-    match kind.name:
-        case "hold":
-            baskets = pack_baskets([item.lines for item in items])
-            first, second = [item.first for item in items], [item.second for item in items]
-            marks = encode([first, second]) if any(first) or any(second) else b""
-            return shard_call("hold", keys, buyers, ids, baskets, marks)
-        case "confirm":
-            baskets = pack_baskets([item.lines for item in items])
-            return shard_call("confirm", keys, buyers, ids, baskets, *kind.extra)
-        case "refund":
-            baskets = pack_baskets([item.lines for item in items])
-            op_ids = encode([item.first for item in items])
-            return shard_call("refund", keys, buyers, ids, baskets, op_ids)
-        case "enter":
-            return _enter_call(kind, items, buyers)
-        case "result":
-            own = CueKeys.of(kind.sale, kind.extra[0])
-            watched = (keys.sale, own.cue, own.entries, own.awarded)
-            return Call(load_script("window/result"), watched, (buyers,))
-        case "extend":
-            return shard_call("extend", keys, buyers, ids, encode([item.first for item in items]))
-        case name:
-            return shard_call(name, keys, buyers, ids)
+def names_call(kind: Kind, items: Sequence[Item]) -> Call:
+    """The call of a verb that takes holds by their names and nothing else."""
+    buyers, ids = names_of(items)
+    return shard_call(kind.name, ShardKeys.of(kind.sale), buyers, ids)
 
 
-def _enter_call(kind: Kind, items: Sequence[Item], buyers: bytes) -> Call:
-    keys, (cue, keep) = ShardKeys.of(kind.sale), kind.extra
-    own = CueKeys.of(kind.sale, cue)
-    positions = encode([item.first for item in items])
-    ranks = bytes.fromhex("".join(item.second for item in items)) if keep == "best" else b""
-    baskets = pack_baskets([item.lines for item in items])
-    used = (keys.sale, keys.buyers, own.cue, own.entries, own.best)
-    return Call(load_script("window/enter"), used, (buyers, positions, baskets, ranks))
+def names_of(items: Sequence[Item]) -> tuple[bytes, bytes]:
+    """Two arguments: whose holds, and which."""
+    return encode([item.buyer for item in items]), encode([item.hold_id for item in items])
 
 
 def read_answers(kind: Kind, items: Sequence[Item], reply: object) -> list[Answer]:
@@ -198,6 +164,24 @@ def _plain(
     return outcome, _IMPLIED.get(outcome), until, may_return
 
 
+class Kind(Struct, frozen=True):
+    """What the operations of one batch have in common: the script, the sale, what else it takes.
+
+    build: puts operations into the script call that carries them; by default what names holds is
+    all there is to say. read: their answers out of its reply.
+    """
+
+    name: str
+    sale: str
+    extra: tuple[str, ...] = ()
+    build: Build = names_call
+    read: Read = read_answers
+
+    def call(self, items: Sequence[Item]) -> Call:
+        """The script call that carries a batch."""
+        return self.build(self, items)
+
+
 def run_batch(kind: Kind, items: Sequence[Item], tell: Tell) -> Operation[None]:
     """Send operations in one script call, and tell what comes of them as soon as it is known.
 
@@ -235,7 +219,7 @@ def _send_all(
         (numbers, items), _, ticket = sent.popleft()
         try:
             reply = yield Receive(ticket)
-            answers = read_answers(kind, items, reply)
+            answers = kind.read(kind, items, reply)
         except FlashSaleError as error:
             tell(numbers, _copies(error, len(numbers)))
             return
@@ -254,7 +238,7 @@ def _send_all(
         buyers = {item.buyer for item in chunk[1]}
         while len(sent) == WINDOW or any(not buyers.isdisjoint(others) for _, others, _ in sent):
             yield from receive()
-        sent.append((chunk, buyers, (yield Send(batch_call(kind, chunk[1])))))
+        sent.append((chunk, buyers, (yield Send(kind.call(chunk[1])))))
     while sent:
         yield from receive()
     return again

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from flashsale import limits, views
-from flashsale.baskets import WHOLE, check_basket, encode
+from flashsale.baskets import WHOLE, check_basket, encode, pack_baskets
 from flashsale.batches import (
     Item,
     Kind,
     Target,
     check_sequence,
+    names_of,
     perform_once,
     reject,
     run_all,
@@ -33,7 +34,14 @@ from flashsale.scripts import load_script
 
 def hold_kind(sale: str) -> Kind:
     """Take stock for buyers until a deadline."""
-    return Kind("hold", sale)
+    return Kind("hold", sale, build=_hold_call)
+
+
+def _hold_call(kind: Kind, items: Sequence[Item]) -> Call:
+    baskets = pack_baskets([item.lines for item in items])
+    first, second = [item.first for item in items], [item.second for item in items]
+    marks = encode([first, second]) if any(first) or any(second) else b""
+    return shard_call("hold", ShardKeys.of(kind.sale), *names_of(items), baskets, marks)
 
 
 def hold_item(buyer: str, basket: Basket, hold_id: str, channel: str, note: str) -> Item:
@@ -65,7 +73,12 @@ def confirm_kind(sale: str, late: str) -> Kind:
     """Sell holds; `late` is one of the two ways to treat a payment after the deadline."""
     if late not in ("refuse", "retake"):
         raise InvalidRequest("late", f'must be "refuse" or "retake", not {limits.shown(late)}')
-    return Kind("confirm", sale, (late,))
+    return Kind("confirm", sale, (late,), _confirm_call)
+
+
+def _confirm_call(kind: Kind, items: Sequence[Item]) -> Call:
+    baskets = pack_baskets([item.lines for item in items])
+    return shard_call("confirm", ShardKeys.of(kind.sale), *names_of(items), baskets, *kind.extra)
 
 
 def confirm_item(target: Target, lines: Basket | None) -> Item:
@@ -110,7 +123,12 @@ def _whole_of(sale: str) -> Callable[[Answer | Hold | str], Item]:
 
 def extend_kind(sale: str) -> Kind:
     """Set holds' deadlines later."""
-    return Kind("extend", sale)
+    return Kind("extend", sale, build=_extend_call)
+
+
+def _extend_call(kind: Kind, items: Sequence[Item]) -> Call:
+    deadlines = encode([item.first for item in items])
+    return shard_call("extend", ShardKeys.of(kind.sale), *names_of(items), deadlines)
 
 
 def extend_item(target: Target, deadline_ms: int) -> Item:
@@ -121,7 +139,13 @@ def extend_item(target: Target, deadline_ms: int) -> Item:
 
 def refund_kind(sale: str) -> Kind:
     """Take paid lines back into stock."""
-    return Kind("refund", sale)
+    return Kind("refund", sale, build=_refund_call)
+
+
+def _refund_call(kind: Kind, items: Sequence[Item]) -> Call:
+    baskets = pack_baskets([item.lines for item in items])
+    op_ids = encode([item.first for item in items])
+    return shard_call("refund", ShardKeys.of(kind.sale), *names_of(items), baskets, op_ids)
 
 
 def refund_item(target: Target, lines: Basket, op_id: str) -> Item:

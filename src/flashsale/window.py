@@ -39,7 +39,7 @@ import msgspec
 from msgspec import Struct
 
 from flashsale import draw, limits, verify, views
-from flashsale.baskets import Lines, check_basket, encode
+from flashsale.baskets import Lines, check_basket, encode, pack_baskets
 from flashsale.batches import Item, Kind, check_sequence, perform_once, shard_call
 from flashsale.calls import Call, Operation, Reply, expect, outcome_of
 from flashsale.cues import (
@@ -321,7 +321,17 @@ def reject(sale: str, cue: str, code: bytes) -> None:
 
 def enter_kind(sale: str, known: Known) -> Kind:
     """Enter buyers into a cue's draw."""
-    return Kind("enter", sale, (known.cue.id, known.cue.keep))
+    return Kind("enter", sale, (known.cue.id, known.cue.keep), _enter_call)
+
+
+def _enter_call(kind: Kind, items: Sequence[Item]) -> Call:
+    keys, (cue, keep) = ShardKeys.of(kind.sale), kind.extra
+    own = CueKeys.of(kind.sale, cue)
+    buyers, positions = encode([item.buyer for item in items]), [item.first for item in items]
+    ranks = bytes.fromhex("".join(item.second for item in items)) if keep == "best" else b""
+    baskets = pack_baskets([item.lines for item in items])
+    used = (keys.sale, keys.buyers, own.cue, own.entries, own.best)
+    return Call(load_script("window/enter"), used, (buyers, encode(positions), baskets, ranks))
 
 
 def enter_item(
@@ -395,7 +405,14 @@ def entry_answer(known: Known, answer: Answer) -> EntryAnswer:
 
 def result_kind(sale: str, cue: str) -> Kind:
     """What the draw gave to buyers."""
-    return Kind("result", sale, (cue,))
+    return Kind("result", sale, (cue,), _result_call)
+
+
+def _result_call(kind: Kind, items: Sequence[Item]) -> Call:
+    keys, own = ShardKeys.of(kind.sale), CueKeys.of(kind.sale, kind.extra[0])
+    buyers = encode([item.buyer for item in items])
+    used = (keys.sale, own.cue, own.entries, own.awarded)
+    return Call(load_script("window/result"), used, (buyers,))
 
 
 def result_item(cue: str, buyer: str) -> Item:

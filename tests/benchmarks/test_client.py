@@ -11,8 +11,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from flashsale import Answer, AsyncFlashSale, AsyncSaleHandle, FlashSale, Outcome, Sale, Sku
 from flashsale.baskets import check_basket
-from flashsale.batches import Item, Kind, batch_call, read_answers
-from flashsale.inventory import hold_item
+from flashsale.batches import Item, Kind, read_answers
+from flashsale.inventory import confirm_kind, hold_item, hold_kind, release_kind
 from flashsale.limits import check_id
 from flashsale.models import Line
 
@@ -45,13 +45,14 @@ def test_check_a_hold(benchmark: BenchmarkFixture) -> None:
     assert item.hold_id == "ord0042"
 
 
-@pytest.mark.parametrize("verb", ["hold", "confirm", "release"])
+@pytest.mark.parametrize(
+    "kind", [hold_kind("1111"), confirm_kind("1111", "refuse"), release_kind("1111")]
+)
 def test_encode_a_batch_into_its_call(
-    benchmark: BenchmarkFixture, items: list[Item], verb: str
+    benchmark: BenchmarkFixture, items: list[Item], kind: Kind
 ) -> None:
-    kind = Kind(verb, "1111", ("refuse",) if verb == "confirm" else ())
-    call = benchmark(batch_call, kind, items)
-    assert call.script.name == f"inventory/{verb}"
+    call = benchmark(kind.call, items)
+    assert call.script.name == f"inventory/{kind.name}"
 
 
 @pytest.mark.parametrize("codes", [b"H", b"H" * 200 + b"s" * 56], ids=["alike", "mixed"])

@@ -21,7 +21,7 @@ from flashsale import (
     draw,
     window,
 )
-from flashsale.batches import batch_call, read_answers
+from flashsale.batches import read_answers
 from flashsale.keys import CueKeys
 from support.cues import (
     KEY,
@@ -234,7 +234,7 @@ def test_a_clock_that_has_jumped_takes_no_entries(lab: Lab) -> None:
 
     def enter() -> Any:
         kind = window.enter_kind(sale.id, known)
-        return read_answers(kind, [item], (yield batch_call(kind, [item])))
+        return read_answers(kind, [item], (yield kind.call([item])))
 
     (answer,) = Hand(lab, enter(), caller_ms=1_000).finish()
     assert answer.outcome is Outcome.CLOCK_JUMP
