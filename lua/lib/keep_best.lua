@@ -4,19 +4,21 @@
 -- include lib/units_of_buyer
 -- Enters a batch into a cue that keeps only its best entries: the smallest by (window, rank), as
 -- many as can ever win and the reserve. Limits are checked here, since whoever is kept takes the
--- place of another. `texts` are the entries (nil: refused already). It writes as it goes, which
--- harms nobody: what is kept does not depend on the order. Both keys' types are proven first.
+-- place of another: of every tap, kept or hopeless or repeated, so that which taps count does not
+-- depend on their order, and so that no answer tells who is still among the kept. `texts` are the
+-- entries (nil: refused already). It writes as it goes, which harms nobody: what is kept does not
+-- depend on the order. All keys' types are proven first.
 local function keep_best(shard, cue, k_buyers, k_entries, k_best, batch)
   local LIMIT_REACHED = 'L' -- outcomes
   local buyers, ranks, texts, codes = batch.buyers, batch.ranks, batch.texts, batch.codes
+  local records = redis.call('HMGET', k_buyers, unpack(buyers))
   local worst_window, worst_rank
   if redis.call('ZCARD', k_best) >= cue.kept then
     local worst = redis.call('ZRANGE', k_best, -1, -1, 'WITHSCORES')
     worst_rank, worst_window = string.sub(worst[1], 1, 32), tonumber(worst[2])
   end
 
-  local function over_limit(buyer, text)
-    local record = redis.call('HGET', k_buyers, buyer)
+  local function over_limit(buyer, record, text)
     if not record then
       return false
     end
@@ -35,18 +37,16 @@ local function keep_best(shard, cue, k_buyers, k_entries, k_best, batch)
 
   for i = 1, #buyers do
     local buyer, text, rank = buyers[i], texts[i], ranks[i]
+    if text and over_limit(buyer, records[i], text) then
+      codes[i], text = LIMIT_REACHED, nil
+    end
     local window = text and tonumber(string.match(text, '^%d+'))
     local hopeless = window and worst_rank and (window > worst_window
       or (window == worst_window and is_smaller(worst_rank, rank)))
     if text and not hopeless then
       local before = redis.call('HGET', k_entries, buyer)
       local first = before and first_of(before, text) or text
-      if before then
-        batch.replayed(i)
-      elseif over_limit(buyer, text) then
-        codes[i], first = LIMIT_REACHED, nil
-      end
-      if first and first ~= before then
+      if first ~= before then
         redis.call('ZADD', k_best, string.match(first, '^%d+'), rank .. buyer)
         redis.call('HSET', k_entries, buyer, first)
       end

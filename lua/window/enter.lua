@@ -133,7 +133,7 @@ if not cue.kept then
   end
 else
   keep_best(shard, cue, k_buyers, k_entries, k_best, {
-    buyers = buyers, ranks = ranks, texts = texts, codes = codes, replayed = replayed,
+    buyers = buyers, ranks = ranks, texts = texts, codes = codes,
   })
 end
 local values = {}

@@ -123,7 +123,8 @@ class EntryAnswer(Struct, frozen=True):
     outcome: ENTERED, or why it does not count. receipt: the name under which the entrant is found
     in the published record ("" unless ENTERED). reveals_at_ms: when the result is announced for.
     replayed: the buyer had an entry; what counts is the smallest of all, so repeating gains and
-    costs nothing.
+    costs nothing. Never told with keep="best": only those who may still win are remembered there,
+    and no answer may tell who they are.
     """
 
     outcome: Outcome

@@ -496,6 +496,26 @@ def test_only_the_best_are_kept_and_everybody_is_entered(lab: Lab) -> None:
     assert sorted(outcome.name for outcome in told) == ["HELD"] * 3 + ["NOT_DRAWN"] * 37
 
 
+def test_where_only_the_best_are_kept_no_answer_tells_who_is_still_among_them(lab: Lab) -> None:
+    sale = lab.open({"red": 20}, limits={"red": 2})
+    handle = open_cue(lab, sale, keep="best", reserve=0, windows=2, proof=False)
+    buyers = [f"b{n}" for n in range(12)]
+    told = [Tap(buyer, after_ms=0) for buyer in buyers]
+    first = enter_all(lab, handle.cue(), told)
+    alike = {(answer.outcome, answer.replayed, answer.state) for answer in first}
+    assert alike == {(Outcome.ENTERED, False, None)}
+    for after_ms in (0, 1):  # the same again, and another tap of the same window
+        again = enter_all(lab, handle.cue(), [Tap(buyer, after_ms=after_ms) for buyer in buyers])
+        assert {(answer.outcome, answer.replayed, answer.state) for answer in again} == alike
+    kept = entries(lab, handle)
+    assert len(kept) == 3 < len(buyers)
+    for buyer in buyers:  # nor do refusals tell: they depend on what a buyer has, and on that alone
+        sale.hold(buyer, {"red": 1}, hold_id="h").unwrap()
+    over = enter_all(lab, handle.cue(), [Tap(b, {"red": 2}, 0, {"red": 1}) for b in buyers])
+    assert {answer.outcome for answer in over} == {Outcome.LIMIT_REACHED}
+    assert entries(lab, handle) == kept
+
+
 def test_an_earlier_window_is_better_than_any_rank(lab: Lab) -> None:
     sale = lab.open({"red": 10})
     handle = open_cue(lab, sale, keep="best", reserve=0, windows=2)
