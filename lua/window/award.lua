@@ -4,7 +4,9 @@
 -- times. `drawn` are awarded exactly what they drew, before the result is revealed; the `next` in
 -- order get what others left, cut down to the least they wanted, until the reserve ends. A verdict,
 -- as `awarded` keeps it, is a code, "d" or "n" for the phase, and of a hold the 13 digits of its
--- deadline and the basket's text.
+-- deadline and the basket's text. The first drawn are awarded together with the seeds they were
+-- drawn by: from then on nobody is drawn by others, whatever a public source says later, and who
+-- goes on needs neither the source nor the draw key.
 --
 -- KEYS  sale skus stock buyers ledger deadlines cue awarded
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
@@ -13,10 +15,13 @@
 --       buyers      msgpack: array of buyers, each once
 --       baskets     msgpack: {{{index, qty, least, …}, …}, {which, …}}
 --       freed       for "next": how often places had fallen free when the first were asked
+--       seed        for "drawn": the server's, in hexadecimal
+--       entropy     "" or the public seed's value, in hexadecimal
 -- REPLY as of every batch; an operation's code is what was decided of it, now or before. SOLD_OUT
 --       is not remembered: more may fall free. CONFLICT: the hold id is in use. From CLOCK_JUMP on
 --       a code is for the whole batch: FROZEN, the next have to wait; SETTLED, the reserve has
---       ended; TRY_AGAIN, places have fallen free since: ask those who come first first
+--       ended; TRY_AGAIN, places have fallen free since: ask those who come first first; or others
+--       were drawn by other seeds before: draw by those (window/freeze tells them)
 -- CODES H HELD, S SOLD_OUT, L LIMIT_REACHED, M TOO_MANY_HOLDS, B SHARD_FULL, Q CONFLICT,
 --       J CLOCK_JUMP, j NOT_CLOSED, f FROZEN, g SETTLED, x VOID, m CUE_UNKNOWN, u SALE_UNKNOWN,
 --       T TRY_AGAIN, p PURGED, ! MALFORMED
@@ -25,7 +30,7 @@ local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
   deadlines = KEYS[6], cue = KEYS[7], awarded = KEYS[8],
 }
-local caller_ms, phase, hold_id, buyers_blob, baskets_blob, freed = unpack(ARGV)
+local caller_ms, phase, hold_id, buyers_blob, baskets_blob, freed, seed, entropy = unpack(ARGV)
 
 -- include lib/load_shard
 -- include lib/load_cue
@@ -70,13 +75,16 @@ local book = new_book()
 if new > 0 and not shard.jumped then
   expire_due(book, shard, keys, 128)
 end
+local told = redis.call('HMGET', keys.cue, 'digest', 'server_seed', 'entropy')
 local code
 if cue.state == 'void' then
   code = VOID
-elseif cue.state == 'open' or not redis.call('HGET', keys.cue, 'digest') then
+elseif cue.state == 'open' or not told[1] then
   code = NOT_CLOSED
 elseif phase ~= 'drawn' and phase ~= 'next' then
   code = MALFORMED
+elseif phase == 'drawn' and told[2] and (told[2] ~= seed or told[3] ~= entropy) then
+  code = TRY_AGAIN
 elseif new > 0 and shard.jumped then
   code = CLOCK_JUMP
 elseif new > 0 and phase == 'next' and cue.state ~= 'revealed' then
@@ -185,5 +193,8 @@ end
 close_book(book, shard, keys, {})
 if #fields > 0 then
   redis.call('HSET', keys.awarded, unpack(fields))
+  if phase == 'drawn' then
+    redis.call('HSET', keys.cue, 'server_seed', seed, 'entropy', entropy)
+  end
 end
 return send_reply(shard, reply)

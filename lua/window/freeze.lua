@@ -8,7 +8,8 @@
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       digest      "" or the digest of the entrants, in hexadecimal
 --       entrants    how many there are
--- REPLY {epoch, now, code, frozen at, digest or ""}
+-- REPLY {epoch, now, code, frozen at, digest or "", server seed, entropy}: the seeds by which the
+--       first were drawn, "" before, in hexadecimal; for whoever goes on with the settlement
 -- CODES f FROZEN, g SETTLED, j NOT_CLOSED, x VOID, Q CONFLICT, m CUE_UNKNOWN, u SALE_UNKNOWN,
 --       p PURGED
 
@@ -27,13 +28,13 @@ local FROZEN, SETTLED, NOT_CLOSED, VOID, CONFLICT = 'f', 'g', 'j', 'x', 'Q' -- o
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
-  return { 0, time, refusal, 0, '' }
+  return { 0, time, refusal, 0, '', '', '' }
 end
 local cue, unknown = load_cue(keys.cue)
 if not cue then
-  return { tonumber(shard.epoch), shard.now, unknown, 0, '' }
+  return { tonumber(shard.epoch), shard.now, unknown, 0, '', '', '' }
 end
-local told = redis.call('HMGET', keys.cue, 'frozen_at', 'digest')
+local told = redis.call('HMGET', keys.cue, 'frozen_at', 'digest', 'server_seed', 'entropy')
 local code
 if cue.state == 'void' then
   code = VOID
@@ -58,4 +59,7 @@ else
     redis.call('HSET', keys.cue, 'digest', digest, 'entrants', entrants, 'digest_at', shard.now)
   end
 end
-return { tonumber(shard.epoch), shard.now, code, tonumber(told[1]) or 0, told[2] or '' }
+return {
+  tonumber(shard.epoch), shard.now, code, tonumber(told[1]) or 0, told[2] or '', told[3] or '',
+  told[4] or '',
+}

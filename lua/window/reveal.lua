@@ -7,9 +7,9 @@
 --       drawn       how many were drawn: FROZEN unless all of them have been judged
 --       server_seed  in hexadecimal
 --       entropy     "" or the public seed's value, in hexadecimal
--- REPLY {epoch, now, code, reserve ends at (0: it has)}
--- CODES g SETTLED, f FROZEN, j NOT_CLOSED, x VOID, J CLOCK_JUMP, m CUE_UNKNOWN, u SALE_UNKNOWN,
---       p PURGED
+-- REPLY {epoch, now, code, reserve ends at (0: it has)}; TRY_AGAIN: they were drawn by other seeds
+-- CODES g SETTLED, f FROZEN, j NOT_CLOSED, x VOID, T TRY_AGAIN, J CLOCK_JUMP, m CUE_UNKNOWN,
+--       u SALE_UNKNOWN, p PURGED
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
@@ -24,6 +24,7 @@ local caller_ms, drawn, server_seed, entropy = unpack(ARGV)
 -- include lib/close_reserve
 
 local SETTLED, FROZEN, NOT_CLOSED, VOID, CLOCK_JUMP = 'g', 'f', 'j', 'x', 'J' -- outcomes
+local TRY_AGAIN = 'T' -- outcomes
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
@@ -31,15 +32,18 @@ if not shard then
 end
 local epoch = tonumber(shard.epoch)
 local cue, unknown = load_cue(keys.cue)
+local told = redis.call('HMGET', keys.cue, 'digest', 'server_seed', 'entropy')
 if not cue then
   return { epoch, shard.now, unknown, 0 }
 elseif cue.state == 'void' then
   return { epoch, shard.now, VOID, 0 }
+elseif told[2] and (told[2] ~= server_seed or told[3] ~= entropy) then
+  return { epoch, shard.now, TRY_AGAIN, 0 }
 elseif cue.state == 'revealed' then
   local ends = redis.call('HEXISTS', keys.stock, 'x:' .. cue.id) == 1
     and tonumber(redis.call('HGET', keys.cue, 'reserve_until')) or 0
   return { epoch, shard.now, SETTLED, ends }
-elseif cue.state == 'open' or not redis.call('HGET', keys.cue, 'digest') then
+elseif cue.state == 'open' or not told[1] then
   return { epoch, shard.now, NOT_CLOSED, 0 }
 elseif redis.call('HLEN', keys.awarded) < tonumber(drawn) then
   return { epoch, shard.now, FROZEN, 0 }

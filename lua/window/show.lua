@@ -1,5 +1,6 @@
 #!lua flags=no-writes
--- Shows a cue in one step: all that its hash keeps, how many entered, what is still set aside.
+-- Shows a cue in one step: all that its hash keeps, how many entered, what is still set aside. The
+-- seeds, which it keeps from the first award, are shown once the result is revealed.
 --
 -- KEYS  sale stock cue entries awarded
 -- ARGV  caller_ms   the caller's clock
@@ -29,7 +30,13 @@ for k = 1, #cue.lines, 4 do
   local now = redis.call('HGET', k_stock, cue.lines[k + 1] .. 'x:' .. cue.id)
   units[u + 1], units[u + 2], units[u + 3] = cue.lines[k], cue.lines[k + 2], tonumber(now or 0)
 end
-local fields = redis.call('HGETALL', k_cue)
+local kept, fields = redis.call('HGETALL', k_cue), {}
+for k = 1, #kept, 2 do
+  local name = kept[k]
+  if cue.state == 'revealed' or (name ~= 'server_seed' and name ~= 'entropy') then
+    fields[#fields + 1], fields[#fields + 2] = name, kept[k + 1]
+  end
+end
 fields[#fields + 1] = 'freed'
 fields[#fields + 1] = redis.call('HGET', k_stock, 'y:' .. cue.id) or '0'
 return {

@@ -18,7 +18,7 @@ from flashsale.batches import CHUNK, Item, Kind, perform_once, read_answers, sha
 from flashsale.calls import Call, Compute, Operation, expect, outcome_of
 from flashsale.cues import Cue, CueState, CueView, Settlement, check_cue_id
 from flashsale.errors import ConfigurationError, InvalidRequest, ProtocolError, Rejected
-from flashsale.keyring import Key
+from flashsale.keyring import Key, Keyring
 from flashsale.keys import CueKeys, ShardKeys
 from flashsale.models import Answer, Outcome
 from flashsale.scripts import load_script
@@ -48,13 +48,16 @@ _NOT_JUDGED = {
 class Frozen(Struct, frozen=True):
     """How far a cue's freeze has come.
 
-    `entrants` are None while they were not read, because nothing is left to give.
+    `entrants` are None while they were not read, because nothing is left to give. server_seed and
+    entropy, in hexadecimal: by which the first winners were drawn, "" before there were any.
     """
 
     outcome: Outcome
     known: Known
     view: CueView
     entrants: draw.Frozen | None = None
+    server_seed: str = ""
+    entropy: str = ""
 
 
 class Verdict(Struct, frozen=True):
@@ -76,7 +79,7 @@ def needs_entropy(frozen: Frozen) -> bool:
     """Whether the draw waits for the public seed."""
     return (
         frozen.known.cue.entropy_source is not None
-        and not frozen.view.entropy
+        and not frozen.entropy
         and frozen.entrants is not None
         and frozen.outcome in (Outcome.FROZEN, Outcome.SETTLED)
     )
@@ -91,6 +94,11 @@ def check_source(cue: Cue, entropy: draw.EntropySource | None) -> draw.EntropySo
     return entropy
 
 
+def key_for(frozen: Frozen, keyring: Keyring) -> Key | None:
+    """The draw key, or None if the seed it makes is known; ConfigurationError if it is missing."""
+    return None if frozen.server_seed else keyring.named(frozen.known.cue.key)
+
+
 def _check_value(value: object) -> None:
     low, high = ENTROPY_BYTES
     if not isinstance(value, bytes) or not low <= len(value) <= high:
@@ -100,7 +108,7 @@ def _check_value(value: object) -> None:
 def freeze(sale: str, cue: str) -> Operation[Frozen]:
     """Freeze a closed cue's entries and publish their digest; does nothing that is done already."""
     known, seen = yield from show(sale, cue)
-    outcome = yield from _freeze(sale, cue, "", 0)
+    outcome, *seeds = yield from _freeze(sale, cue, "", 0)
     if outcome is Outcome.SETTLED and _keeps_reserve(seen):
         yield from _sweep(sale)  # who has not paid makes room, though nobody else calls
     _, seen = yield from show(sale, cue)
@@ -109,22 +117,23 @@ def freeze(sale: str, cue: str) -> Operation[Frozen]:
         return Frozen(outcome, known, seen)
     entrants = yield from _read_entrants(known, seen)
     if outcome is Outcome.FROZEN and not seen.digest:
-        outcome = yield from _freeze(sale, cue, entrants.digest, len(entrants.buyers))
+        outcome, *seeds = yield from _freeze(sale, cue, entrants.digest, len(entrants.buyers))
         if outcome is Outcome.CONFLICT:
             raise ProtocolError(f"cue {cue!r}: two processes read different entrants")
         _, seen = yield from show(sale, cue)
-    return Frozen(outcome, known, seen, entrants)
+    return Frozen(outcome, known, seen, entrants, *seeds)
 
 
-def _freeze(sale: str, cue: str, digest: str, entrants: int) -> Operation[Outcome]:
+def _freeze(sale: str, cue: str, digest: str, entrants: int) -> Operation[tuple[Outcome, str, str]]:
+    """What has become of the freeze, and the seeds of those who were drawn already."""
     base = shard_call("expire", ShardKeys.of(sale))
     own = (*base.keys, CueKeys.of(sale, cue).cue)
     reply = yield Call(load_script("window/freeze"), own, (digest, entrants))
-    _, _, code, _, _ = expect(reply, 5, "freeze")
+    _, _, code, _, _, server_seed, entropy = expect(reply, 7, "freeze")
     outcome = outcome_of(code.decode(), "freeze")
     if outcome in (Outcome.CUE_UNKNOWN, Outcome.SALE_UNKNOWN, Outcome.PURGED):
         reject(sale, cue, code)
-    return outcome
+    return outcome, server_seed.decode(), entropy.decode()
 
 
 def _keeps_reserve(seen: CueView) -> bool:
@@ -187,38 +196,53 @@ def _read_entry(known: Known, text: str) -> tuple[int, verify.Wish]:
     return int(window), tuple(sorted(lines))
 
 
-def finish(frozen: Frozen, key: Key, entropy: bytes | None) -> Operation[Settlement]:
-    """Draw, give the winners their holds, reveal; then pass on what fell free."""
+def finish(frozen: Frozen, key: Key | None, entropy: bytes | None) -> Operation[Settlement]:
+    """Draw, give the winners their holds, reveal; then pass on what fell free.
+
+    Whoever was the first to award somebody has fixed both seeds: key and entropy count no more.
+    """
     cue, entrants = frozen.known.cue, frozen.entrants
     if entrants is None or frozen.outcome not in (Outcome.FROZEN, Outcome.SETTLED):
         return (yield from _settlement(frozen.outcome, frozen.known))
-    server_seed = draw.server_seed(key, cue.sale, cue.id)
-    if draw.seed_commitment(server_seed, cue.sale, cue.id) != cue.seed_commitment:
-        raise ConfigurationError(f"keys: {cue.key!r} is not the key that the cue was opened with")
-    if cue.entropy_source is not None:
-        if frozen.view.entropy:
-            entropy = bytes.fromhex(frozen.view.entropy)  # revealed: no other value counts
-        if entropy is None:
-            return (yield from _settlement(Outcome.FROZEN, frozen.known))
-        _check_value(entropy)
+    server_seed, entropy = _seeds(frozen, key, entropy)
+    if entropy is None and cue.entropy_source is not None:
+        return (yield from _settlement(Outcome.FROZEN, frozen.known))
     drawn: draw.Drawn = yield Compute(lambda: draw.draw(entrants, server_seed, entropy))
     if frozen.outcome is Outcome.FROZEN:
-        exact = [(who, [(sku, qty, qty) for sku, qty in lines]) for who, lines in drawn.winners]
-        outcome = yield from _award(frozen.known, drawn, "drawn", exact)
+        outcome = yield from _award(frozen.known, drawn)
         if outcome is None:
-            outcome = yield from _reveal(cue, len(drawn.winners), server_seed, entropy)
+            outcome = yield from _reveal(cue, drawn)
+        if outcome is Outcome.TRY_AGAIN:  # another process was told another value, and was first
+            again = yield from freeze(cue.sale, cue.id)
+            return (yield from finish(again, key, entropy))
         if outcome is not Outcome.SETTLED:
             return (yield from _settlement(outcome, frozen.known))
     yield from _promote(frozen.known, drawn)
     return (yield from _settlement(Outcome.SETTLED, frozen.known))
 
 
-def _award(
-    known: Known, drawn: draw.Drawn, phase: str, wishes: Sequence[tuple[str, Lines]]
-) -> Operation[Outcome | None]:
-    """Ask for the holds of winners; None when all were judged, else why the batch was not."""
-    for start in range(0, len(wishes), CHUNK):
-        code = yield from _award_some(known, drawn, phase, wishes[start : start + CHUNK])
+def _seeds(frozen: Frozen, key: Key | None, entropy: bytes | None) -> tuple[bytes, bytes | None]:
+    """What to draw by: the seeds of the first award, or those of the key and the source."""
+    cue = frozen.known.cue
+    if frozen.server_seed:
+        return bytes.fromhex(frozen.server_seed), bytes.fromhex(frozen.entropy) or None
+    if key is None:
+        raise ConfigurationError(f"keys: the key {cue.key!r} is needed for this")
+    server_seed = draw.server_seed(key, cue.sale, cue.id)
+    if draw.seed_commitment(server_seed, cue.sale, cue.id) != cue.seed_commitment:
+        raise ConfigurationError(f"keys: {cue.key!r} is not the key that the cue was opened with")
+    if cue.entropy_source is None:
+        return server_seed, None
+    if entropy is not None:
+        _check_value(entropy)
+    return server_seed, entropy
+
+
+def _award(known: Known, drawn: draw.Drawn) -> Operation[Outcome | None]:
+    """Ask for the holds of the winners; None when all were judged, else why a batch was not."""
+    exact = [(who, [(sku, qty, qty) for sku, qty in lines]) for who, lines in drawn.winners]
+    for start in range(0, len(exact), CHUNK):
+        code = yield from _award_some(known, drawn, "drawn", exact[start : start + CHUNK])
         if code is not None:
             return code
     return None
@@ -244,7 +268,7 @@ def _award_some(
     call = Call(
         load_script("window/award"),
         (*base.keys, own.cue, own.awarded),
-        (phase, cue.hold_id, encode(buyers), encode([list(texts), which]), freed),
+        (phase, cue.hold_id, encode(buyers), encode([list(texts), which]), freed, *_told(drawn)),
     )
     reply = yield call
     items = [Item(buyer, cue.hold_id) for buyer in buyers]
@@ -252,14 +276,18 @@ def _award_some(
     return answers[0].outcome if answers[0].outcome in _NOT_JUDGED else None
 
 
-def _reveal(cue: Cue, drawn: int, server_seed: bytes, entropy: bytes | None) -> Operation[Outcome]:
+def _told(drawn: draw.Drawn) -> tuple[str, str]:
+    """Both seeds of a draw as the scripts take them."""
+    return drawn.server_seed.hex(), (drawn.entropy or b"").hex()
+
+
+def _reveal(cue: Cue, drawn: draw.Drawn) -> Operation[Outcome]:
     own = CueKeys.of(cue.sale, cue.id)
     base = shard_call("expire", ShardKeys.of(cue.sale))
-    value = "" if entropy is None else entropy.hex()
     reply = yield Call(
         load_script("window/reveal"),
         (*base.keys, own.cue, own.awarded),
-        (drawn, server_seed.hex(), value),
+        (len(drawn.winners), *_told(drawn)),
     )
     _, _, code, _ = expect(reply, 4, "reveal")
     return outcome_of(code.decode(), "reveal")

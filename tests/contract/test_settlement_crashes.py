@@ -8,9 +8,20 @@ from typing import Any
 
 import pytest
 
-from flashsale import CueHandle, CueState, Outcome, SaleHandle, settling
+from flashsale import (
+    ConfigurationError,
+    CueHandle,
+    CueState,
+    Outcome,
+    SaleHandle,
+    draw,
+    settling,
+)
 from flashsale.calls import Call
+from flashsale.keys import CueKeys
+from flashsale.scripts import load_script
 from support.cues import (
+    KEY,
     Hand,
     Tap,
     Tower,
@@ -23,6 +34,7 @@ from support.cues import (
     verified,
 )
 from support.lab import T0, Lab, dump_key
+from support.shells import connect
 
 CLOSE = T0 + 16_000
 TTL = 1_000
@@ -250,6 +262,86 @@ def test_voided_between_two_calls_it_stops_or_the_void_comes_too_late(lab: Lab) 
         else:
             assert scene.end()[0] == expected, n
     assert seen == {("VOID", "VOID"), ("FROZEN", "SETTLED"), ("SETTLED", "SETTLED")}
+
+
+def begun(scene: Scene) -> Hand:
+    """A process that has given some winners their holds, and not all."""
+    hand = scene.process()
+    while not scene.handle.view().awarded:
+        hand.call()
+    assert scene.handle.view().state is CueState.FROZEN
+    return hand
+
+
+def test_a_source_that_says_something_else_after_a_crash_changes_nothing(lab: Lab) -> None:
+    """Nobody may be drawn by two values of the source, and the record must tell the one used."""
+    scene = Scene(lab, public=True)
+    told = scene.settle()
+    expected = scene.end()
+    assert scene.tower
+    for n, dead in stops(scene):
+        dead.drop()
+        bound = scene.handle.view().awarded > 0
+        scene.tower.say(scene.handle.cue(), b"something else this time")
+        again = scene.settle()
+        assert again.outcome is Outcome.SETTLED, n
+        if bound:
+            assert (again, scene.end()) == (told, expected), n
+        else:
+            assert scene.end()[0]["entropy"]["value"] == b"something else this time".hex(), n
+        scene.tower.say(scene.handle.cue(), VALUE)
+
+
+def test_two_at_once_who_were_told_different_values_use_the_one_that_came_first(lab: Lab) -> None:
+    scene = Scene(lab, public=True)
+    values = [VALUE, b"something else this time"]
+    used = set()
+    for seed in range(20):
+        scene.again()
+        turns = random.Random(seed)
+        cue = scene.handle.cue()
+        both = [Hand(lab, settlement(cue, value=value)) for value in values]
+        while not all(hand.done for hand in both):
+            turns.choice(both).call()
+        assert both[0].result == both[1].result, seed
+        used.add(scene.end()[0]["entropy"]["value"])
+    assert used == {value.hex() for value in values}
+
+
+def test_the_seeds_of_the_first_award_are_kept_and_shown_to_nobody_before_the_reveal(
+    scene: Scene,
+) -> None:
+    begun(scene).drop()
+    view = scene.handle.view()
+    assert (view.server_seed, view.entropy) == ("", "")
+    cue = scene.handle.cue()
+    seed = draw.server_seed(KEY, cue.sale, cue.id).hex()
+    keys = (scene.lab.keys(scene.sale), CueKeys.of(cue.sale, cue.id))
+    show = Call(
+        load_script("window/show"),
+        (keys[0].sale, keys[0].stock, keys[1].cue, keys[1].entries, keys[1].awarded),
+        (),
+    )
+    assert seed not in str(scene.lab.run(show, caller_ms=T0))
+    assert VALUE.hex() not in str(scene.lab.run(show, caller_ms=T0))
+    scene.settle()
+    assert scene.handle.view().server_seed == seed
+    assert scene.handle.view().entropy == (scene.value or b"").hex()
+
+
+def test_a_key_that_is_lost_once_the_first_has_got_a_hold_is_needed_no_more(
+    scene: Scene, server_url: str
+) -> None:
+    scene.settle()
+    expected = scene.end()
+    scene.again()
+    with connect("sync", server_url) as keyless:
+        handle = keyless.sale(scene.sale.id).cue_handle("drop")
+        with pytest.raises(ConfigurationError, match="the key 'test' is needed"):
+            handle.settle(wait=False, entropy=scene.tower)
+        begun(scene).drop()
+        assert handle.settle(wait=False, entropy=scene.tower).outcome is Outcome.SETTLED
+        assert scene.end() == expected
 
 
 def test_a_place_that_falls_free_between_two_calls_goes_to_the_first_who_waits(lab: Lab) -> None:

@@ -367,7 +367,7 @@ OPERATIONS = {
     "window/freeze": settling._freeze(SALE, "cue", "", 0),
     "window/entries": settling._pages(KNOWN, CueKeys.of(SALE, "cue").entries),
     "window/award": settling._award_some(KNOWN, DRAWN, "drawn", [("00", [("red", 1, 1)])]),
-    "window/reveal": settling._reveal(KNOWN.cue, 1, b"", None),
+    "window/reveal": settling._reveal(KNOWN.cue, DRAWN),
     "window/void": settling.void(SALE, "cue", "rain"),
     "window/result": batch(window.result_kind(SALE, "cue"), window.result_item("cue", "ann")),
     "ledger/read": ledger.read(SALE, NAMES, 0, 10),

@@ -116,7 +116,8 @@ class AsyncCueHandle:
         """Freeze, draw, give the winners their holds, reveal; pass on what fell free since.
 
         Any process with the draw key may settle, stop at any step and do it again, several at
-        once too. Call it when the cue closes, and again as often as you like while it keeps a
+        once too. The seed and the source's value are kept with the first winner's hold: whoever
+        goes on from there needs neither the key nor the source, and draws by nothing else. Call it when the cue closes, and again as often as you like while it keeps a
         reserve. wait: until it closes, and for the public seed; without it NOT_CLOSED or FROZEN is
         answered at once. entropy: the source the cue was opened with. timeout_ms is for each part
         of the work (1 to 600,000), not for the waiting.
@@ -129,7 +130,7 @@ class AsyncCueHandle:
                 break
             await asyncio.sleep(wake_ms / 1000)
         cue = frozen.known.cue
-        key = self._shop._keyring.named(cue.key)
+        key = settling.key_for(frozen, self._shop._keyring)
         value = None
         while settling.needs_entropy(frozen):
             source = settling.check_source(cue, entropy)
