@@ -24,6 +24,7 @@ local function load_cue(k_cue)
     kept = rules[10], -- how many entries are kept, or false: all
     entries_max = rules[11],
     limit = rules[12], -- the sale's, or false
+    reveals = rules[13], -- when the result is announced for
     lines = cmsgpack.unpack(cue[4]), -- {sku, index, units set aside, limit or false, …}
   }
 end

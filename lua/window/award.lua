@@ -6,7 +6,8 @@
 -- as `awarded` keeps it, is a code, "d" or "n" for the phase, and of a hold the 13 digits of its
 -- deadline and the basket's text. The first drawn are awarded together with the seeds they were
 -- drawn by: from then on nobody is drawn by others, whatever a public source says later, and who
--- goes on needs neither the source nor the draw key.
+-- goes on needs neither the source nor the draw key. A hold's time to pay runs from the time that
+-- the result is announced for, or from now if that is later: before that nobody is told of it.
 --
 -- KEYS  sale skus stock buyers ledger deadlines cue awarded
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
@@ -101,8 +102,9 @@ if code then
   return { epoch, shard.now, 0, code, '' }
 end
 
-local deadline = shard.now + shard.ttl
+local plain, deadline = shard.now + shard.ttl, math.max(shard.now, cue.reveals) + shard.ttl
 local stamp = string.format('%013.0f', deadline)
+local moved = deadline > plain and string.format('%013.0f', plain) or nil
 read_records(book, keys.buyers, buyers)
 
 local function left(index)
@@ -154,9 +156,14 @@ local function award(buyer, wish)
   end
   local text = format_basket(lines)
   touch(book, buyer)
-  table.insert(holds, { state = 'h', stamp = stamp, id = hold_id, basket = text, cue = cue.id })
+  table.insert(holds,
+    { state = 'h', stamp = stamp, moved = moved, id = hold_id, basket = text, cue = cue.id })
   move_units(book, keys.stock, lines, 'a', 'h')
   note_event(book, 'h', buyer, hold_id, text)
+  if moved then -- no sweep of the ledger finds it in time: as after an extend
+    book.deadlines[buyer .. '|' .. hold_id] = deadline
+    note_event(book, 'x', buyer, hold_id, text, deadline)
+  end
   shard.due = math.min(shard.due or deadline, deadline)
   return HELD, text
 end

@@ -8,7 +8,7 @@
 --       definition  what was asked for, as canonical JSON, kept for comparison
 --       units       msgpack: {sku, qty, …}; a qty of 0 is all that is available
 --       times       msgpack: {position, cue's server time, ahead, window, windows, credit, closes,
---                   entropy time or false, reserve, kept or false, entries_max}
+--                   entropy time or false, reserve, kept or false, entries_max, reveals}
 --       fields      msgpack: {name, value, …}: what else the cue's hash is to keep
 -- CODES c CUED, Q CONFLICT, Z ENDED, U SKU_UNKNOWN, S SOLD_OUT, T TRY_AGAIN, J CLOCK_JUMP,
 --       y TOO_LATE, i TOO_MANY_CUES, u SALE_UNKNOWN, p PURGED, ! MALFORMED
@@ -47,7 +47,7 @@ if known[1] then
 end
 local units, times, fields =
   cmsgpack.unpack(units_blob), cmsgpack.unpack(times_blob), cmsgpack.unpack(fields_blob)
-if not is_id(id) or #times ~= 11 or #units == 0 or #units % 2 ~= 0 or #units > 2 * LINES_MAX
+if not is_id(id) or #times ~= 12 or #units == 0 or #units % 2 ~= 0 or #units > 2 * LINES_MAX
   or #fields % 2 ~= 0 then
   return { epoch, shard.now, 0, MALFORMED, '' }
 end
@@ -101,7 +101,7 @@ if lines then
 end
 close_book(book, shard, keys, {})
 if lines then
-  times[12] = shard.limit
+  times[12], times[13] = shard.limit, times[12]
   redis.call('HSET', keys.cues, id, shard.sequence)
   redis.call('HSET', keys.cue, 'format', '1', 'id', id, 'definition', definition, 'state', 'open',
     'rules', cmsgpack.pack(times), 'lines', cmsgpack.pack(lines), 'opened_at', shard.now,

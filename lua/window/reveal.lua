@@ -1,6 +1,7 @@
 #!lua
 -- Reveals a cue's result: from now on buyers may ask for it, and the seed is public. What was drawn
--- and not taken is kept for the next in order until the reserve ends: a deadline like a hold's.
+-- and not taken is kept for the next in order until the reserve ends: a deadline like a hold's,
+-- counted like a winner's from the time that the result is announced for.
 --
 -- KEYS  sale skus stock buyers ledger deadlines cue awarded
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
@@ -53,7 +54,7 @@ end
 redis.call('ZCARD', keys.deadlines) -- proves the type before the first write
 local book, ends = new_book(), 0
 if cue.reserve > 0 then
-  ends = shard.now + cue.reserve
+  ends = math.max(shard.now, cue.reveals) + cue.reserve
   shard.due = math.min(shard.due or ends, ends)
   redis.call('ZADD', keys.deadlines, ends, '|' .. cue.id)
   redis.call('HSET', keys.sale, 'due', shard.due, 'now', shard.now)

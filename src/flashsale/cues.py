@@ -49,14 +49,14 @@ class Cue(Struct, frozen=True):
     cue_time_ms: when that was (or will be) by the server's clock. ahead_ms: how far ahead of the
     live edge a tap may seem, for the clock's uncertainty. The windows are `windows` times
     `window_ms` long. lag_cap_ms: the lag that is granted in full; grace_ms: time for sending;
-    spread_ms: how long players may delay their sending. reserve_ms: how long places that fall free
-    go to the next in order before they are on open sale. keep "all" or "best": of all entries or
-    only of those that can still win, `kept` of them. entropy: name, round and time of the public
-    seed's source, or None. nonce: 16 bytes in hexadecimal, shown inside the stream; with `proof` an
-    entry must show that its player saw it. key: id of the draw key; the commitments fix the seed
-    and the salt of the entrants' names beforehand. closes_at_ms = cue_time_ms + lag_cap_ms +
-    windows · window_ms + grace_ms + spread_ms; entries are taken until then, and
-    the result is announced for reveals_at_ms.
+    spread_ms: how long players may delay their sending. reserve_ms: how long, from reveals_at_ms or
+    from the reveal if that is later, places that fall free go to the next in order before they are
+    on open sale. keep "all" or "best": of all entries or only of those that can still win, `kept`
+    of them. entropy: name, round and time of the public seed's source, or None. nonce: 16 bytes in
+    hexadecimal, shown inside the stream; with `proof` an entry must show that its player saw it.
+    key: id of the draw key; the commitments fix the seed and the salt of the entrants' names
+    beforehand. closes_at_ms = cue_time_ms + lag_cap_ms + windows · window_ms + grace_ms +
+    spread_ms; entries are taken until then, and the result is announced for reveals_at_ms.
     """
 
     sale: str

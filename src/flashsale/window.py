@@ -174,6 +174,7 @@ def open_cue(
         request.reserve_ms,
         False if kept is None else kept,
         request.entries_max,
+        (closes_ms if entropy_at is None else entropy_at) + SETTLING_MS,
     )
     fixed = {
         "request": msgspec.to_builtins(request),
@@ -280,7 +281,7 @@ def _read_cue(
         seed_commitment=fixed["seed_commitment"],
         salt_commitment=fixed["salt_commitment"],
         closes_at_ms=closes_ms,
-        reveals_at_ms=(entropy_at or closes_ms) + SETTLING_MS,
+        reveals_at_ms=rules[12],
     )
     names = tuple((lines[at], lines[at + 1]) for at in range(0, len(lines), 4))
     known = Known(found, bytes.fromhex(fields["salt"].decode()), names)

@@ -55,6 +55,8 @@ from support.shells import connect
 
 CLOSE = T0 + 16_000
 TTL = 1_000
+TOLD = CLOSE + window.SETTLING_MS
+"""When the result is announced for: the winners' time to pay runs from then, and the reserve."""
 BUYERS = [f"b{n}" for n in range(8)]
 
 
@@ -113,10 +115,10 @@ def test_a_winners_hold_is_a_hold_like_any_other(lab: Lab) -> None:
     settled(lab, sale, handle)
     first, second, third = in_order(handle, BUYERS)[:3]
     answer = handle.result(first, wait_ms=0)
-    assert (answer.hold_id, answer.deadline_ms) == ("cue/drop", CLOSE + TTL)
+    assert (answer.hold_id, answer.deadline_ms) == ("cue/drop", TOLD + TTL)
     hold = sale.find(first, "cue/drop")
     assert hold is not None
-    assert (dict(hold.lines), hold.deadline_ms) == ({"red": 1}, CLOSE + TTL)
+    assert (dict(hold.lines), hold.deadline_ms) == ({"red": 1}, TOLD + TTL)
     assert sale.confirm(answer).outcome is Outcome.CONFIRMED
     assert sale.refund(answer, lines={"red": 1}, op_id="o").outcome is Outcome.REFUNDED
     assert sale.extend(second, "cue/drop", deadline_ms=CLOSE + 5_000).outcome is Outcome.EXTENDED
@@ -124,6 +126,50 @@ def test_a_winners_hold_is_a_hold_like_any_other(lab: Lab) -> None:
     assert sale.confirm(second, "cue/drop").outcome is Outcome.CONFIRMED
     red = sale.snapshot().skus["red"]
     assert (red.available, red.set_aside, red.held, red.sold) == (9, 0, 0, 1)
+    assert sale.audit().problems == ()
+
+
+@pytest.mark.parametrize("reserve_ms", [0, 9_000])
+def test_a_winners_time_to_pay_runs_from_the_announced_time_whenever_the_draw_was(
+    lab: Lab, reserve_ms: int
+) -> None:
+    """However early it was, and though the settlement was stopped before anybody was told."""
+    sale = lab.open({"red": 3})
+    handle = entered(lab, sale, reserve_ms=reserve_ms)
+    assert handle.cue().reveals_at_ms == TOLD
+    close(lab, sale, handle)
+    dead = Hand(lab, settlement(handle.cue()))
+    while handle.view().awarded < 3:
+        dead.call()
+    dead.drop()
+    lab.set_time(sale, TOLD + TTL - 1)
+    sale.expire()
+    assert handle.settle(wait=False).awarded == 3
+    won = [told for buyer in BUYERS if (told := handle.result(buyer, wait_ms=0)).state]
+    assert [(told.outcome, told.deadline_ms) for told in won] == [(Outcome.HELD, TOLD + TTL)] * 3
+    assert sale.confirm(won[0]).outcome is Outcome.CONFIRMED
+    assert sale.audit().problems == ()
+    lab.set_time(sale, TOLD + TTL)
+    assert sale.confirm(won[1]).outcome is Outcome.EXPIRED
+    red = sale.snapshot().skus["red"]
+    assert (red.sold, red.held, red.available + red.set_aside) == (1, 0, 2)
+    assert sale.audit().problems == ()
+
+
+def test_who_is_drawn_after_the_announced_time_has_a_whole_time_to_pay(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale)
+    lab.set_time(sale, TOLD + 5_000)
+    settled(lab, sale, handle)
+    winner = in_order(handle, BUYERS)[0]
+    assert handle.result(winner, wait_ms=0).deadline_ms == TOLD + 5_000 + TTL
+    hold = sale.find(winner, "cue/drop")
+    assert hold is not None
+    assert hold.deadline_ms == hold.original_deadline_ms == TOLD + 5_000 + TTL
+    assert lab.raw.zcard(lab.keys(sale).deadlines) == 0  # a deadline like any other
+    lab.set_time(sale, TOLD + 5_000 + TTL)
+    sale.expire()
+    assert sale.snapshot().skus["red"].held == 0
     assert sale.audit().problems == ()
 
 
@@ -257,7 +303,7 @@ def test_a_cue_is_settled_while_the_sale_is_paused_and_after_its_end(lab: Lab, s
     assert settled(lab, sale, handle).awarded == 3
     order = in_order(handle, BUYERS)
     assert sale.confirm(order[0], "cue/drop").outcome is Outcome.CONFIRMED
-    lab.set_time(sale, CLOSE + TTL)
+    lab.set_time(sale, TOLD + TTL)
     assert handle.settle(wait=False).promoted == 2
     assert results(handle, order)[order[4]] == "HELD"
     assert sale.audit().problems == ()
@@ -288,12 +334,12 @@ def test_a_result_stays_what_it_is_until_the_sale_is_purged(lab: Lab) -> None:
     assert told["nobody"] == "NOT_ENTERED"
     assert entry.result(wait_ms=0).outcome.name == told["b0"]
     won, lost = in_order(handle, BUYERS)[0], in_order(handle, BUYERS)[7]
-    lab.set_time(sale, CLOSE + TTL)
+    lab.set_time(sale, TOLD + TTL)
     assert sale.expire() == 3
     sale.end()
     assert results(handle, [*BUYERS, "nobody"]) == told  # though the hold has fallen due
     answer = handle.result(won, wait_ms=0)
-    assert (answer.outcome, answer.deadline_ms) == (Outcome.HELD, CLOSE + TTL)
+    assert (answer.outcome, answer.deadline_ms) == (Outcome.HELD, TOLD + TTL)
     assert sale.confirm(answer).outcome is Outcome.EXPIRED
     assert handle.result(lost, wait_ms=0).outcome is Outcome.NOT_DRAWN
     sale.purge()
@@ -580,7 +626,7 @@ def test_a_winner_who_is_refused_is_told_why_and_the_place_goes_to_the_next(
     told = settled(lab, sale, handle)
     assert (told.drawn, told.awarded) == (3, 2)
     assert told.promoted == (1 if reserve_ms else 0)
-    assert told.reserve_until_ms == (CLOSE + 5_000 if reserve_ms else None)
+    assert told.reserve_until_ms == (TOLD + 5_000 if reserve_ms else None)
     expected = [
         (order[0], "held", {"red": 1}),
         (order[1], outcome.value, {}),
@@ -640,7 +686,7 @@ def test_a_next_in_order_who_is_refused_is_passed_over_and_not_counted(lab: Lab)
 
 FALLS_FREE: dict[str, Callable[[Lab, SaleHandle, str], object]] = {
     "released": lambda lab, sale, buyer: sale.release(buyer, "cue/drop").unwrap(),
-    "unpaid": lambda lab, sale, buyer: lab.set_time(sale, CLOSE + TTL),
+    "unpaid": lambda lab, sale, buyer: lab.set_time(sale, TOLD + TTL),
 }
 
 
@@ -666,15 +712,15 @@ def test_unpaid_places_go_to_the_next_though_nobody_calls_but_the_settlement(lab
     handle = entered(lab, sale, reserve_ms=2_500)
     told = settled(lab, sale, handle)
     order = in_order(handle, BUYERS)
-    assert told.reserve_until_ms == CLOSE + 2_500
+    assert told.reserve_until_ms == TOLD + 2_500
     sale.confirm(order[2], "cue/drop").unwrap()
-    lab.set_time(sale, CLOSE + TTL)
+    lab.set_time(sale, TOLD + TTL)
     told = handle.settle(wait=False)
-    assert (told.awarded, told.promoted, told.reserve_until_ms) == (3, 2, CLOSE + 2_500)
+    assert (told.awarded, told.promoted, told.reserve_until_ms) == (3, 2, TOLD + 2_500)
     assert [b for b, o, _ in awarded_by(handle, BUYERS) if o == "held"] == order[:5]
-    lab.set_time(sale, CLOSE + 2 * TTL)
+    lab.set_time(sale, TOLD + 2 * TTL)
     assert handle.settle(wait=False).promoted == 4
-    lab.set_time(sale, CLOSE + 3 * TTL)  # the reserve has ended: open sale
+    lab.set_time(sale, TOLD + 3 * TTL)  # the reserve has ended: open sale
     told = handle.settle(wait=False)
     assert (told.promoted, told.reserve_until_ms) == (4, None)
     sale.expire()
@@ -702,12 +748,12 @@ def test_an_extended_hold_of_a_winner_falls_free_at_its_new_deadline(lab: Lab) -
     handle = entered(lab, sale, reserve_ms=9_000)
     settled(lab, sale, handle)
     order = in_order(handle, BUYERS)
-    sale.extend(order[0], "cue/drop", deadline_ms=CLOSE + 4_000).unwrap()
+    sale.extend(order[0], "cue/drop", deadline_ms=TOLD + 4_000).unwrap()
     for buyer in order[1:3]:
         sale.confirm(buyer, "cue/drop").unwrap()
-    lab.set_time(sale, CLOSE + 3_999)
+    lab.set_time(sale, TOLD + 3_999)
     assert handle.settle(wait=False).promoted == 0
-    lab.set_time(sale, CLOSE + 4_000)
+    lab.set_time(sale, TOLD + 4_000)
     assert handle.settle(wait=False).promoted == 1
     assert results(handle, order)[order[3]] == "HELD"
     assert sale.audit().problems == ()
@@ -731,7 +777,7 @@ def test_a_late_payment_takes_from_open_sale_and_not_from_the_next_in_order(lab:
     handle = entered(lab, sale, reserve_ms=5_000)
     settled(lab, sale, handle)
     order = in_order(handle, BUYERS)
-    lab.set_time(sale, CLOSE + TTL)
+    lab.set_time(sale, TOLD + TTL)
     late = sale.confirm(order[0], "cue/drop", late="retake")
     assert (late.outcome, late.may_return) == (Outcome.SOLD_OUT, True)
     assert handle.settle(wait=False).promoted == 3
@@ -775,14 +821,14 @@ def test_any_verb_on_its_way_ends_a_reserve_that_has_run_out(
     settled(lab, sale, handle)
     for told in taps:
         sale.confirm(told.buyer, "cue/drop").unwrap()
-    lab.set_time(sale, CLOSE + 1_500)
+    lab.set_time(sale, TOLD + 1_500)
     sale.hold("k", {"blue": 1}, hold_id="h").unwrap()
     assert sale.snapshot().skus["red"].set_aside == left
-    lab.set_time(sale, CLOSE + 1_999)
+    lab.set_time(sale, TOLD + 1_999)
     assert lab.raw.zcard(lab.keys(sale).deadlines) == 1
     SWEEPS["hold"](lab, sale)
     assert sale.snapshot().skus["red"].set_aside == left  # not a millisecond early
-    lab.set_time(sale, CLOSE + 2_000)
+    lab.set_time(sale, TOLD + 2_000)
     SWEEPS[verb](lab, sale)
     after = sale.snapshot().skus
     assert after["red"].set_aside == 0
@@ -804,7 +850,7 @@ def test_a_place_that_falls_free_after_the_reserve_is_on_open_sale(lab: Lab) -> 
     sale = lab.open({"red": 3})
     handle = entered(lab, sale, reserve_ms=500)
     settled(lab, sale, handle)
-    lab.set_time(sale, CLOSE + TTL)  # the reserve and the holds fall due in one sweep
+    lab.set_time(sale, TOLD + TTL)  # the reserve and the holds fall due in one sweep
     assert sale.hold("z", {"red": 3}, hold_id="h").outcome is Outcome.HELD
     assert handle.settle(wait=False).promoted == 0
     assert sale.audit().problems == ()
@@ -814,9 +860,9 @@ def test_a_reserve_ends_in_time_though_everything_else_falls_due_later(lab: Lab)
     sale = lab.open({"red": 3}, hold_ttl_ms=60_000)
     handle = entered(lab, sale, [Tap("ann")], reserve_ms=2_000)
     settled(lab, sale, handle)
-    lab.set_time(sale, CLOSE + 1_999)
+    lab.set_time(sale, TOLD + 1_999)
     assert sale.hold("z", {"red": 2}, hold_id="h").outcome is Outcome.SOLD_OUT
-    lab.set_time(sale, CLOSE + 2_000)
+    lab.set_time(sale, TOLD + 2_000)
     assert sale.hold("z", {"red": 2}, hold_id="h").outcome is Outcome.HELD
     assert sale.audit().problems == ()
 
@@ -825,7 +871,7 @@ def test_reserve_and_holds_that_fall_due_together_end_on_open_sale(lab: Lab) -> 
     sale = lab.open({"red": 3})
     handle = entered(lab, sale, reserve_ms=TTL)
     settled(lab, sale, handle)
-    lab.set_time(sale, CLOSE + TTL)
+    lab.set_time(sale, TOLD + TTL)
     sale.expire()
     red = sale.snapshot().skus["red"]
     assert (red.available, red.set_aside, red.held) == (3, 0, 0)
@@ -855,7 +901,7 @@ def test_many_unpaid_winners_make_room_for_as_many_others(lab: Lab) -> None:
     buyers = [f"b{n}" for n in range(1_300)]
     handle = entered(lab, sale, [Tap(b) for b in buyers], stock={"red": 600}, reserve_ms=9_000)
     settled(lab, sale, handle)
-    lab.set_time(sale, CLOSE + TTL)
+    lab.set_time(sale, TOLD + TTL)
     assert handle.settle(wait=False).promoted == 600
     assert [b for b, _, _ in awarded_by(handle, buyers)] == in_order(handle, buyers)[:1_200]
     assert sale.audit().problems == ()
@@ -911,7 +957,7 @@ def test_only_the_best_are_settled_as_all_would_be(lab: Lab) -> None:
     assert (told.entrants, told.drawn, told.awarded) == (5, 3, 3)
     order = in_order(handle, BUYERS)
     assert [buyer for buyer, _ in drawn_by(handle, BUYERS)] == order[:3]
-    lab.set_time(sale, CLOSE + TTL)
+    lab.set_time(sale, TOLD + TTL)
     assert handle.settle(wait=False).promoted == 2
     assert sale.snapshot().skus["red"].set_aside == 1  # nobody is left to take it
     assert results(handle, [order[4], order[5]]) == {order[4]: "HELD", order[5]: "NOT_DRAWN"}

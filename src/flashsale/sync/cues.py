@@ -92,6 +92,8 @@ class CueHandle:
 
         Waits for it, at most `wait_ms` (0 to 3,600,000), and answers NOT_CLOSED or FROZEN if it is
         not revealed by then. Any number of callers may wait: they ask together, once it is time.
+        HELD tells what was drawn, for ever; past its deadline the hold has expired, also where a
+        settlement was stopped on its way for so long before it revealed anything.
         """
         item = window.result_item(self.id, buyer)
         kind = window.result_kind(self.sale, self.id)
@@ -116,10 +118,15 @@ class CueHandle:
 
         Any process with the draw key may settle, stop at any step and do it again, several at
         once too. The seed and the source's value are kept with the first winner's hold: whoever
-        goes on from there needs neither the key nor the source, and draws by nothing else. Call it when the cue closes, and again as often as you like while it keeps a
-        reserve. wait: until it closes, and for the public seed; without it NOT_CLOSED or FROZEN is
-        answered at once. entropy: the source the cue was opened with. timeout_ms is for each part
-        of the work (1 to 600,000), not for the waiting.
+        goes on from there needs neither the key nor the source, and draws by nothing else. Winners
+        have the sale's `hold_ttl_ms` from the announced time (`reveals_at_ms`), or from the award
+        if that is later; so a settlement that was stopped after its first award must be gone on
+        with before that has passed, or those who were drawn lose their places to the next.
+
+        Call it when the cue closes, and again as often as you like while it keeps a reserve. wait:
+        until it closes, and for the public seed; without it NOT_CLOSED or FROZEN is answered at
+        once. entropy: the source the cue was opened with. timeout_ms is for each part of the work
+        (1 to 600,000), not for the waiting.
         """
         while True:
             step = settling.freeze(self.sale, self.id)
