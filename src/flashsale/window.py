@@ -118,15 +118,26 @@ def position_of(at: int | Position) -> int:
 
 
 def _moment_of(
-    sale: str, at: int | Position, clock: Clock | None, cue_time_ms: int | None
+    sale: str, cue: str, at: int | Position, clock: Clock | None, cue_time_ms: int | None
 ) -> Operation[tuple[int, int]]:
-    """The server's time of the cue, and by how much it may be wrong."""
+    """The server's time of the cue, and by how much it may be wrong.
+
+    A clock that cannot tell opens no cue. But one that was opened before has its time, and the
+    same cue again is a no-op whatever the clock has become: the script compares what was asked.
+    """
     if (clock is None) == (cue_time_ms is None):
         raise InvalidRequest("clock", "must be given, or cue_time_ms instead of it")
     if clock is None:
         return limits.check_int("cue_time_ms", cue_time_ms, 0, limits.TIME_MAX_MS), 0
     now = yield from views.snapshot(sale)  # by the server's clock, not by this machine's
-    mapped = clock.server_time(at, now_ms=now.at_ms)
+    try:
+        mapped = clock.server_time(at, now_ms=now.at_ms)
+    except InvalidRequest as refusal:
+        try:
+            known = yield from know(sale, cue)
+        except Rejected:
+            raise refusal from None
+        return known.cue.cue_time_ms, 0
     return mapped.server_ms, mapped.uncertainty_ms
 
 
@@ -141,7 +152,7 @@ def open_cue(
     entropy: draw.EntropySource | None,
 ) -> Operation[Known]:
     """Set the stock aside and fix the times; Rejected if the cue is refused."""
-    cue_time_ms, doubt_ms = yield from _moment_of(sale, at, clock, cue_time_ms)
+    cue_time_ms, doubt_ms = yield from _moment_of(sale, request.id, at, clock, cue_time_ms)
     if request.window_ms < FAIR_WINDOW_MS:
         warnings.warn(
             f"window_ms={request.window_ms}: below {FAIR_WINDOW_MS} ms reaction time decides who "

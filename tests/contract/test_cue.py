@@ -24,6 +24,7 @@ from flashsale import (
 from flashsale.cues import CueRequest
 from flashsale.keys import CueKeys
 from flashsale.ledger import EventKind
+from flashsale.streamtime import StreamClock
 from support.cues import (
     KEY,
     POSITION,
@@ -219,6 +220,57 @@ def test_the_same_cue_again_changes_nothing_whatever_the_clock_says_and_in_any_s
         assert contents(lab, sale, "drop") == before
         assert msgspec.structs.replace(again, stock=first.stock) == first
     assert sale.audit().problems == ()
+
+
+def now_in(sale: SaleHandle) -> int:
+    return sale.snapshot().at_ms
+
+
+def empty_clock(sale: SaleHandle) -> StreamClock:
+    return StreamClock()
+
+
+def stale_clock(sale: SaleHandle) -> StreamClock:
+    """One whose newest sample is a second older than it may be."""
+    clock = StreamClock(max_age_ms=10_000)
+    for back in (11_000, 12_000, 13_000):
+        clock.add(POSITION - back, now_in(sale) - back)
+    return clock
+
+
+BAD_CLOCKS = {"empty": empty_clock, "stale": stale_clock}
+
+
+@pytest.mark.parametrize("kind", BAD_CLOCKS)
+def test_a_clock_that_cannot_know_the_time_opens_no_cue_and_sets_nothing_aside(
+    lab: Lab, kind: str
+) -> None:
+    sale = lab.open()
+    before = contents(lab, sale, "drop")
+    with pytest.raises(InvalidRequest, match="clock: must"):
+        open_cue(lab, sale, clock=BAD_CLOCKS[kind](sale), cue_time_ms=None)
+    assert contents(lab, sale, "drop") == before
+    assert sale.cues() == []
+    assert sale.snapshot().skus["red"].set_aside == 0
+
+
+@pytest.mark.parametrize("kind", BAD_CLOCKS)
+def test_the_same_cue_again_needs_no_clock_and_another_definition_is_refused_without(
+    lab: Lab, kind: str
+) -> None:
+    sale = lab.open()
+    clock = StreamClock()
+    for back in (0, 1_000, 2_000):
+        clock.add(POSITION - back, now_in(sale) - back)
+    first = open_cue(lab, sale, clock=clock, cue_time_ms=None).cue()
+    before = contents(lab, sale, "drop")
+    bad = BAD_CLOCKS[kind](sale)
+    again = open_cue(lab, sale, clock=bad, cue_time_ms=None).cue()
+    assert again == first
+    with pytest.raises(Rejected) as error:
+        open_cue(lab, sale, clock=bad, cue_time_ms=None, windows=2)
+    assert refusal(error) is Outcome.CONFLICT
+    assert contents(lab, sale, "drop") == before
 
 
 @pytest.mark.parametrize(
