@@ -115,11 +115,11 @@ def _bound(figure: Figure) -> str:
 
 
 def _shown(value: float, unit: str, *, exact: bool = False) -> str:
-    return f"{f'{value:,g}' if exact and value < 1_000 else _number(value)} {unit}"
+    return f"{f'{value:,g}' if exact and value < 1_000 else _number(value)} {unit}".rstrip()
 
 
 def _number(value: float) -> str:
     """Three significant figures or the whole number, whichever says more."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:#.3g}"
