@@ -869,7 +869,8 @@ def _check_awarded(read: _Record) -> str:
             raise _Wrong(f"{entrant} was refused ({outcome}), but has {_told(lot)}")
     for at, (entrant, due) in enumerate(read.drawn):
         if at >= len(read.awarded) or read.awarded[at][0] != entrant:
-            raise _Wrong(f"{entrant} was drawn, but is not next among the awarded")
+            told = "awarded in the order of the draw" if entrant in seen else "among the awarded"
+            raise _Wrong(f"{entrant} was drawn, but is not {told}")
         _, outcome, lot = read.awarded[at]
         if outcome == "held" and lot != due:
             raise _Wrong(f"{entrant} was awarded {_told(lot)}, but drew {_told(due)}")
