@@ -8,7 +8,7 @@ who tap before they see the cue, and people who tap twice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +27,12 @@ class Crowd:
     """Who taps, an array element a viewer; times in milliseconds after the cue.
 
     `arrival_ms`: by the server's clock. `position_ms`: by the player. `cohort` is the index of the
-    median lag. `early` and `again` are viewers with another tap before and after that.
+    median lag, `lag_ms` the viewer's own. `early` and `again` are viewers with another tap before
+    and after that.
     """
 
     cohort: npt.NDArray[np.int64]
+    lag_ms: Times
     arrival_ms: Times
     position_ms: Times
     bots: npt.NDArray[np.bool_]
@@ -41,6 +43,10 @@ class Crowd:
     def size(self) -> int:
         """How many viewers."""
         return len(self.cohort)
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> Crowd:
+        """Some of them, numbered anew."""
+        return Crowd(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def taps(self) -> tuple[npt.NDArray[np.int64], Times, Times]:
         """All taps in the order of their arrival: viewer, arrival, position."""
@@ -76,6 +82,7 @@ def make_crowd(seed: int, viewers: int, *, bias_ms: float, spread_ms: float = 0.
     position_ms[liars] = chance.uniform(0, 50, int(liars.sum()))
     return Crowd(
         cohort=cohort,
+        lag_ms=1_000 * lag_s,
         arrival_ms=1_000 * (lag_s + reaction_s + uplink_s)
         + spread_ms * np.random.default_rng(seed + 1).random(viewers),
         position_ms=position_ms,

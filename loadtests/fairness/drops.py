@@ -28,15 +28,22 @@ Wins = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Drop:
-    """What came of it: who won, by viewer, either way; and what must be nothing."""
+class Draw:
+    """What windows gave: who won, by viewer; and what must be nothing."""
 
-    windows: Wins
-    first_come: Wins
+    won: Wins
     entered: int
     oversold: int
     twice: int
     unverified: int
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What came of one crowd, either way."""
+
+    windows: Draw
+    first_come: Wins
 
 
 class Stage:
@@ -57,10 +64,14 @@ class Stage:
         """Let it be that time in a sale: the scripts take the later of theirs and the shard's."""
         self.raw.hset(ShardKeys.of(sale_id).sale, "now", at_ms)
 
-    def run(self, name: str, crowd: Crowd, units: int, *, spread_ms: int = 0) -> Drop:
-        """Both ways, through the server; a settlement that dies on the way is begun again."""
+    def run(self, name: str, crowd: Crowd, units: int) -> Drop:
+        """Both ways, through the server."""
         self.raw.flushall()
         first_come = self._first_come(f"{name}-first", crowd, units)
+        return Drop(self.windows(name, crowd, units), first_come)
+
+    def windows(self, name: str, crowd: Crowd, units: int, *, spread_ms: int = 0) -> Draw:
+        """Windows alone; the settlement dies on its way and is begun again."""
         sale = self.open(name, units)
         cue = sale.cue(
             "x", at=POSITION_MS, cue_time_ms=CUE_AT_MS, stock={"x": units}, window_ms=WINDOW_MS,
@@ -77,9 +88,8 @@ class Stage:
         won = np.zeros(crowd.size, dtype=bool)
         won[[int(buyer) for buyer in holds]] = True
         sold = sale.snapshot().skus["x"]
-        return Drop(
-            windows=won,
-            first_come=first_come,
+        return Draw(
+            won=won,
             entered=settled.entrants,
             oversold=max(0, sold.held - units) + len(sale.audit().problems),
             twice=len(holds) - int(won.sum()) + abs(sold.held - int(won.sum())),

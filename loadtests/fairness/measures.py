@@ -39,14 +39,14 @@ class Tally:
             return np.bincount(crowd.cohort[chosen], minlength=COHORTS)
 
         self.viewers.append(count(slice(None)))
-        self.windows.append(count(drop.windows))
+        self.windows.append(count(drop.windows.won))
         self.first_come.append(count(drop.first_come))
         bots = crowd.bots
-        wins = int((drop.windows & bots).sum()), int((drop.first_come & bots).sum())
+        wins = int((drop.windows.won & bots).sum()), int((drop.first_come & bots).sum())
         self.bots.append((int(bots.sum()), *wins))
-        self.oversold += drop.oversold
-        self.twice += drop.twice
-        self.unverified += drop.unverified
+        self.oversold += drop.windows.oversold
+        self.twice += drop.windows.twice
+        self.unverified += drop.windows.unverified
 
     def rates(self, wins: Sequence[Counts]) -> npt.NDArray[np.float64]:
         """The part of each cohort's viewers that won, over all drops."""
@@ -64,7 +64,7 @@ def figures(plain: Tally, biased: Tally | None) -> list[Figure]:
     lines.append(
         Figure(
             subject=SUBJECT, name="oversold, won twice, records that do not verify", unit="",
-            value=sum(t.oversold + t.twice + t.unverified for t in tallies), bound=0,
+            value=sum(t.oversold + t.twice + t.unverified for t in tallies), bound=0, must=True,
         )
     )  # fmt: skip
     return lines

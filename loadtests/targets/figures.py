@@ -15,7 +15,10 @@ class Peer(Struct, frozen=True):
 
 
 class Figure(Struct, frozen=True, kw_only=True):
-    """One line. `bound` is the most it may be, or with `at_least` the least; None for no target."""
+    """One line. `bound` is the most it may be, or with `at_least` the least; None for no target.
+
+    must: it is no measurement, which may miss, but a promise, of which a miss is a defect.
+    """
 
     subject: str
     name: str
@@ -25,6 +28,7 @@ class Figure(Struct, frozen=True, kw_only=True):
     at_least: bool = False
     peers: tuple[Peer, ...] = ()
     note: str = ""
+    must: bool = False
 
     @property
     def verdict(self) -> str:
