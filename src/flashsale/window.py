@@ -73,6 +73,9 @@ LIVE_EDGE_MS = 500
 LAGS_MAX = 100_000
 """Reports of lag that one call takes."""
 
+NOT_YET = (Outcome.NOT_CLOSED, Outcome.FROZEN)
+"""What a result is answered before it is revealed."""
+
 CUES_MAX = 1_000
 """Cues of which a process remembers what never changes."""
 
@@ -438,9 +441,9 @@ def check_wait(wait_ms: int) -> int:
 
 
 def pauses(cue: Cue, answer: Answer) -> Iterator[float]:
-    """Seconds between the questions of one who waits: first until the time that was announced.
+    """Seconds between the questions of a client that waits: first until the announced time.
 
-    Spread out, so that all who wait do not ask at once.
+    Spread out, so that all processes do not ask at once.
     """
     yield max(0.0, (cue.reveals_at_ms - answer.at_ms) / 1000) + random.uniform(0.05, 0.3)
     pause = 0.2

@@ -16,6 +16,7 @@ from flashsale import inventory, limits, server_check
 from flashsale.aio.connections import Connections
 from flashsale.aio.gathering import Gatherer
 from flashsale.aio.handles import AsyncSaleHandle
+from flashsale.aio.waiting import Watches
 from flashsale.attempts import Attempts
 from flashsale.batches import Item, Kind
 from flashsale.batching import BATCH_MAX, BYTES_MAX, QUEUE_MAX, Gathering
@@ -67,6 +68,7 @@ class AsyncFlashSale:
         server_check.check_options(timeout_ms, durability)
         self._keyring = Keyring(keys)
         self._cues: dict[tuple[str, str], Known] = {}
+        self._watches = Watches()
         self.timeout_ms = timeout_ms
         self.durability = durability
         self._connections = Connections(client, durability)

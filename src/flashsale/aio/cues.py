@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 
 from flashsale import draw, settling, window
 from flashsale.cues import Cue, CueView, EntryAnswer, Settlement, check_cue_id
-from flashsale.models import Answer, Basket, Outcome
+from flashsale.models import Answer, Basket
 
 if TYPE_CHECKING:
     from flashsale.aio.client import AsyncFlashSale
-
-_NOT_YET = (Outcome.NOT_CLOSED, Outcome.FROZEN)
 
 
 class AsyncCueEntry(EntryAnswer, frozen=True, kw_only=True):
@@ -92,21 +90,30 @@ class AsyncCueHandle:
         """What the draw gave a buyer: HELD, to be paid until the deadline, NOT_DRAWN, or why not.
 
         Waits for it, at most `wait_ms` (0 to 3,600,000), and answers NOT_CLOSED or FROZEN if it is
-        not revealed by then. Any number of callers may wait: they ask together, once it is time.
+        not revealed by then. Any number of callers may wait: one of a client's asks for all of
+        them, from the announced time on, and once the result is there each asks for its own,
+        together. A question that fails is told to all who wait.
         HELD tells what was drawn, for ever; past its deadline the hold has expired, also where a
         settlement was stopped on its way for so long before it revealed anything.
         """
         item = window.result_item(self.id, buyer)
         kind = window.result_kind(self.sale, self.id)
         deadline = time.monotonic() + window.check_wait(wait_ms) / 1000
-        waits = None
+
+        def ask() -> Awaitable[Answer]:
+            return self._shop._ask(kind, item, None)
+
+        watches = self._shop._watches
         while True:
-            answer = await self._shop._ask(kind, item, None)
             remaining = deadline - time.monotonic()
-            if answer.outcome not in _NOT_YET or remaining <= 0:
-                return answer
-            waits = waits or window.pauses(await self.cue(), answer)
-            await asyncio.sleep(min(next(waits), remaining))
+            watch = watches.get(self.sale, self.id)
+            if watch is None or remaining <= 0:
+                answer = await ask()
+                if answer.outcome not in window.NOT_YET or remaining <= 0:
+                    return answer
+                pauses = window.pauses(await self.cue(), answer)
+                watch = watches.join(self.sale, self.id, ask, pauses)
+            await watch.wait(deadline - time.monotonic())
 
     async def settle(
         self,

@@ -21,6 +21,7 @@ from flashsale.models import Answer, Sale
 from flashsale.sync.connections import Connections, Ticket
 from flashsale.sync.gathering import Gatherer
 from flashsale.sync.handles import SaleHandle
+from flashsale.sync.waiting import Watches
 from flashsale.window import CUES_MAX, Known
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class FlashSale:
         server_check.check_options(timeout_ms, durability)
         self._keyring = Keyring(keys)
         self._cues: dict[tuple[str, str], Known] = {}
+        self._watches = Watches()
         self.timeout_ms = timeout_ms
         self.durability = durability
         self._connections = Connections(client, durability)
