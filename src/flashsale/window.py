@@ -15,10 +15,21 @@ edge.
 
 Its limits. A perfect bot, or a false claim of lag within the cap, gains at most 1/F(W), F being the
 distribution of human reactions and W the window: for a median of 0.65 s, Normal(0.40, 0.08) +
-Exponential(0.35), that is 1.23 at 1 s, 1.011 at 2 s, 1.0006 at 3 s; so a window below 2 s warns
-that it is not fair. Not preventable: several accounts of one person, lag above the cap, viewers who
-are in an inserted ad, rewound or seeking, and an operator who adds entrants of its own choice to a
-committed draw (a public seed prevents choosing them by their luck).
+Exponential(0.35), that is 1.23 at 1 s, 1.011 at 2 s, 1.0006 at 3 s. Players of one cohort whose
+positions are late by a constant bias lose as those with slow hands do: with a bias of 0.3 s against
+the others their chance is 0.693 / 0.985 / 0.999 of theirs at W = 1 / 2 / 3 s, with 1 s it is 0 /
+0.824 / 0.990. So a window below 2 s warns that it is not fair.
+
+Not preventable: several accounts of one person; watching on a fast device and tapping on a slow
+one, which claims the slow one's lag (within a window that gains nothing; at the edge of two it
+counts, and it would decide everything if reaction times were ordered, which is why nothing here
+orders them); lag above the cap; viewers who are in an inserted ad, rewound or seeking; and an
+operator who adds entrants of its own choice to a committed draw (a public seed prevents choosing
+them by their luck).
+
+With keep="best" and limits, what somebody holds or has bought at the moment of the tap decides
+whether the tap is entered: an entrant's own direct hold may keep it out, or let it in once it has
+ended, whereas with keep="all" the limit is judged at the award. Nobody else's holds matter.
 
 Sources of the idea: the latency floor of currency markets (EP3186769A1), delivery-based ordering
 (DBO, SIGCOMM 2023, arXiv 2303.16139), frequent batch auctions (Budish, Cramton, Shim, QJE 2015),
