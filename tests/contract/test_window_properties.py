@@ -17,8 +17,10 @@ from support.cues import (
     KEY,
     Hand,
     Tap,
+    awarded_by,
     drawn_by,
     enter_all,
+    keys_of,
     load,
     name_of,
     named,
@@ -311,6 +313,40 @@ def test_keeping_only_the_best_gives_the_winners_that_keeping_all_would_give(
     assert sorted(kept) == sorted(order[:5])
     assert record["entrants_complete"] == (crowd < 5)
     assert sale.audit().problems == ()
+
+
+@pytest.mark.parametrize("crowd", [2, 6, 40, 300])
+def test_keeping_the_best_and_keeping_all_have_the_same_winners_name_by_name(
+    lab: Lab, crowd: int
+) -> None:
+    """The same sale and cue, and so the same seed, both ways through the server."""
+    fixed = lab.new_id()
+    same = Lab(lab.shop, lab.raw, lambda: fixed)
+    buyers = [f"b{n}" for n in range(crowd)]
+    chance = random.Random(crowd)
+    baskets = [{"red": 1}, {"red": 2}, {"red": 3}]
+    taps = [
+        Tap(buyer, chance.choice(baskets), chance.randrange(2 * W), {"red": 1})
+        for buyer in buyers + buyers[::2]
+    ]
+    told = {}
+    for keep in ("all", "best"):
+        sale = same.open({"red": 20})
+        handle = open_cue(
+            same, sale, stock={"red": 7}, windows=2, keep=keep, reserve_ms=9_000,
+            reserve=4 if keep == "best" else None,
+        )  # fmt: skip
+        lab.set_time(sale, T0 + 2 * W)
+        enter_all(same, handle.cue(), taps)
+        settled(same, sale, handle)
+        first = drawn_by(handle, buyers)
+        for buyer, _ in first[:2]:  # and so have those who move up
+            sale.release(buyer, "cue/drop").unwrap()
+        handle.settle(wait=False)
+        told[keep] = (first, awarded_by(handle, buyers))
+        assert sale.audit().problems == ()
+        lab.raw.delete(*keys_of(sale, "drop"))
+    assert told["best"] == told["all"]
 
 
 # --- time ---------------------------------------------------------------------------------
