@@ -2,10 +2,11 @@
 
 The audit starts from the checkpoint's balances (those of the opening if nothing was trimmed),
 replays every later entry, and compares: the sequence is dense and time does not go back;
-balances equal the counters; allotment = available + set aside + held + sold; every buyer's
-record is what the events say, its units sum to the counters, and no limit is passed. It may
-run while the sale does: each page of records says at which ledger entry it was read, and what
-happened later is taken into account exactly.
+balances equal the counters; allotment = available + set aside + held + sold; each cue has the part
+of what is set aside that the events gave it; every buyer's record is what the events say, its
+units sum to the counters, and no limit is passed. It may run while the sale does: each page of
+records says at which ledger entry it was read, and what happened later is taken into account
+exactly.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ _STATE_AFTER = {
     EventKind.EXPIRED: HoldState.EXPIRED,
 }
 
+_PART = "x:"
+"""Before a cue's id in a checkpoint; no sku's id has a colon."""
+
 COUNTERS = ("allotment", "available", "set_aside", "held", "sold")
 
 
@@ -75,8 +79,11 @@ class Books:
         self.problems: list[str] = []
         self.from_start = not checkpoint
         self.state = None if checkpoint else SaleState.RUNNING
+        self.parts: dict[str, Counter[str]] = defaultdict(Counter)  # by cue, of what is set aside
         if checkpoint:
             self.balances = msgspec.json.decode(checkpoint, type=dict[str, dict[str, int]])
+            for name in [name for name in self.balances if name.startswith(_PART)]:
+                self.parts[name.removeprefix(_PART)].update(self.balances.pop(name))
         else:
             self.balances = {
                 sku.id: dict.fromkeys(COUNTERS, 0)
@@ -91,6 +98,8 @@ class Books:
         for sku, qty in event.lines.items():
             for counter, sign in _EFFECTS.get(event.kind, ()):
                 self.balances[sku][counter] += sign * qty
+        if event.kind is EventKind.SET_ASIDE:
+            self.parts[event.cue].update(event.lines)
         if event.kind is EventKind.STATE:
             self.state = SaleState(event.text)
         if event.buyer:
@@ -122,8 +131,9 @@ class Books:
                 hold.state = HoldState.REFUNDED
 
     def checkpoint(self) -> str:
-        """The balances, for the next checkpoint."""
-        return msgspec.json.encode(self.balances).decode()
+        """The balances and the cues' parts of what is set aside, for the next checkpoint."""
+        parts = {_PART + cue: units for cue, units in self.parts.items() if any(units.values())}
+        return msgspec.json.encode({**self.balances, **parts}).decode()
 
 
 class _Replay:
@@ -205,6 +215,7 @@ def _audit_once(sale: str) -> Operation[AuditReport]:
     problems += _compare_sums(records, read_at, replay, last)
     problems += _compare_limits(first.sale, records)
     problems += yield from _compare_holds(sale, replay, records)
+    problems += yield from _compare_parts(sale, replay)
     return AuditReport(
         sale=sale,
         epoch=last.epoch,
@@ -260,6 +271,22 @@ def _compare_conservation(sku: str, view: SkuView) -> list[str]:
         f"sku {sku!r}: allotment {view.allotment} is not available {view.available} + set aside "
         f"{view.set_aside} + held {view.held} + sold {view.sold}"
     ]
+
+
+def _compare_parts(sale: str, replay: _Replay) -> Operation[list[str]]:
+    """What is set aside, cue by cue: the counter alone would hide what went from one to another."""
+    skus = replay.names.skus
+    sequence, parts = yield from views.parts(sale, skus)
+    yield from replay.to(max(sequence, replay.sequence))
+    problems = []
+    for cue in sorted(parts.keys() | replay.books.parts.keys()):
+        here, books = parts.get(cue, {}), replay.books.parts[cue]
+        for sku in dict.fromkeys((*skus, *here)):
+            told, is_now = books[sku], here.get(sku, 0)
+            if told != is_now:
+                text = f"cue {cue!r}: {is_now} of {sku!r} are set aside, the ledger says {told}"
+                problems.append(text)
+    return problems
 
 
 def _held_lines(hold: Hold) -> Mapping[str, int]:

@@ -96,6 +96,20 @@ def cue_ids(sale: str) -> Operation[list[str]]:
     return sorted(opened, key=opened.__getitem__)
 
 
+def parts(sale: str, skus: Sequence[str]) -> Operation[tuple[int, dict[str, dict[str, int]]]]:
+    """The sequence of the moment, and by cue and sku what is set aside; `skus` in their order."""
+    keys = ShardKeys.of(sale)
+    reply = yield Call(load_script("window/parts"), (keys.sale, keys.stock), ())
+    _, _, sequence, code, flat = expect(reply, 5, "parts")
+    reject(sale, code)
+    found: dict[str, dict[str, int]] = {}
+    for at in range(0, len(flat), 2):
+        index, _, cue = flat[at].decode().partition("x:")
+        known = int(index) < len(skus)
+        found.setdefault(cue, {})[skus[int(index)] if known else f"#{index}"] = int(flat[at + 1])
+    return sequence, found
+
+
 def scan(sale: str, cursor: str, count: int) -> Operation[tuple[str, int, dict[str, list[Hold]]]]:
     """A page of all buyers with their holds as stored, the next cursor and the sequence."""
     keys = ShardKeys.of(sale)

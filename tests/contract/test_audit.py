@@ -12,6 +12,7 @@ import pytest
 
 from flashsale import FlashSale, FlashSaleError, HoldRequest, SaleHandle, audit
 from flashsale.calls import Operation
+from support.cues import Tap, drawn_by, enter_all, open_cue, settled
 from support.lab import T0, Lab
 from support.shells import connect
 
@@ -313,6 +314,68 @@ def test_a_report_lists_a_hundred_problems_and_says_that_there_are_more(lab: Lab
     lab.raw.delete(lab.keys(sale).buyers)
     report = sale.audit()
     assert (report.ok, len(report.problems), report.truncated) == (False, 100, True)
+
+
+# --- cues ---------------------------------------------------------------------------------
+
+
+def two_cues(lab: Lab) -> SaleHandle:
+    """Each of two cues has some red set aside, one of them some blue."""
+    sale = lab.open()
+    open_cue(lab, sale, "one", stock={"red": 3, "blue": 1})
+    open_cue(lab, sale, "two", stock={"red": 4})
+    return sale
+
+
+@pytest.mark.parametrize("trimmed", [False, True])
+def test_a_unit_of_one_cue_that_is_anothers_is_found_and_both_are_named(
+    lab: Lab, trimmed: bool
+) -> None:
+    sale = two_cues(lab)
+    if trimmed:
+        sale.hold("ann", {"red": 1}, hold_id="h").unwrap()
+        lab.set_time(sale, T0 + 1_000)
+        sale.expire()
+        assert sale.ledger.trim() > 2
+    assert sale.audit().problems == ()
+    lab.raw.hincrby(lab.keys(sale).stock, "0x:one", 1)
+    lab.raw.hincrby(lab.keys(sale).stock, "0x:two", -1)
+    assert sale.audit().problems == (
+        "cue 'one': 4 of 'red' are set aside, the ledger says 3",
+        "cue 'two': 3 of 'red' are set aside, the ledger says 4",
+    )
+
+
+def test_a_part_that_is_lost_or_of_a_cue_that_never_was_is_found(lab: Lab) -> None:
+    sale = two_cues(lab)
+    lab.raw.hdel(lab.keys(sale).stock, "1x:one")
+    lab.raw.hset(lab.keys(sale).stock, mapping={"1x:three": 1, "7x:two": 2})
+    assert sale.audit().problems == (
+        "cue 'one': 0 of 'blue' are set aside, the ledger says 1",
+        "cue 'three': 1 of 'blue' are set aside, the ledger says 0",
+        "cue 'two': 2 of '#7' are set aside, the ledger says 0",
+    )
+
+
+def test_parts_add_up_over_settlements_reserves_and_voids_from_any_checkpoint(lab: Lab) -> None:
+    sale = lab.open({"red": 20, "blue": 5}, hold_ttl_ms=1_000)
+    first = open_cue(lab, sale, "one", stock={"red": 4, "blue": 2}, reserve_ms=9_000)
+    open_cue(lab, sale, "two", stock={"red": 5}).void("the link was wrong")
+    enter_all(lab, first.cue(), [Tap(f"b{n}") for n in range(6)])
+    open_cue(lab, sale, "three", stock={"red": 2})
+    settled(lab, sale, first)
+    winner = drawn_by(first, [f"b{n}" for n in range(6)])[0][0]
+    sale.release(winner, "cue/one").unwrap()  # its unit goes back to the cue
+    assert sale.audit().problems == ()
+    lab.set_time(sale, first.cue().reveals_at_ms + 1_000)
+    sale.expire()
+    sale.ledger.trim()
+    assert sale.audit().problems == ()
+    lab.set_time(sale, first.cue().reveals_at_ms + 9_000)
+    sale.expire()
+    assert first.view().set_aside == {"red": 0, "blue": 0}
+    report = sale.audit()
+    assert (report.problems, report.checkpoint > 1) == ((), True)
 
 
 # --- after a trim -------------------------------------------------------------------------

@@ -362,6 +362,7 @@ OPERATIONS = {
         window.enter_item(KNOWN, "ann", {"red": 1}, 1, None, None),
     ),
     "window/list": views.cue_ids(SALE),
+    "window/parts": views.parts(SALE, ("red",)),
     "window/lags": window.lags(SALE, [1]),
     "window/show": window.know(SALE, "cue"),
     "window/freeze": settling._freeze(SALE, "cue", "", 0),
