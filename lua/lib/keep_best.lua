@@ -19,9 +19,6 @@ local function keep_best(shard, cue, k_buyers, k_entries, k_best, batch)
   end
 
   local function over_limit(buyer, record, text)
-    if not record then
-      return false
-    end
     local book = { records = { [buyer] = record }, holds = {} }
     for _, hold in ipairs(holds_of(book, buyer)) do
       if hold.state == 'h' and tonumber(hold.stamp) <= shard.now then
@@ -37,7 +34,7 @@ local function keep_best(shard, cue, k_buyers, k_entries, k_best, batch)
 
   for i = 1, #buyers do
     local buyer, text, rank = buyers[i], texts[i], ranks[i]
-    if text and over_limit(buyer, records[i], text) then
+    if text and records[i] and over_limit(buyer, records[i], text) then
       codes[i], text = LIMIT_REACHED, nil
     end
     local window = text and tonumber(string.match(text, '^%d+'))
