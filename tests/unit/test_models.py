@@ -188,6 +188,8 @@ TRYING_AGAIN_CAN_HELP = {
     "NOT_CLOSED",
     "FROZEN",
     "CUE_OPEN",
+    "WAITING",
+    "NOT_ADMITTED",
 }
 
 

@@ -24,6 +24,7 @@ from flashsale.connecting import FORKS, MAX_CONNECTIONS, url_or_environment
 from flashsale.errors import ConfigurationError, FlashSaleError
 from flashsale.keyring import Key, Keyring
 from flashsale.models import Answer, Sale
+from flashsale.waiting_room import Seen
 from flashsale.window import CUES_MAX, Known
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class AsyncFlashSale:
         server_check.check_options(timeout_ms, durability)
         self._keyring = Keyring(keys)
         self._cues: dict[tuple[str, str], Known] = {}
+        self._rooms: dict[str, Seen] = {}
+        self._looking: dict[str, asyncio.Future[Seen]] = {}
         self.timeout_ms = timeout_ms
         self.durability = durability
         self._connections = Connections(client, durability)

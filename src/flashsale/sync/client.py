@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -21,6 +23,7 @@ from flashsale.models import Answer, Sale
 from flashsale.sync.connections import Connections, Ticket
 from flashsale.sync.gathering import Gatherer
 from flashsale.sync.handles import SaleHandle
+from flashsale.waiting_room import Seen
 from flashsale.window import CUES_MAX, Known
 
 if TYPE_CHECKING:
@@ -63,6 +66,9 @@ class FlashSale:
         server_check.check_options(timeout_ms, durability)
         self._keyring = Keyring(keys)
         self._cues: dict[tuple[str, str], Known] = {}
+        self._rooms: dict[str, Seen] = {}
+        self._looking: dict[str, Future[Seen]] = {}
+        self._looking_lock = Lock()
         self.timeout_ms = timeout_ms
         self.durability = durability
         self._connections = Connections(client, durability)
