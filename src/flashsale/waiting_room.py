@@ -112,7 +112,7 @@ def _open(sale: str, room: WaitingRoom, key: Key) -> Operation[None]:
     keys = ShardKeys.of(sale)
     call = Call(
         load_script("waiting_room/open"),
-        (keys.sale, keys.room, keys.admitted, keys.caps),
+        (keys.sale, keys.room, keys.admitted),
         (
             msgspec.json.encode(room, order="deterministic"),
             encode(rules),
