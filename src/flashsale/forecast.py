@@ -43,7 +43,7 @@ def admission_rate(view: RoomView) -> Rate | None:
     for turns in view.turns:
         counts[turns.slot - first] = turns.serving - before
         before = turns.serving
-    # The first slot counts from the opening, if that was in it, and the last as far as it has passed.
+    # The first slot counts from the opening, if that was in it, the last as far as it has passed.
     since_ms = max(first * slot_ms, view.room.opens_at_ms or 0)
     slots = max(1, view.at_ms + 1 - since_ms) / slot_ms
     mean = sum(counts) / slots

@@ -149,7 +149,8 @@ class RoomView(Struct, frozen=True):
     ended. turns: the others. outstanding: called, and neither over nor done; bound: how many that
     may be now. conversion: units a turn takes, as it is reckoned with. arrived: let in, in all;
     no_shows: turns that ended without; left: places given up. units: taken, or wanted in vain, in
-    turns that have ended. available, set_aside, held, sold: of the whole sale.
+    turns that have ended. available, set_aside, held, sold: of the whole sale. measured_per_s:
+    places called a second, of late (None: none were).
     """
 
     sale: str
@@ -177,6 +178,7 @@ class RoomView(Struct, frozen=True):
     set_aside: int
     held: int
     sold: int
+    measured_per_s: float | None = None
 
     @property
     def waiting(self) -> int:
