@@ -210,7 +210,7 @@ class FlashSale:
                     reply: Any
                     match step:
                         case Call():
-                            reply = self._connections.send(step, attempts)
+                            reply = self._connections.finish(Ticket(step, attempts), begun)
                         case Send(call=call):
                             own = attempts
                             if begun:
@@ -219,7 +219,7 @@ class FlashSale:
                             begun.append(reply)
                         case Receive(ticket=ticket):
                             begun.remove(ticket)
-                            reply = self._connections.finish(ticket)
+                            reply = self._connections.finish(ticket, begun)
                         case Compute(function=function):
                             reply = function()
                         case Pause(seconds=seconds):

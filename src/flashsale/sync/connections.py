@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -69,12 +70,14 @@ class _Node:
 
 
 class Ticket(Struct, eq=False):
-    """A call whose reply is still to be read, or whose first attempt failed."""
+    """A call, perhaps on its way: it keeps a connection from `begin` until its reply is read."""
 
     call: Call
     attempts: Attempts
     node: _Node | None = None
     connection: Any = None
+    end: float = 0.0
+    reply: Reply | None = None
     error: Exception | None = None
 
 
@@ -109,79 +112,46 @@ class Connections:
         if isinstance(pool, SentinelConnectionPool):
             self._options["connection_pool"] = Primary(pool, _bounded, self._primary_changed)
 
-    def send(self, call: Call, attempts: Attempts) -> Reply:
-        """The reply to a call, from whichever server decides its shard."""
-        slot = slot_of(call.keys[0])
-        asking: Address | None = None
-        while (patience := attempts.patience()) > 0:
-            node, redirected, asking = None, asking, None
-            _attempt.begin(patience)
-            try:
-                node = self._node(redirected) if redirected else self._owner(slot)
-                self._check(node)
-                commands = commands_of(call)
-                reply: Reply = self._exchange(node, commands, attempts, bool(redirected))
-                attempts.answered()
-                return reply
-            except Exception as error:  # every kind is judged in one place
-                pause = attempts.failed(error)
-                asking = self._learn_from(error, node, slot)
-            time.sleep(pause)
-        raise attempts.over()
-
     def begin(self, call: Call, attempts: Attempts) -> Ticket:
-        """Send a call and do not wait for its reply; what goes wrong is kept for `finish`."""
+        """Send a call and do not wait for its reply, if that waits for nobody; see `finish`."""
         ticket = Ticket(call, attempts)
-        if (patience := attempts.patience()) <= 0:
-            return ticket
+        node, patience = self._known_owner(slot_of(call.keys[0])), attempts.patience()
+        if node is None or patience <= 0 or not node.free.acquire(blocking=False):
+            return ticket  # it is sent when it is asked for
         _attempt.begin(patience)
+        ticket.node, ticket.end = node, _attempt.end
         try:
-            node = ticket.node = self._owner(slot_of(call.keys[0]))
-            self._check(node)
-            if not node.free.acquire(blocking=False):
-                return ticket  # it is sent when it is asked for
-            try:
-                self._check_open()
-                ticket.connection = node.pool.get_connection()
-                attempts.sending()
-                ticket.connection.send_command(*commands_of(call)[0])
-            except BaseException as error:
-                if ticket.connection is not None and not isinstance(error, Exception):
-                    ticket.connection.disconnect()  # as in `_exchange`
-                self._let_go(ticket)
-                raise
+            self._check_open()
+            ticket.connection = node.pool.get_connection()
+            attempts.sending()
+            ticket.connection.send_command(*commands_of(call)[0])
         except Exception as error:  # judged by `finish`
             ticket.error = error
+            self._let_go(ticket)
+        except BaseException:
+            if ticket.connection is not None:
+                ticket.connection.disconnect()  # as in `_exchange`
+            self._let_go(ticket)
+            raise
         return ticket
 
-    def finish(self, ticket: Ticket) -> Reply:
-        """The reply to what was begun; if it does not come, the call is sent again."""
-        attempts = ticket.attempts
-        try:
-            if ticket.error is not None:
-                raise ticket.error
-            if ticket.connection is not None:
-                try:
-                    patience = max(attempts.patience(), 0.001)
-                    connection = ticket.connection
-                    reply: Reply
-                    reply = connection.read_response(disable_decoding=True, timeout=patience)
-                except Exception:
-                    raise
-                except BaseException:
-                    connection.disconnect()
-                    raise
-                finally:
-                    self._let_go(ticket)
-                attempts.answered()
-                return reply
-        except redis.exceptions.NoScriptError:
-            attempts.sent = False
-        except Exception as error:  # every kind is judged in one place
-            pause = attempts.failed(error)
-            self._learn_from(error, ticket.node, slot_of(ticket.call.keys[0]))
+    def finish(self, ticket: Ticket, others: Sequence[Ticket]) -> Reply:
+        """The reply to a call; if it was not begun, or no reply comes, it is sent now.
+
+        Before that, the replies to `others` are read, which the same operation has begun: who
+        waits for a connection keeps none. Callers would wait for each other's, and a bulk call
+        for its own.
+        """
+        self._read(ticket)
+        if ticket.reply is not None:
+            return ticket.reply
+        for other in others:
+            self._read(other)
+        if ticket.error is not None:
+            pause = ticket.attempts.failed(ticket.error)
+            self._learn_from(ticket.error, ticket.node, slot_of(ticket.call.keys[0]))
             time.sleep(pause)
-        return self.send(ticket.call, attempts)
+        return self._send(ticket.call, ticket.attempts)
 
     def abandon(self, ticket: Ticket) -> None:
         """Nobody waits for this reply any more; its connection is not used again with it."""
@@ -241,6 +211,17 @@ class Connections:
             raise redis.exceptions.ClusterDownError(f"slot {slot} is served by no node")
         return self._node(owner)
 
+    def _known_owner(self, slot: int) -> _Node | None:
+        """The owner, if nobody has to be asked who it is and whether it can be trusted."""
+        topology = self._topology
+        if topology.is_cluster is None or topology.is_stale:
+            return None
+        owner = topology.owner_of(slot)
+        if owner is None and topology.is_cluster:
+            return None
+        node = self._node(owner)
+        return node if node.info is not None else None
+
     def _forget_gone(self) -> None:
         """Nodes come and go, with new addresses each time: those that left are not kept."""
         for address in [a for a in list(self._nodes) if not self._topology.knows(a)]:
@@ -290,6 +271,45 @@ class Connections:
         return found
 
     # --- one request, one reply -----------------------------------------------------------
+
+    def _send(self, call: Call, attempts: Attempts) -> Reply:
+        """The reply to a call, from whichever server decides its shard."""
+        slot = slot_of(call.keys[0])
+        asking: Address | None = None
+        while (patience := attempts.patience()) > 0:
+            node, redirected, asking = None, asking, None
+            _attempt.begin(patience)
+            try:
+                node = self._node(redirected) if redirected else self._owner(slot)
+                self._check(node)
+                commands = commands_of(call)
+                reply: Reply = self._exchange(node, commands, attempts, bool(redirected))
+                attempts.answered()
+                return reply
+            except Exception as error:  # every kind is judged in one place
+                pause = attempts.failed(error)
+                asking = self._learn_from(error, node, slot)
+            time.sleep(pause)
+        raise attempts.over()
+
+    def _read(self, ticket: Ticket) -> None:
+        """Read the reply to what was begun, as long as its attempt may take."""
+        connection = ticket.connection
+        if connection is None:
+            return
+        try:
+            seconds = max(ticket.end - time.monotonic(), 0.001)
+            ticket.reply = connection.read_response(disable_decoding=True, timeout=seconds)
+            ticket.attempts.answered()
+        except redis.exceptions.NoScriptError:
+            ticket.attempts.sent = False
+        except Exception as error:  # judged by `finish`
+            ticket.error = error
+        except BaseException:
+            connection.disconnect()  # as in `_exchange`
+            raise
+        finally:
+            self._let_go(ticket)
 
     def _exchange(
         self,
