@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from faults.checks import SCRIPTS, books_are_right
 from flashsale import FlashSale, HoldRequest, Outcome, Sale, Sku
 from flashsale.batches import CHUNK, WINDOW
-from support.crowds import Ask, at_once
+from support.crowds import Ask, at_once, crowd, until
 from support.proxy import FaultProxy
 
 
@@ -63,4 +65,64 @@ def test_replies_lost_together_cost_a_bulk_call_one_attempt_and_not_one_after_th
     answers = sale.hold_many(requests_of("b", 2 * WINDOW))
     assert {getattr(answer, "outcome", answer) for answer in answers} == {Outcome.HELD}
     assert sum(answer.replayed for answer in answers) == WINDOW * CHUNK
+    books_are_right(looked_at)
+
+
+BULKS = 3
+
+
+def bulk_calls(name: str, over: threading.Event) -> Ask:
+    """One bulk call after the other."""
+    requests = requests_of(name, 2 * WINDOW)
+
+    def ask(sale: Any) -> Any:
+        if inspect.iscoroutinefunction(sale.hold_many):
+            return in_task(sale)
+        while not over.is_set():
+            sale.hold_many(requests)
+        return None
+
+    async def in_task(sale: Any) -> None:
+        while not over.is_set():
+            await sale.hold_many(requests)
+
+    return ask
+
+
+def test_a_single_call_has_its_turn_among_bulk_calls(
+    connect: Callable[..., FlashSale], proxy: FaultProxy, looked_at: Any
+) -> None:
+    """Counted in script calls: those that arrive while it waits for the one connection."""
+    shop = connect(proxy.url, timeout_ms=20_000, max_connections=1)
+    sale = shop.sale(looked_at.id)
+    sale.snapshot()
+    arrived: list[str] = []
+
+    def note(words: list[bytes]) -> bool:
+        if words[0] == b"EVALSHA":
+            arrived.append("single" if any(b"single" in word for word in words) else "bulk")
+        return words[0] == b"EVALSHA"
+
+    proxy.delay(reply_ms=5, only=note)
+    over, before = threading.Event(), 0
+
+    def single(n: int) -> Ask:
+        def ask(sale: Any) -> Any:
+            nonlocal before
+            before = len(arrived)
+            return sale.hold(f"single-{n}", {"red": 1}, hold_id="h", timeout_ms=6_000)
+
+        return ask
+
+    with crowd(sale, [bulk_calls(f"b{n}", over) for n in range(BULKS)]) as bulks:
+        try:
+            until(lambda: len(arrived) > BULKS * WINDOW, shop)
+            for n in range(3):
+                (answer,) = at_once(sale, [single(n)])
+                assert getattr(answer, "outcome", answer) is Outcome.HELD
+                # Whoever came before it goes first, and some may while it is asked for.
+                assert arrived.index("single", before) - before <= 2 * BULKS * WINDOW
+        finally:
+            over.set()
+        assert bulks() == [None] * BULKS
     books_are_right(looked_at)

@@ -96,7 +96,8 @@ class AsyncFlashSale:
     ) -> Self:
         """Connect to `url`, or to FLASHSALE_URL; ConfigurationError if there is neither.
 
-        Of a cluster, any node will do. `max_connections` (1 to 10,000) is that to each server.
+        Of a cluster, any node will do. `max_connections` (1 to 10,000) is that to each server;
+        calls that find none free are served in the order in which they came.
         """
         server_check.check_options(timeout_ms, durability)
         seconds = timeout_ms / 1000

@@ -17,6 +17,7 @@ from flashsale.attempts import CLOSED, Attempts
 from flashsale.calls import Call, Reply
 from flashsale.connecting import MAX_CONNECTIONS, commands_of, connection_options
 from flashsale.errors import ConfigurationError, StoreUnavailable
+from flashsale.sync.semaphores import FairSemaphore
 from flashsale.sync.sentinels import Primary
 from flashsale.topology import Address, Topology, slot_of
 
@@ -64,7 +65,7 @@ class _Node:
     def __init__(self, pool: redis.ConnectionPool, address: Address | None) -> None:
         self.pool = pool
         self.address = address
-        self.free = threading.Semaphore(pool.max_connections)
+        self.free = FairSemaphore(pool.max_connections)
         self.info: server_check.ServerInfo | None = None
         self.gone = False
 
@@ -116,7 +117,7 @@ class Connections:
         """Send a call and do not wait for its reply, if that waits for nobody; see `finish`."""
         ticket = Ticket(call, attempts)
         node, patience = self._known_owner(slot_of(call.keys[0])), attempts.patience()
-        if node is None or patience <= 0 or not node.free.acquire(blocking=False):
+        if node is None or patience <= 0 or not node.free.acquire():
             return ticket  # it is sent when it is asked for
         _attempt.begin(patience)
         ticket.node, ticket.end = node, _attempt.end
@@ -320,7 +321,7 @@ class Connections:
     ) -> Any:
         """Send the first command; the second, if any, is for NOSCRIPT."""
         end = _attempt.end
-        if not node.free.acquire(timeout=_attempt.seconds):
+        if not node.free.acquire(_attempt.seconds):
             raise redis.TimeoutError("every connection is in use")
         connection: Any = None
         try:
