@@ -71,7 +71,10 @@ class AsyncFlashSale:
         self.durability = durability
         self._connections = Connections(client, durability)
         policy = Gathering(
-            batch_max=BATCH_MAX[durability], queue_max=queue_max, bytes_max=queue_bytes_max
+            batch_max=BATCH_MAX[durability],
+            queue_max=queue_max,
+            bytes_max=queue_bytes_max,
+            server_of=self._connections.topology.server_of,
         )
         self._gatherer = Gatherer(policy, self._drive)
         self._forks = FORKS.count

@@ -97,11 +97,11 @@ class Connections:
             remap = manager.remap_host_port
             nodes = list(manager.nodes_cache.values())
             seeds = [(node.host, int(node.port)) for node in nodes]
-            self._topology = Topology(seeds, lambda address: remap(*address))
+            self.topology = Topology(seeds, lambda address: remap(*address))
             pool = client.get_redis_connection(nodes[0]).connection_pool
             most = min(pool.max_connections, MAX_CONNECTIONS)
         elif isinstance(client, redis.Redis):
-            self._topology = Topology()
+            self.topology = Topology()
             pool = client.connection_pool
             most = pool.max_connections
         else:
@@ -166,7 +166,7 @@ class Connections:
             node = None
             _attempt.begin(patience)
             try:
-                node = self._node(self._topology.owner_of(None))
+                node = self._node(self.topology.owner_of(None))
                 return self._check(node)
             except Exception as error:  # every kind is judged in one place
                 pause = attempts.failed(error)
@@ -194,7 +194,7 @@ class Connections:
             return node
 
     def _owner(self, slot: int) -> _Node:
-        topology = self._topology
+        topology = self.topology
         if topology.is_cluster is None:
             self._check(self._node(None))
         if topology.is_stale:
@@ -214,7 +214,7 @@ class Connections:
 
     def _known_owner(self, slot: int) -> _Node | None:
         """The owner, if nobody has to be asked who it is and whether it can be trusted."""
-        topology = self._topology
+        topology = self.topology
         if topology.is_cluster is None or topology.is_stale:
             return None
         owner = topology.owner_of(slot)
@@ -225,7 +225,7 @@ class Connections:
 
     def _forget_gone(self) -> None:
         """Nodes come and go, with new addresses each time: those that left are not kept."""
-        for address in [a for a in list(self._nodes) if not self._topology.knows(a)]:
+        for address in [a for a in list(self._nodes) if not self.topology.knows(a)]:
             node = self._nodes.pop(address, None)
             if node is not None:
                 node.gone = True
@@ -244,14 +244,14 @@ class Connections:
         """What a failed attempt tells of the servers; where to ask next time only, if anywhere."""
         asked = node.address if node and node.address else self._given()
         if isinstance(error, redis.exceptions.MovedError):
-            self._topology.moved(error.slot_id, (error.host, error.port), asked)
+            self.topology.moved(error.slot_id, (error.host, error.port), asked)
         elif isinstance(error, redis.exceptions.AskError):
-            return self._topology.redirect((error.host, error.port), asked)
+            return self.topology.redirect((error.host, error.port), asked)
         elif isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)) and node:
             node.info = None  # another server may answer there now: it is checked again
-            self._topology.not_reached(node.address)
+            self.topology.not_reached(node.address)
         elif isinstance(error, (redis.exceptions.ClusterDownError, redis.exceptions.ReadOnlyError)):
-            self._topology.is_stale = bool(self._topology.is_cluster)
+            self.topology.is_stale = bool(self.topology.is_cluster)
         return None
 
     def _check(self, node: _Node) -> server_check.ServerInfo:
@@ -265,10 +265,10 @@ class Connections:
                 policy = self._exchange(node, [("CONFIG", "GET", "appendfsync")])
                 server_check.check_fsync(info, server_check.config_value(policy))
             node.info = found
-            if self._topology.is_cluster is None:
-                self._topology.is_cluster = False
+            if self.topology.is_cluster is None:
+                self.topology.is_cluster = False
                 if info.get("cluster_enabled") == "1":
-                    self._topology.found_cluster()
+                    self.topology.found_cluster()
         return found
 
     # --- one request, one reply -----------------------------------------------------------
