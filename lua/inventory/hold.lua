@@ -1,29 +1,31 @@
 #!lua
 -- Takes stock for buyers until a deadline: a batch of holds, judged in order.
 --
--- KEYS  sale skus stock buyers ledger deadlines
+-- KEYS  sale skus stock buyers ledger deadlines room admitted caps
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       buyers      msgpack: array of buyers
 --       ids         msgpack: array of hold ids
 --       baskets     msgpack: {{{sku, qty, …}, …}, {which, …} or nothing}
 --       marks       "" or msgpack: {{channel, …}, {note, …}}
+--       cap_keys     "" or msgpack: the keys whose holds are counted, "" without one
 -- CODES H HELD, S SOLD_OUT, L LIMIT_REACHED, M TOO_MANY_HOLDS, N NOT_OPEN, K CLOSED, P PAUSED,
 --       Z ENDED, U SKU_UNKNOWN, B SHARD_FULL, J CLOCK_JUMP, T TRY_AGAIN, Q CONFLICT, R RELEASED,
---       u SALE_UNKNOWN, p PURGED, ! MALFORMED
+--       6 NOT_ADMITTED, + KEY_LIMIT, u SALE_UNKNOWN, p PURGED, ! MALFORMED
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
-  deadlines = KEYS[6],
+  deadlines = KEYS[6], room = KEYS[7], admitted = KEYS[8], caps = KEYS[9],
 }
-local caller_ms, buyers_blob, ids_blob, baskets_blob, marks_blob = unpack(ARGV)
+local caller_ms, buyers_blob, ids_blob, baskets_blob, marks_blob, cap_keys_blob = unpack(ARGV)
 
 -- include lib/load_shard
 -- include lib/check_batch
+-- include lib/why_closed
 -- include lib/hold_plain
 
 local HELD, RELEASED, CONFLICT, MALFORMED = 'H', 'R', 'Q', '!' -- outcomes
-local TOO_MANY_HOLDS, SHARD_FULL, CLOCK_JUMP = 'M', 'B', 'J' -- outcomes
-local NOT_OPEN, CLOSED, PAUSED, ENDED = 'N', 'K', 'P', 'Z' -- outcomes
+local SOLD_OUT, SOLD_OUT_MAY_RETURN = 'S', 's' -- outcomes
+local TOO_MANY_HOLDS, SHARD_FULL, NOT_ADMITTED, KEY_LIMIT = 'M', 'B', '6', '+' -- outcomes
 local SWEEP_PER_CALL = 128
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
@@ -33,22 +35,17 @@ end
 local buyers, request = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(baskets_blob)
 local marks = marks_blob ~= '' and cmsgpack.unpack(marks_blob)
 local n = check_batch(buyers, request[2], marks and (marks[1] or {}), marks and (marks[2] or {}))
--- Why no new hold is taken at all now, if so.
-local closed
-if shard.state ~= 'running' then
-  closed = shard.state == 'ended' and ENDED or PAUSED
-elseif shard.opens and shard.now < shard.opens then
-  closed = NOT_OPEN
-elseif shard.closes and shard.now >= shard.closes then
-  closed = CLOSED
-elseif shard.jumped then
-  closed = CLOCK_JUMP
-end
-
-local blobs = { buyers = buyers_blob, ids = ids_blob, marks = marks_blob }
-local answered, records = hold_plain(shard, keys, buyers, request, closed, blobs)
-if answered then
-  return answered
+local closed = why_closed(shard)
+-- The two short ways know neither turns nor counts of keys.
+local is_short = not shard.admission and (cap_keys_blob == '' or not shard.key_holds_max)
+local blobs, records
+if is_short then
+  local told
+  blobs = { buyers = buyers_blob, ids = ids_blob, marks = marks_blob }
+  told, records = hold_plain(shard, keys, buyers, request, closed, blobs)
+  if told then
+    return told
+  end
 end
 
 -- From here on helpers are made only when they are needed: making them costs as much as a hold.
@@ -57,9 +54,12 @@ end
 -- include lib/hold_fresh
 
 local baskets, which = resolve_baskets(keys.skus, request)
-answered, records = hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, records)
-if answered then
-  return answered
+if is_short then
+  local told
+  told, records = hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, records)
+  if told then
+    return told
+  end
 end
 
 -- The exact loop, one operation after the other.
@@ -73,6 +73,8 @@ end
 -- include lib/send_reply
 -- include lib/close_book
 -- include lib/is_id
+-- include lib/read_turns
+-- include lib/read_caps
 
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
@@ -84,20 +86,25 @@ local channels, notes = {}, {}
 local reply = new_reply()
 read_records(book, keys.buyers, buyers, records) -- given only if nothing was due for the sweep
 
+local turns = shard.admission and read_turns(keys, buyers, shard.now)
+local caps = not is_short and read_caps(shard, keys.caps, cap_keys_blob, n)
+
 local well_formed, nothing = are_ids(buyers) and are_ids(ids), {} -- else each by itself
 
 -- Why a new hold is not taken: an outcome code, or nil if it is.
-local function refuse(buyer, basket, is_new)
-  if closed or basket.refusal then
-    return closed or basket.refusal
-  end
-  if is_new then
-    return shard_full(book, shard, keys.buyers) and SHARD_FULL
-      or refuse_units(book, shard, keys, basket.lines, nothing, 0)
-  end
-  local holds = holds_of(book, buyer)
-  if #holds >= shard.holds_max then
+local function refuse(i, buyer, basket, is_new)
+  if closed or (turns and not turns.live[buyer]) then
+    return closed or NOT_ADMITTED
+  elseif basket.refusal then
+    return basket.refusal
+  elseif is_new and shard_full(book, shard, keys.buyers) then
+    return SHARD_FULL
+  elseif not is_new and #holds_of(book, buyer) >= shard.holds_max then
     return TOO_MANY_HOLDS
+  elseif caps and caps.is_used_up(i) then
+    return KEY_LIMIT
+  elseif is_new then
+    return refuse_units(book, shard, keys, basket.lines, nothing, 0)
   end
   local per_sku, total = units_of_buyer(book, buyer)
   return refuse_units(book, shard, keys, basket.lines, per_sku, total)
@@ -116,6 +123,12 @@ local function take(i, buyer, id, basket, is_new)
   move_units(book, keys.stock, basket.lines, 'a', 'h')
   note_event(book, 'h', buyer, id, basket.text)
   shard.due = math.min(shard.due or deadline, deadline)
+  if turns then
+    turns.take(buyer, basket.lines)
+  end
+  if caps then
+    caps.count(i)
+  end
   if marks then
     channels[#channels + 1] = marks[1][i]
     notes[#notes + 1] = marks[2][i]
@@ -143,9 +156,11 @@ for i = 1, n do
     elseif hold then
       answer(reply, i, CONFLICT, hold)
     else
-      local code = refuse(buyer, basket, is_new)
+      local code = refuse(i, buyer, basket, is_new)
       if not code then
         take(i, buyer, id, basket, is_new)
+      elseif turns and (code == SOLD_OUT or code == SOLD_OUT_MAY_RETURN) then
+        turns.want(buyer, basket.lines)
       end
       answer(reply, i, code or HELD)
     end
@@ -154,4 +169,10 @@ end
 
 local fields = #channels > 0 and { 'hm', cmsgpack.pack({ channels, notes }) } or {}
 close_book(book, shard, keys, fields)
+if turns then
+  turns.write()
+end
+if caps then
+  caps.write()
+end
 return send_reply(shard, reply)

@@ -2,16 +2,16 @@
 -- Creates a sale, once for ever: the same definition again changes nothing, another is a
 -- conflict, a purged id stays used.
 --
--- KEYS  sale skus stock buyers ledger deadlines restocks readers cues lags
+-- KEYS  sale skus stock buyers ledger deadlines restocks readers cues lags room admitted caps
 -- ARGV  caller_ms   the caller's clock: a server far ahead of it opens nothing
 --       definition  the sale as canonical JSON, kept for comparison and for readers
---       rules       msgpack: {ttl, opens, closes, limit, holds_max, extend_max, buyers_max},
---                   false where there is none
+--       rules       msgpack: {ttl, opens, closes, limit, holds_max, extend_max, buyers_max,
+--                   admission, key_holds_max}, false where there is none
 --       skus        msgpack: {id, stock, limit or "", …}
 -- CODES o OPENED, Q CONFLICT, p PURGED, J CLOCK_JUMP, ! MALFORMED
 
 local k_sale, k_skus, k_stock, k_buyers, k_ledger, k_deadlines, k_restocks, k_readers, k_cues,
-  k_lags = unpack(KEYS)
+  k_lags, k_room, k_admitted, k_caps = unpack(KEYS)
 local caller_ms, definition, rules_blob, skus_blob = unpack(ARGV)
 
 -- include lib/is_id
@@ -46,13 +46,14 @@ end
 
 -- Nothing may lie where the sale's other keys go: those are the remains of something lost.
 local remains = redis.call('EXISTS', k_skus, k_stock, k_buyers, k_ledger, k_deadlines,
-  k_restocks, k_readers, k_cues, k_lags)
+  k_restocks, k_readers, k_cues, k_lags, k_room, k_admitted, k_caps)
 if remains > 0 then
   return redis.error_reply('FLASHSALE_REMAINS keys of this sale exist without the sale itself')
 end
 
 local rules, skus = cmsgpack.unpack(rules_blob), cmsgpack.unpack(skus_blob)
-if #rules ~= 7 or #skus == 0 or #skus % 3 ~= 0 or #skus > 3 * SKUS_MAX then
+if #rules ~= 9 or type(rules[8]) ~= 'boolean' or #skus == 0 or #skus % 3 ~= 0
+  or #skus > 3 * SKUS_MAX then
   return { 0, now, 0, MALFORMED, '' }
 end
 local function is_count(value, low, high)
@@ -60,11 +61,11 @@ local function is_count(value, low, high)
 end
 local bounds = {
   { 1, DURATION_MAX }, { 0, TIME_MAX }, { 0, TIME_MAX }, { 1, STOCK_MAX }, { 1, HOLDS_MAX },
-  { 0, DURATION_MAX }, { 1, BUYERS_MAX },
+  { 0, DURATION_MAX }, { 1, BUYERS_MAX }, false, { 1, STOCK_MAX },
 }
 for i, bound in ipairs(bounds) do
-  local none = rules[i] == false and i >= 2 and i <= 4
-  if not none and not is_count(rules[i], bound[1], bound[2]) then
+  local none = rules[i] == false and ((i >= 2 and i <= 4) or i == 9)
+  if bound and not none and not is_count(rules[i], bound[1], bound[2]) then
     return { 0, now, 0, MALFORMED, '' }
   end
 end

@@ -1,24 +1,27 @@
 #!lua
 -- Deletes an ended sale's data and leaves a tombstone, so that its id stays used.
 --
--- KEYS  sale skus stock buyers ledger deadlines restocks readers cues lags
+-- KEYS  sale skus stock buyers ledger deadlines restocks readers cues lags room admitted caps
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       number      how many cues the sale has; all their keys follow the others
+--       hashes      over how many hashes the places of the waiting room are spread, 0 without one;
+--                   all of them follow
 -- CODES p PURGED, n NOT_ENDED, h HOLDS_OUTSTANDING, d READERS_BEHIND, t CUE_OPEN,
 --       T TRY_AGAIN, u SALE_UNKNOWN
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
   deadlines = KEYS[6], restocks = KEYS[7], readers = KEYS[8], cues = KEYS[9],
-  lags = KEYS[10],
+  lags = KEYS[10], room = KEYS[11], admitted = KEYS[12], caps = KEYS[13],
 }
-local caller_ms, number = unpack(ARGV)
+local caller_ms, number, hashes = unpack(ARGV)
 local every_key = KEYS
 
 -- include lib/load_shard
 -- include lib/new_book
 -- include lib/expire_due
 -- include lib/close_book
+-- include lib/load_room
 
 local PURGED, NOT_ENDED, HOLDS_OUTSTANDING, READERS_BEHIND = 'p', 'n', 'h', 'd' -- outcomes
 local CUE_OPEN, TRY_AGAIN = 't', 'T' -- outcomes
@@ -52,8 +55,11 @@ local function refuse()
       return READERS_BEHIND
     end
   end
-  -- A cue cannot be opened after the end: TRY_AGAIN says that the caller knew fewer.
-  return redis.call('HLEN', keys.cues) ~= tonumber(number) and TRY_AGAIN or nil
+  -- Neither can be opened after the end: TRY_AGAIN says that the caller did not know of one.
+  local room = load_room(keys.room)
+  local missed = redis.call('HLEN', keys.cues) ~= tonumber(number)
+    or (room and room.hashes or 0) ~= tonumber(hashes)
+  return missed and TRY_AGAIN or nil
 end
 
 local code = refuse()

@@ -43,5 +43,7 @@ local function load_shard(k_sale, caller_text)
     holds_max = rules[5],
     extend_max = rules[6],
     buyers_max = rules[7],
+    admission = rules[8], -- only who was admitted from the waiting room may hold
+    key_holds_max = rules[9], -- holds of one key, or false
   }
 end

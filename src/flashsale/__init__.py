@@ -1,6 +1,12 @@
 """flashsale: a flash-sale order engine whose decisions are made by Lua inside Redis or Valkey."""
 
-from flashsale.aio import AsyncCueEntry, AsyncCueHandle, AsyncFlashSale, AsyncSaleHandle
+from flashsale.aio import (
+    AsyncCueEntry,
+    AsyncCueHandle,
+    AsyncFlashSale,
+    AsyncQueueHandle,
+    AsyncSaleHandle,
+)
 from flashsale.cues import Cue, CueState, CueView, LagHistogram, Settlement, UnfairWindowWarning
 from flashsale.errors import (
     ConfigurationError,
@@ -30,13 +36,24 @@ from flashsale.models import (
     Snapshot,
 )
 from flashsale.refs import Ref, parse_ref
-from flashsale.sync import CueEntry, CueHandle, FlashSale, SaleHandle
+from flashsale.rooms import (
+    Eta,
+    JoinRequest,
+    Outlook,
+    PlaceAnswer,
+    RoomState,
+    RoomView,
+    Turns,
+    WaitingRoom,
+)
+from flashsale.sync import CueEntry, CueHandle, FlashSale, QueueHandle, SaleHandle
 
 __all__ = [
     "Answer",
     "AsyncCueEntry",
     "AsyncCueHandle",
     "AsyncFlashSale",
+    "AsyncQueueHandle",
     "AsyncSaleHandle",
     "AuditReport",
     "ConfigurationError",
@@ -46,6 +63,7 @@ __all__ = [
     "CueState",
     "CueView",
     "Entry",
+    "Eta",
     "Event",
     "EventKind",
     "FlashSale",
@@ -54,15 +72,21 @@ __all__ = [
     "HoldRequest",
     "HoldState",
     "InvalidRequest",
+    "JoinRequest",
     "Key",
     "LagHistogram",
     "Line",
     "Outcome",
     "OutcomeUnknown",
+    "Outlook",
     "Overloaded",
+    "PlaceAnswer",
     "ProtocolError",
+    "QueueHandle",
     "Ref",
     "Rejected",
+    "RoomState",
+    "RoomView",
     "Sale",
     "SaleHandle",
     "SaleState",
@@ -72,6 +96,8 @@ __all__ = [
     "Snapshot",
     "StoreError",
     "StoreUnavailable",
+    "Turns",
     "UnfairWindowWarning",
+    "WaitingRoom",
     "parse_ref",
 ]

@@ -58,7 +58,8 @@ class Target(Struct, frozen=True):
 class Item(Struct, frozen=True, gc=False):
     """One checked operation: its hold, its lines, and up to two further values.
 
-    Those are the channel and the note of a hold, the deadline of an extend, a refund's op_id.
+    Those are the channel and the note of a hold, the deadline of an extend, a refund's op_id, the
+    number, the issue and the expiry of a ticket. `key`: whose holds or places are counted together.
     """
 
     buyer: str
@@ -66,6 +67,7 @@ class Item(Struct, frozen=True, gc=False):
     lines: Lines = WHOLE
     first: str | int = ""
     second: str = ""
+    key: str = ""
 
 
 Result: TypeAlias = Answer | FlashSaleError

@@ -25,7 +25,7 @@ from flashsale.batches import (
 )
 from flashsale.calls import Call, Operation, expect
 from flashsale.errors import FlashSaleError, InvalidRequest, Rejected
-from flashsale.keys import CueKeys, ShardKeys
+from flashsale.keys import CueKeys, ShardKeys, places_key
 from flashsale.models import Answer, Basket, Hold, HoldRequest, Outcome, Sale, SaleState
 from flashsale.scripts import load_script
 
@@ -38,13 +38,18 @@ def hold_kind(sale: str) -> Kind:
 
 
 def _hold_call(kind: Kind, items: Sequence[Item]) -> Call:
-    baskets = pack_baskets([item.lines for item in items])
+    keys, baskets = ShardKeys.of(kind.sale), pack_baskets([item.lines for item in items])
     first, second = [item.first for item in items], [item.second for item in items]
     marks = encode([first, second]) if any(first) or any(second) else b""
-    return shard_call("hold", ShardKeys.of(kind.sale), *names_of(items), baskets, marks)
+    cap_keys = [item.key for item in items]
+    counted = encode(cap_keys) if any(cap_keys) else b""
+    base = shard_call("hold", keys, *names_of(items), baskets, marks, counted)
+    return Call(base.script, (*base.keys, keys.room, keys.admitted, keys.caps), base.args)
 
 
-def hold_item(buyer: str, basket: Basket, hold_id: str, channel: str, note: str) -> Item:
+def hold_item(
+    buyer: str, basket: Basket, hold_id: str, channel: str, note: str, key: str = ""
+) -> Item:
     """One hold, checked."""
     limits.check_hold_ids(buyer, hold_id)
     lines = check_basket("basket", basket)
@@ -52,7 +57,9 @@ def hold_item(buyer: str, basket: Basket, hold_id: str, channel: str, note: str)
         limits.check_id("channel", channel)
     if note != "":
         limits.check_note("note", note)
-    return Item(buyer, hold_id, lines, channel, note)
+    if key != "":
+        limits.check_id("key", key)
+    return Item(buyer, hold_id, lines, channel, note, key)
 
 
 def hold_many(
@@ -66,7 +73,14 @@ def hold_many(
 def _request_item(request: HoldRequest) -> Item:
     if not isinstance(request, HoldRequest):
         raise InvalidRequest("requests", f"must be HoldRequests, not {type(request).__name__}")
-    return hold_item(request.buyer, request.basket, request.hold_id, request.channel, request.note)
+    return hold_item(
+        request.buyer,
+        request.basket,
+        request.hold_id,
+        request.channel,
+        request.note,
+        request.key,
+    )
 
 
 def confirm_kind(sale: str, late: str) -> Kind:
@@ -182,6 +196,8 @@ def open_sale(sale: Sale) -> Operation[Answer]:
         sale.holds_max,
         sale.extend_max_ms,
         sale.buyers_max,
+        sale.admission,
+        False if sale.key_holds_max is None else sale.key_holds_max,
     )
     skus = [v for s in sale.skus for v in (s.id, s.stock, "" if s.limit is None else s.limit)]
     own = msgspec.structs.astuple(keys)
@@ -223,6 +239,8 @@ def purge(sale: str) -> Operation[Answer]:
     """Delete an ended sale's data, leaving a tombstone."""
     own = msgspec.structs.astuple(ShardKeys.of(sale))
     cues = yield from views.cue_ids(sale)
-    theirs = (key for cue in cues for key in msgspec.structs.astuple(CueKeys.of(sale, cue)))
-    call = Call(load_script("inventory/purge"), (*own, *theirs), (len(cues),))
+    theirs = [key for cue in cues for key in msgspec.structs.astuple(CueKeys.of(sale, cue))]
+    hashes = yield from views.place_hashes(sale)
+    places = (places_key(sale, number) for number in range(hashes))
+    call = Call(load_script("inventory/purge"), (*own, *theirs, *places), (len(cues), hashes))
     return (yield from perform_once(sale, call, "purge"))

@@ -56,6 +56,10 @@ class Keyring:
             )
         return next(iter(self._keys.values()))
 
+    def find(self, key_id: str) -> Key | None:
+        """The key of this id, or None if it is not here."""
+        return self._keys.get(key_id)
+
     def named(self, key_id: str) -> Key:
         """The key that something was made with; ConfigurationError if it is not here."""
         if key_id not in self._keys:

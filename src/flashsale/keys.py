@@ -27,12 +27,20 @@ class ShardKeys(Struct, frozen=True):
     readers: str
     cues: str
     lags: str
+    room: str
+    admitted: str
+    caps: str
 
     @classmethod
     def of(cls, sale_id: str, shard: int = 0) -> ShardKeys:
         """The keys of shard number `shard`; an unsharded sale is shard 0."""
         tag = _tag(sale_id, shard)
         return cls(*(f"{tag}:{field}" for field in cls.__struct_fields__))
+
+
+def places_key(sale_id: str, number: int, shard: int = 0) -> str:
+    """The key of one of the hashes over which a waiting room's places are spread, from 0."""
+    return f"{_tag(sale_id, shard)}:places:{number}"
 
 
 class CueKeys(Struct, frozen=True):

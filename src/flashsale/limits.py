@@ -39,6 +39,30 @@ LAG_BUCKETS = 481
 CUES_MAX = 1_000
 """Cues of one sale."""
 
+PLACES_MAX = 100_000_000
+"""Numbers that a waiting room gives in all."""
+
+PLACES_PER_HASH = 262_144
+"""Places in one hash, about: a larger one keeps a server busy when it moves between nodes."""
+
+HASHES_MAX = 400
+"""Hashes of places of one waiting room."""
+
+RATE_MAX = 1_000_000
+"""Places called a second."""
+
+CONVERSION_MAX = 1_000
+"""Units one turn takes, on average."""
+
+TURN_SLOTS = 32
+"""Turns that begin within this part of a turn's length end together."""
+
+PRIOR_TURNS = 20
+"""How many turns the assumed conversion counts for, beside those measured."""
+
+BURST_S = 2
+"""Seconds of the rate that may be called in one go, if nobody asked in between."""
+
 BUYERS_MAX = 10_000_000
 """Buyers of one shard."""
 
@@ -90,6 +114,13 @@ def check_int(field: str, value: object, low: int, high: int) -> int:
     if not low <= value <= high:
         raise InvalidRequest(field, f"must be from {low} to {high}, not {shown(value)}")
     return value
+
+
+def check_share(field: str, value: object) -> float:
+    """A number from 0 to 1."""
+    if type(value) not in (int, float) or not 0 <= value <= 1:  # type: ignore[operator]
+        raise InvalidRequest(field, f"must be a number from 0 to 1, not {shown(value)}")
+    return float(value)  # type: ignore[arg-type]
 
 
 def check_note(field: str, value: object) -> str:

@@ -77,6 +77,20 @@ class Outcome(Enum):
     CUE_UNKNOWN = ("cue_unknown", "m", "the sale has no such cue", False)
     TOO_MANY_CUES = ("too_many_cues", "i", "the sale has as many cues as it may have", False)
     CUE_OPEN = ("cue_open", "t", "a cue still keeps stock set aside: settle or void it", True)
+    # The waiting room.
+    JOINED = ("joined", "1", "the buyer has a place in the waiting room", False)
+    WAITING = ("waiting", "2", "the place has not been called yet", True)
+    CALLED = ("called", "3", "it is the buyer's turn: let them in", False)
+    ADMITTED = ("admitted", "4", "the buyer may hold until the turn ends", False)
+    TURN_OVER = ("turn_over", "5", "the turn has ended; joining again gives a new place", False)
+    NOT_ADMITTED = ("not_admitted", "6", "it is not the buyer's turn: this sale has a queue", True)
+    NOT_JOINED = ("not_joined", "7", "the buyer has no place in the waiting room", False)
+    LEFT = ("left", "8", "the buyer's place is given up", False)
+    ROOM_UNKNOWN = ("room_unknown", "9", "the sale has no waiting room", False)
+    ROOM_FULL = ("room_full", "0", "the waiting room has given all its places", False)
+    KEY_LIMIT = ("key_limit", "+", "as many as one key may have", False)
+    WRONG_TICKET = ("wrong_ticket", "-", "the ticket is not this buyer's for this sale", False)
+    TICKET_EXPIRED = ("ticket_expired", "<", "the ticket is too old: join again", False)
     # Why a verb on a hold is refused.
     CONFLICT = ("conflict", "Q", "this id was used before with another content", False)
     UNKNOWN_HOLD = ("unknown_hold", "?", "the buyer has no hold of this id", False)
@@ -160,6 +174,10 @@ class Sale(Struct, frozen=True):
     extend_max_ms: how far past a hold's original deadline `extend` may go, 0 to 30 days.
     buyers_max: how many buyers one shard remembers (a bound on its memory and its
         largest key), 1 to 10^7.
+    admission: only who was admitted from the sale's waiting room may hold (`SaleHandle.queue`);
+        winners of a cue, and payments, need no turn.
+    key_holds_max: how many holds may ever be taken under one `key=` of `hold`, 1 to 10^12
+        (None: keys are not counted).
     """
 
     id: str
@@ -171,6 +189,8 @@ class Sale(Struct, frozen=True):
     holds_max: int = 16
     extend_max_ms: int = 3_600_000
     buyers_max: int = 2_000_000
+    admission: bool = False
+    key_holds_max: int | None = None
 
     def __post_init__(self) -> None:
         limits.check_id("sale", self.id)
@@ -187,6 +207,10 @@ class Sale(Struct, frozen=True):
         limits.check_int("holds_max", self.holds_max, 1, limits.HOLDS_MAX)
         limits.check_int("extend_max_ms", self.extend_max_ms, 0, limits.DURATION_MAX_MS)
         limits.check_int("buyers_max", self.buyers_max, 1, limits.BUYERS_MAX)
+        if type(self.admission) is not bool:
+            raise InvalidRequest("admission", "must be True or False")
+        if self.key_holds_max is not None:
+            limits.check_int("key_holds_max", self.key_holds_max, 1, limits.STOCK_MAX)
 
 
 def _checked_skus(skus: Sequence[Sku]) -> tuple[Sku, ...]:
@@ -223,6 +247,7 @@ class HoldRequest(Struct, frozen=True):
     hold_id: str
     channel: str = ""
     note: str = ""
+    key: str = ""
 
 
 class Answer(Struct, frozen=True, gc=False):
@@ -285,6 +310,10 @@ SUCCESSES = frozenset(
         Outcome.CUED,
         Outcome.ENTERED,
         Outcome.SETTLED,
+        Outcome.JOINED,
+        Outcome.CALLED,
+        Outcome.ADMITTED,
+        Outcome.LEFT,
     }
 )
 
@@ -326,6 +355,12 @@ class SkuView(Struct, frozen=True):
     sold: int
     limit: int | None = None
 
+    @property
+    def held_share(self) -> float:
+        """How much of what is neither sold nor set aside is held and unpaid, from 0 to 1."""
+        open_to_all = self.available + self.held
+        return self.held / open_to_all if open_to_all else 0.0
+
 
 class Snapshot(Struct, frozen=True):
     """A sale at one moment, read in one step.
@@ -342,6 +377,24 @@ class Snapshot(Struct, frozen=True):
     buyers: int
     due_at_ms: int | None
     skus: dict[str, SkuView]
+
+    def held_alarms(self, share: float = 0.8, sold_below: float = 0.5) -> tuple[str, ...]:
+        """A sentence for each sku that buyers may be denying to others: held, and not paid for.
+
+        That is, at least `share` of what is neither sold nor set aside is held, and less than
+        `sold_below` of the allotment is sold, both from 0 to 1. In the first minutes of a sale this
+        is as it should be; once the first holds have fallen due it is not: look at who holds
+        (`holds_of`, `channel=`), and bound it with `key=` and the sale's `key_holds_max`.
+        """
+        limits.check_share("share", share)
+        limits.check_share("sold_below", sold_below)
+        return tuple(
+            f"sku {sku.sku!r}: {sku.held_share:.0%} of what is not sold is held and unpaid "
+            f"({sku.held} of {sku.available + sku.held}), "
+            f"and {sku.sold} of {sku.allotment} are sold"
+            for sku in self.skus.values()
+            if sku.held and sku.held_share >= share and sku.sold < sold_below * sku.allotment
+        )
 
 
 class AuditReport(Struct, frozen=True):

@@ -8,10 +8,11 @@ import msgspec
 
 from flashsale import limits
 from flashsale.baskets import encode
-from flashsale.batches import STATES, Target, reject
+from flashsale.batches import STATES, Target, reject, shard_call
 from flashsale.calls import Call, Operation, Reply, expect
 from flashsale.keys import ShardKeys
 from flashsale.models import Hold, Sale, SaleState, SkuView, Snapshot
+from flashsale.rooms import WaitingRoom
 from flashsale.scripts import load_script
 
 
@@ -108,6 +109,17 @@ def parts(sale: str, skus: Sequence[str]) -> Operation[tuple[int, dict[str, dict
         known = int(index) < len(skus)
         found.setdefault(cue, {})[skus[int(index)] if known else f"#{index}"] = int(flat[at + 1])
     return sequence, found
+
+
+def place_hashes(sale: str) -> Operation[int]:
+    """Over how many hashes the places of a sale's waiting room are spread; 0 without one."""
+    base, keys = shard_call("expire", ShardKeys.of(sale)), ShardKeys.of(sale)
+    reply = yield Call(load_script("waiting_room/show"), (*base.keys, keys.room), ())
+    flat = expect(reply, 7, "show")[4]
+    fields = {flat[at]: flat[at + 1] for at in range(0, len(flat), 2)}
+    if b"definition" not in fields:
+        return 0
+    return msgspec.json.decode(fields[b"definition"], type=WaitingRoom).hashes
 
 
 def scan(sale: str, cursor: str, count: int) -> Operation[tuple[str, int, dict[str, list[Hold]]]]:

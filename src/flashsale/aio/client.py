@@ -25,6 +25,7 @@ from flashsale.connecting import FORKS, MAX_CONNECTIONS, url_or_environment
 from flashsale.errors import ConfigurationError, FlashSaleError
 from flashsale.keyring import Key, Keyring
 from flashsale.models import Answer, Sale
+from flashsale.waiting_room import Seen
 from flashsale.window import CUES_MAX, Known
 
 if TYPE_CHECKING:
@@ -69,11 +70,16 @@ class AsyncFlashSale:
         self._keyring = Keyring(keys)
         self._cues: dict[tuple[str, str], Known] = {}
         self._watches = Watches()
+        self._rooms: dict[str, Seen] = {}
+        self._looking: dict[str, asyncio.Future[Seen]] = {}
         self.timeout_ms = timeout_ms
         self.durability = durability
         self._connections = Connections(client, durability)
         policy = Gathering(
-            batch_max=BATCH_MAX[durability], queue_max=queue_max, bytes_max=queue_bytes_max
+            batch_max=BATCH_MAX[durability],
+            queue_max=queue_max,
+            bytes_max=queue_bytes_max,
+            server_of=self._connections.topology.server_of,
         )
         self._gatherer = Gatherer(policy, self._drive)
         self._forks = FORKS.count
@@ -98,7 +104,8 @@ class AsyncFlashSale:
     ) -> Self:
         """Connect to `url`, or to FLASHSALE_URL; ConfigurationError if there is neither.
 
-        Of a cluster, any node will do. `max_connections` (1 to 10,000) is that to each server.
+        Of a cluster, any node will do. `max_connections` (1 to 10,000) is that to each server;
+        calls that find none free are served in the order in which they came.
         """
         server_check.check_options(timeout_ms, durability)
         seconds = timeout_ms / 1000

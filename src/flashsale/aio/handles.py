@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flashsale import audit, batches, inventory, ledger, views, window
 from flashsale.aio.cues import AsyncCueHandle
+from flashsale.aio.queue import AsyncQueueHandle
 from flashsale.cues import CueRequest, Keep, LagHistogram
 from flashsale.draw import EntropySource
 from flashsale.errors import FlashSaleError
@@ -40,6 +41,7 @@ class AsyncSaleHandle:
         self._shop = shop
         self.id = sale_id
         self.ledger = AsyncLedgerHandle(shop, sale_id)
+        self.queue = AsyncQueueHandle(shop, sale_id)
         self._holding = inventory.hold_kind(sale_id)
 
     def __repr__(self) -> str:
@@ -53,6 +55,7 @@ class AsyncSaleHandle:
         hold_id: str,
         channel: str = "",
         note: str = "",
+        key: str = "",
         timeout_ms: int | None = None,
     ) -> Answer:
         """Take stock for a buyer until `deadline_ms`, the whole basket or nothing.
@@ -60,9 +63,10 @@ class AsyncSaleHandle:
         basket: {sku: qty} or a sequence of Line, 1 to 32 skus, 1 to 1,000,000 units each.
         hold_id: unique per buyer; the same id and basket again give the original answer, and
         another basket CONFLICT. channel (an identifier) and note (at most 256 bytes) go to the
-        ledger and do not count for identity.
+        ledger and do not count for identity. key (an identifier: a device, an account's age):
+        whose holds are counted together, if the sale has a `key_holds_max`.
         """
-        item = inventory.hold_item(buyer, basket, hold_id, channel, note)
+        item = inventory.hold_item(buyer, basket, hold_id, channel, note, key)
         return await self._shop._ask(self._holding, item, timeout_ms)
 
     async def hold_many(

@@ -3,5 +3,6 @@
 from flashsale.sync.client import FlashSale
 from flashsale.sync.cues import CueEntry, CueHandle
 from flashsale.sync.handles import LedgerHandle, SaleHandle
+from flashsale.sync.queue import QueueHandle
 
-__all__ = ["CueEntry", "CueHandle", "FlashSale", "LedgerHandle", "SaleHandle"]
+__all__ = ["CueEntry", "CueHandle", "FlashSale", "LedgerHandle", "QueueHandle", "SaleHandle"]

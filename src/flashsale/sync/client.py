@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -22,6 +24,7 @@ from flashsale.sync.connections import Connections, Ticket
 from flashsale.sync.gathering import Gatherer
 from flashsale.sync.handles import SaleHandle
 from flashsale.sync.waiting import Watches
+from flashsale.waiting_room import Seen
 from flashsale.window import CUES_MAX, Known
 
 if TYPE_CHECKING:
@@ -65,11 +68,17 @@ class FlashSale:
         self._keyring = Keyring(keys)
         self._cues: dict[tuple[str, str], Known] = {}
         self._watches = Watches()
+        self._rooms: dict[str, Seen] = {}
+        self._looking: dict[str, Future[Seen]] = {}
+        self._looking_lock = Lock()
         self.timeout_ms = timeout_ms
         self.durability = durability
         self._connections = Connections(client, durability)
         policy = Gathering(
-            batch_max=BATCH_MAX[durability], queue_max=queue_max, bytes_max=queue_bytes_max
+            batch_max=BATCH_MAX[durability],
+            queue_max=queue_max,
+            bytes_max=queue_bytes_max,
+            server_of=self._connections.topology.server_of,
         )
         self._gatherer = Gatherer(policy, self._drive)
         self._forks = FORKS.count
@@ -91,7 +100,8 @@ class FlashSale:
     ) -> Self:
         """Connect to `url`, or to FLASHSALE_URL; ConfigurationError if there is neither.
 
-        Of a cluster, any node will do. `max_connections` (1 to 10,000) is that to each server.
+        Of a cluster, any node will do. `max_connections` (1 to 10,000) is that to each server;
+        calls that find none free are served in the order in which they came.
         """
         server_check.check_options(timeout_ms, durability)
         seconds = timeout_ms / 1000
@@ -212,7 +222,7 @@ class FlashSale:
                     reply: Any
                     match step:
                         case Call():
-                            reply = self._connections.send(step, attempts)
+                            reply = self._connections.finish(Ticket(step, attempts), begun)
                         case Send(call=call):
                             own = attempts
                             if begun:
@@ -221,7 +231,7 @@ class FlashSale:
                             begun.append(reply)
                         case Receive(ticket=ticket):
                             begun.remove(ticket)
-                            reply = self._connections.finish(ticket)
+                            reply = self._connections.finish(ticket, begun)
                         case Compute(function=function):
                             reply = function()
                         case Pause(seconds=seconds):

@@ -20,6 +20,7 @@ from flashsale.models import (
     Snapshot,
 )
 from flashsale.sync.cues import CueHandle
+from flashsale.sync.queue import QueueHandle
 from flashsale.window import Clock, Position
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class SaleHandle:
         self._shop = shop
         self.id = sale_id
         self.ledger = LedgerHandle(shop, sale_id)
+        self.queue = QueueHandle(shop, sale_id)
         self._holding = inventory.hold_kind(sale_id)
 
     def __repr__(self) -> str:
@@ -53,6 +55,7 @@ class SaleHandle:
         hold_id: str,
         channel: str = "",
         note: str = "",
+        key: str = "",
         timeout_ms: int | None = None,
     ) -> Answer:
         """Take stock for a buyer until `deadline_ms`, the whole basket or nothing.
@@ -60,9 +63,10 @@ class SaleHandle:
         basket: {sku: qty} or a sequence of Line, 1 to 32 skus, 1 to 1,000,000 units each.
         hold_id: unique per buyer; the same id and basket again give the original answer, and
         another basket CONFLICT. channel (an identifier) and note (at most 256 bytes) go to the
-        ledger and do not count for identity.
+        ledger and do not count for identity. key (an identifier: a device, an account's age):
+        whose holds are counted together, if the sale has a `key_holds_max`.
         """
-        item = inventory.hold_item(buyer, basket, hold_id, channel, note)
+        item = inventory.hold_item(buyer, basket, hold_id, channel, note, key)
         return self._shop._ask(self._holding, item, timeout_ms)
 
     def hold_many(

@@ -1,0 +1,61 @@
+-- Moves a waiting room on: ends the turns whose time is over and calls places, at its rate and
+-- never more than the stock is expected to be for. `closed` is why nobody may hold now, if so.
+-- Returns the fields of the room to set and those to remove.
+local function advance_room(room, now, available, closed)
+  local PRIOR_TURNS, BURST_S = 20, 2
+  local sets, gone, live = {}, {}, {}
+  local function set(field, value)
+    sets[#sets + 1], sets[#sets + 2] = field, value
+  end
+
+  local outstanding = room.serving
+  for _, row in ipairs(room.turns) do
+    if now >= (row.slot + 1) * room.slot + room.ttl then
+      room.over, room.units, room.arrived = row.s, room.units + row.u, room.arrived + row.a
+      for letter in string.gmatch('sadu', '.') do
+        gone[#gone + 1] = row.slot .. letter
+      end
+    else
+      live[#live + 1] = row
+      outstanding = outstanding - row.d
+    end
+  end
+  outstanding = outstanding - room.over
+  room.turns = live
+  if gone[1] then
+    set('over', room.over)
+    set('units', room.units)
+    set('arrived', room.arrived)
+  end
+
+  -- Units a turn takes, as the turns that have ended say, from what is assumed of the first.
+  room.converts = (room.conversion * PRIOR_TURNS + room.units) / (PRIOR_TURNS + room.over)
+  room.bound = 0
+  if available > 0 then
+    room.bound = math.max(1, math.floor(available / (room.converts * (1 + room.margin))))
+  end
+  local drawn = room.present and (room.present == 0 or room.seed)
+  if not drawn or closed or room.state ~= 'running' then
+    room.outstanding = outstanding
+    return sets, gone
+  end
+  local burst = math.max(1, room.rate * BURST_S)
+  local since = room.tokens_at and math.max(0, now - room.tokens_at) or 0
+  local tokens = math.min(burst, (room.tokens or 1) + since * room.rate / 1000)
+  local step = math.min(math.floor(tokens), room.bound - outstanding, room.joined - room.serving)
+  if step > 0 then
+    tokens, room.serving, outstanding = tokens - step, room.serving + step, outstanding + step
+    local slot, last = math.floor(now / room.slot), live[#live]
+    if not last or last.slot ~= slot then
+      last = { slot = slot, s = 0, a = 0, d = 0, u = 0 }
+      live[#live + 1] = last
+    end
+    last.s = room.serving
+    set(slot .. 's', last.s)
+    set('serving', room.serving)
+  end
+  set('tokens', string.format('%.6f', tokens))
+  set('tokens_at', now)
+  room.outstanding = outstanding
+  return sets, gone
+end

@@ -1,0 +1,79 @@
+-- include lib/parse_turn
+-- include lib/format_turn
+-- The turns of buyers who were admitted from the waiting room: `live[buyer]` is one that has not
+-- ended, `take` counts what its buyer takes, `want` what is no longer there, `write` stores that.
+-- Both are what turns convert to: counting only what is taken would call ever more people for the
+-- few units that come back after a sale has sold out.
+local function read_turns(keys, buyers, now)
+  local asked, slots, fields = {}, {}, {}
+  for i = 1, #buyers do
+    if type(buyers[i]) == 'string' then
+      asked[#asked + 1] = buyers[i]
+    end
+  end
+  local live, changed = {}, {}
+  for k, text in ipairs(asked[1] and redis.call('HMGET', keys.admitted, unpack(asked)) or {}) do
+    local turn = parse_turn(text)
+    if turn and now < turn.ends then
+      live[asked[k]] = turn
+      if not slots[turn.slot] then
+        slots[turn.slot] = { done = 0, units = 0 }
+        fields[#fields + 1], fields[#fields + 2] = turn.slot .. 'd', turn.slot .. 'u'
+      end
+    end
+  end
+  for k, value in ipairs(fields[1] and redis.call('HMGET', keys.room, unpack(fields)) or {}) do
+    local slot = slots[tonumber(string.sub(fields[k], 1, -2))]
+    slot[k % 2 == 1 and 'done' or 'units'] = tonumber(value) or 0
+  end
+
+  local function count(turn, lines)
+    local slot = slots[turn.slot]
+    for k = 2, #lines, 2 do
+      slot.units = slot.units + lines[k]
+    end
+    slot.changed = true
+  end
+
+  local function take(buyer, lines)
+    local turn = live[buyer]
+    if turn.used ~= 'w' then
+      count(turn, lines)
+    end
+    if turn.used ~= '1' then
+      local slot = slots[turn.slot]
+      slot.done, slot.changed = slot.done + 1, true
+      turn.used, changed[buyer] = '1', turn
+    end
+  end
+
+  local function want(buyer, lines)
+    local turn = live[buyer]
+    if turn.used == '0' then
+      count(turn, lines)
+      turn.used, changed[buyer] = 'w', turn
+    end
+  end
+
+  local function write()
+    local counts, texts = {}, {}
+    for number, slot in pairs(slots) do
+      if slot.changed then
+        local c = #counts
+        counts[c + 1], counts[c + 2] = string.format('%.0fd', number), slot.done
+        counts[c + 3], counts[c + 4] = string.format('%.0fu', number), slot.units
+      end
+    end
+    for buyer, turn in pairs(changed) do
+      texts[#texts + 1], texts[#texts + 2] = buyer, format_turn(turn)
+    end
+    if counts[1] then
+      redis.call('HSET', keys.room, unpack(counts))
+    end
+    if texts[1] then
+      redis.call('HSET', keys.admitted, unpack(texts))
+    end
+  end
+
+  return { live = live, take = take, want = want, write = write }
+end

@@ -1,0 +1,140 @@
+#!lua
+-- Lets called buyers in, for the rest of their turns: a batch. It moves the room on first.
+--
+-- KEYS  sale skus stock buyers ledger deadlines room admitted places
+-- ARGV  caller_ms   the caller's clock, for the check of the server's
+--       buyers      msgpack: array of buyers
+--       where       msgpack: for each of them, in which of the hashes of places given (from 1) its
+--                   place is; [] if only tickets are given
+--       tickets     msgpack: {{number, …}, {issued, …}, {expires, …}}, 0 each without a ticket
+-- CODES 4 ADMITTED, 2 WAITING, 5 TURN_OVER, 7 NOT_JOINED, - WRONG_TICKET, < TICKET_EXPIRED,
+--       N NOT_OPEN, K CLOSED, P PAUSED, Z ENDED, J CLOCK_JUMP, 9 ROOM_UNKNOWN, u SALE_UNKNOWN,
+--       p PURGED, ! MALFORMED
+-- REPLY as every batch's; the deadline of ADMITTED is when the turn ends.
+
+local keys = {
+  sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
+  deadlines = KEYS[6], room = KEYS[7], admitted = KEYS[8],
+}
+local k_places = { unpack(KEYS, 9) } -- those that hold these buyers
+local caller_ms, buyers_blob, where_blob, tickets_blob = unpack(ARGV)
+
+-- include lib/load_shard
+-- include lib/load_room
+-- include lib/check_batch
+-- include lib/are_ids
+-- include lib/new_book
+-- include lib/expire_due
+-- include lib/close_book
+-- include lib/move_on
+-- include lib/place_of
+-- include lib/turn_of
+-- include lib/parse_turn
+-- include lib/format_turn
+-- include lib/spread_reads
+
+local ADMITTED, WAITING, TURN_OVER, NOT_JOINED = '4', '2', '5', '7' -- outcomes
+local WRONG_TICKET, TICKET_EXPIRED, MALFORMED = '-', '<', '!' -- outcomes
+local SWEEP_PER_CALL = 128
+
+local shard, refusal, time = load_shard(keys.sale, caller_ms)
+if not shard then
+  return { 0, time, 0, refusal, '' }
+end
+local epoch = tonumber(shard.epoch)
+local room, unknown = load_room(keys.room)
+if not room then
+  return { epoch, shard.now, 0, unknown, '' }
+end
+local buyers, where = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(where_blob)
+local numbers, issued, expires = unpack(cmsgpack.unpack(tickets_blob))
+local n = check_batch(buyers, room.one_place and where or nil, numbers, issued)
+check_batch(buyers, expires)
+if not are_ids(buyers) then
+  return { epoch, shard.now, 0, MALFORMED, '' }
+end
+local found = {}
+if room.one_place then
+  found = spread_reads(k_places, buyers, where)
+  if not found then
+    return { epoch, shard.now, 0, MALFORMED, '' }
+  end
+end
+local admitted = redis.call('HMGET', keys.admitted, unpack(buyers))
+local book = new_book()
+expire_due(book, shard, keys, SWEEP_PER_CALL)
+close_book(book, shard, keys, {})
+local closed = move_on(shard, room, keys)
+if closed then
+  return { epoch, shard.now, 0, closed, '' }
+end
+
+-- What a buyer is answered, and the turn that is theirs if they are admitted.
+local function judge(i)
+  local number = numbers[i]
+  if number > 0 and shard.now >= expires[i] then
+    return TICKET_EXPIRED
+  elseif number > 0 and shard.now < issued[i] then
+    return WRONG_TICKET -- nobody has been given it yet
+  end
+  if room.one_place then
+    local own = tonumber(found[buyers[i]])
+    if not own then
+      return NOT_JOINED
+    elseif number > 0 and number ~= own then
+      return WRONG_TICKET -- a place that its buyer no longer has
+    end
+    number = own
+  elseif number < 1 or number > room.joined then
+    return WRONG_TICKET
+  end
+  local before = parse_turn(admitted[i])
+  if before and before.number == number then
+    if shard.now < before.ends then
+      return ADMITTED, before, true
+    end
+    return TURN_OVER
+  end
+  if not room.present or (room.present > 0 and not room.seed) then
+    return WAITING
+  end
+  local place = place_of(room.seed, room.present, number)
+  if place > room.serving then
+    return WAITING
+  end
+  local row, ends = turn_of(room, place, shard.now)
+  if not row then
+    return TURN_OVER
+  end
+  row.a, row.changed = row.a + 1, true
+  return ADMITTED, { number = number, ends = ends, slot = row.slot, used = '0' }
+end
+
+local codes, details, sets = {}, {}, {}
+for i = 1, n do
+  local code, turn, replayed = judge(i)
+  codes[i] = code
+  if turn then
+    local d = #details
+    details[d + 1], details[d + 2], details[d + 3], details[d + 4] =
+      i, '', turn.ends, replayed and 1 or 0
+    if not replayed then
+      admitted[i] = format_turn(turn)
+      sets[#sets + 1], sets[#sets + 2] = buyers[i], admitted[i]
+      for k = i + 1, n do -- the same buyer again in this batch
+        admitted[k] = buyers[k] == buyers[i] and admitted[i] or admitted[k]
+      end
+    end
+  end
+end
+if sets[1] then
+  redis.call('HSET', keys.admitted, unpack(sets))
+  for _, row in ipairs(room.turns) do
+    if row.changed then
+      redis.call('HSET', keys.room, row.slot .. 'a', row.a)
+    end
+  end
+end
+return {
+  epoch, shard.now, 0, table.concat(codes), details[1] and cmsgpack.pack(details) or '',
+}

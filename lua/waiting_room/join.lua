@@ -1,0 +1,129 @@
+#!lua
+-- Gives buyers a number in the waiting room: a batch. A buyer who has a place keeps it.
+--
+-- KEYS  sale room places
+-- ARGV  caller_ms   the caller's clock, for the check of the server's
+--       buyers      msgpack: array of buyers
+--       where       msgpack: for each of them, in which of the hashes of places given (from 1) its
+--                   place is; [] if only tickets are given
+--       marks       "" or msgpack: {{key or "", …}, {where its count is to be found, …}}
+-- CODES 1 JOINED, 0 ROOM_FULL, + KEY_LIMIT, K CLOSED, Z ENDED, J CLOCK_JUMP, 9 ROOM_UNKNOWN,
+--       u SALE_UNKNOWN, p PURGED, ! MALFORMED
+-- REPLY as every batch's, but the third value is the first new number: those of one reply follow
+--       each other. A detail's third value is a number given before.
+
+local k_sale, k_room = unpack(KEYS)
+local k_places = { unpack(KEYS, 3) } -- those that hold these buyers and keys
+local caller_ms, buyers_blob, where_blob, marks_blob = unpack(ARGV)
+
+-- include lib/load_shard
+-- include lib/load_room
+-- include lib/check_batch
+-- include lib/are_ids
+-- include lib/fix_present
+-- include lib/place_of
+-- include lib/spread_reads
+
+local JOINED, ROOM_FULL, KEY_LIMIT, MALFORMED = '1', '0', '+', '!' -- outcomes
+local CLOSED, ENDED, CLOCK_JUMP = 'K', 'Z', 'J' -- outcomes
+
+local shard, refusal, time = load_shard(k_sale, caller_ms)
+if not shard then
+  return { 0, time, 0, refusal, '' }
+end
+local epoch = tonumber(shard.epoch)
+local room, unknown = load_room(k_room)
+if not room then
+  return { epoch, shard.now, 0, unknown, '' }
+end
+local buyers, where = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(where_blob)
+local marks = marks_blob ~= '' and cmsgpack.unpack(marks_blob) or { {}, {} }
+local keyed = marks_blob ~= ''
+local n = check_batch(buyers, room.one_place and where or nil, keyed and marks[1] or nil,
+  keyed and marks[2] or nil)
+local closed = shard.jumped and CLOCK_JUMP
+if shard.state == 'ended' then
+  closed = ENDED
+elseif shard.closes and shard.now >= shard.closes then
+  closed = CLOSED
+elseif not are_ids(buyers) then
+  closed = MALFORMED
+end
+if closed then
+  return { epoch, shard.now, 0, closed, '' }
+end
+local fixed = fix_present(room, shard.now)
+local joined = room.joined
+
+local function finish(codes, details)
+  if fixed then
+    redis.call('HSET', k_room, 'joined', joined, 'present', room.present)
+  else
+    redis.call('HSET', k_room, 'joined', joined)
+  end
+  redis.call('HSET', k_sale, 'now', shard.now)
+  return { epoch, shard.now, room.joined + 1, codes, details }
+end
+
+if not room.one_place then -- a counter, and nothing else
+  local room_for = math.min(n, room.places_max - joined)
+  joined = joined + room_for
+  return finish(room_for == n and JOINED
+    or string.rep(JOINED, room_for) .. string.rep(ROOM_FULL, n - room_for), '')
+end
+
+-- Fields of keys begin with a colon, which no buyer has.
+local fields, of_field = buyers, where
+if keyed then
+  fields, of_field = {}, {}
+  for i = 1, n do
+    fields[i], of_field[i] = buyers[i], where[i]
+  end
+  for i = 1, n do
+    if marks[1][i] ~= '' then
+      fields[#fields + 1], of_field[#of_field + 1] = ':' .. marks[1][i], marks[2][i]
+    end
+  end
+end
+local found, sets = spread_reads(k_places, fields, of_field)
+if not found then
+  return { epoch, shard.now, 0, MALFORMED, '' }
+end
+
+-- A place that is over is a place no longer.
+local function is_over(number)
+  return room.over > 0 and place_of(room.seed or '', room.present, number) <= room.over
+end
+
+local codes, details, given, all_new = {}, {}, {}, true
+for i = 1, n do
+  local buyer, key = buyers[i], keyed and marks[1][i] ~= '' and ':' .. marks[1][i]
+  local before = found[buyer]
+  local count = key and room.key_max and (tonumber(found[key]) or 0)
+  if before and (given[buyer] or not is_over(tonumber(before))) then
+    local d = #details
+    details[d + 1], details[d + 2], details[d + 3], details[d + 4] = i, '', tonumber(before), 1
+    codes[i], all_new = JOINED, false
+  elseif joined >= room.places_max then
+    codes[i], all_new = ROOM_FULL, false
+  elseif count and count >= room.key_max then
+    codes[i], all_new = KEY_LIMIT, false
+  else
+    joined = joined + 1
+    found[buyer], given[buyer], codes[i] = joined, true, JOINED
+    local set = sets[where[i]]
+    set[#set + 1], set[#set + 2] = buyer, joined
+    if count then
+      found[key] = count + 1
+      set = sets[marks[2][i]]
+      set[#set + 1], set[#set + 2] = key, count + 1
+    end
+  end
+end
+for w, set in pairs(sets) do
+  if set[1] then
+    redis.call('HSET', k_places[w], unpack(set))
+  end
+end
+return finish(all_new and JOINED or table.concat(codes),
+  details[1] and cmsgpack.pack(details) or '')

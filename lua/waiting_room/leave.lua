@@ -1,0 +1,97 @@
+#!lua
+-- Gives places up: a batch. A turn that was running goes to somebody else at once.
+--
+-- KEYS  sale room admitted places
+-- ARGV  caller_ms   the caller's clock, for the check of the server's
+--       buyers      msgpack: array of buyers
+--       where       msgpack: for each of them, in which of the hashes of places given (from 1) its
+--                   place is
+-- CODES 8 LEFT, 9 ROOM_UNKNOWN, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+-- REPLY as every batch's; LEFT is replayed if there was no place.
+
+local k_sale, k_room, k_admitted = unpack(KEYS)
+local k_places = { unpack(KEYS, 4) } -- those that hold these buyers
+local caller_ms, buyers_blob, where_blob = unpack(ARGV)
+
+-- include lib/load_shard
+-- include lib/load_room
+-- include lib/load_turns
+-- include lib/check_batch
+-- include lib/are_ids
+-- include lib/place_of
+-- include lib/turn_of
+-- include lib/parse_turn
+-- include lib/spread_reads
+
+local LEFT, MALFORMED = '8', '!' -- outcomes
+
+local shard, refusal, time = load_shard(k_sale, caller_ms)
+if not shard then
+  return { 0, time, 0, refusal, '' }
+end
+local epoch = tonumber(shard.epoch)
+local room, unknown = load_room(k_room)
+if not room then
+  return { epoch, shard.now, 0, unknown, '' }
+end
+local buyers, where = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(where_blob)
+local n = check_batch(buyers, where)
+local found, gone = nil, nil
+if room.one_place and are_ids(buyers) then
+  found, gone = spread_reads(k_places, buyers, where)
+end
+if not found then
+  return { epoch, shard.now, 0, MALFORMED, '' }
+end
+local admitted = redis.call('HMGET', k_admitted, unpack(buyers))
+load_turns(k_room, room)
+
+-- The row of the turn that a place gives back, if it has one that nobody is done with.
+local function running_turn(i, number)
+  local turn = parse_turn(admitted[i])
+  if turn and turn.number == number and turn.used == '1' then
+    return nil
+  end
+  local drawn = room.present and (room.present == 0 or room.seed)
+  local place = drawn and place_of(room.seed, room.present, number)
+  return place and place <= room.serving and turn_of(room, place, shard.now) or nil
+end
+
+local left = tonumber(redis.call('HGET', k_room, 'left')) or 0
+local before, details, ended = left, {}, {}
+for i = 1, n do
+  local number = tonumber(found[buyers[i]])
+  if number then
+    local row = running_turn(i, number)
+    if row then
+      row.d, row.changed = row.d + 1, true
+    end
+    if admitted[i] then
+      ended[#ended + 1] = buyers[i]
+    end
+    local list = gone[where[i]]
+    list[#list + 1], found[buyers[i]] = buyers[i], nil
+    left = left + 1
+  else
+    local d = #details
+    details[d + 1], details[d + 2], details[d + 3], details[d + 4] = i, '', 0, 1
+  end
+end
+if left > before then
+  redis.call('HSET', k_room, 'left', left)
+  redis.call('HSET', k_sale, 'now', shard.now)
+  for w, list in pairs(gone) do
+    if list[1] then
+      redis.call('HDEL', k_places[w], unpack(list))
+    end
+  end
+  if ended[1] then
+    redis.call('HDEL', k_admitted, unpack(ended))
+  end
+  for _, row in ipairs(room.turns) do
+    if row.changed then
+      redis.call('HSET', k_room, row.slot .. 'd', row.d)
+    end
+  end
+end
+return { epoch, shard.now, 0, LEFT, details[1] and cmsgpack.pack(details) or '' }

@@ -1,0 +1,39 @@
+#!lua
+-- Stops and resumes the calling of places, and changes its rate.
+--
+-- KEYS  sale room
+-- ARGV  caller_ms   the caller's clock, for the check of the server's
+--       state       "running", "paused", or "" to leave it
+--       rate        places a second as a decimal number, or "" to leave it
+-- REPLY {epoch, now, code ("" or why not)}
+-- CODES 9 ROOM_UNKNOWN, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+
+local k_sale, k_room = unpack(KEYS)
+local caller_ms, state, rate_text = unpack(ARGV)
+
+-- include lib/load_shard
+-- include lib/load_room
+
+local MALFORMED = '!' -- outcomes
+local RATE_MAX = 1000000
+
+local shard, refusal, time = load_shard(k_sale, caller_ms)
+if not shard then
+  return { 0, time, refusal }
+end
+local epoch = tonumber(shard.epoch)
+local room, unknown = load_room(k_room)
+if not room then
+  return { epoch, shard.now, unknown }
+end
+local rate = rate_text ~= '' and tonumber(rate_text) or room.rate
+local fits = state == '' or state == 'running' or state == 'paused'
+if not fits or not (rate > 0 and rate <= RATE_MAX)
+  or (rate_text ~= '' and not string.find(rate_text, '^[0-9.]+$')) then
+  return { epoch, shard.now, MALFORMED }
+end
+-- What gathered at the old rate, or while it stood still, is not called in one go.
+redis.call('HSET', k_room, 'state', state ~= '' and state or room.state,
+  'rate', rate_text ~= '' and rate_text or room.rate, 'tokens', 1, 'tokens_at', shard.now)
+redis.call('HSET', k_sale, 'now', shard.now)
+return { epoch, shard.now, '' }

@@ -1,0 +1,177 @@
+"""What a user holds of a sale's waiting room."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from flashsale import waiting_room
+from flashsale.attempts import out_of_time
+from flashsale.errors import FlashSaleError, StoreUnavailable
+from flashsale.rooms import JoinRequest, PlaceAnswer, RoomState, RoomView, WaitingRoom
+from flashsale.waiting_room import Seen
+
+if TYPE_CHECKING:
+    from flashsale.sync.client import FlashSale
+
+
+class QueueHandle:
+    """A sale's waiting room: buyers join, ask where they stand, and are let in when called.
+
+    Attached without I/O. A view of the room is read once a second and shared by all callers of this
+    process, so `position` costs the server next to nothing. Refusals are outcomes; a sale without a
+    waiting room raises Rejected with ROOM_UNKNOWN. Tickets need a key (`keys=` of the client), the
+    same in every process.
+    """
+
+    def __init__(self, shop: FlashSale, sale_id: str) -> None:
+        self._shop = shop
+        self.sale = sale_id
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.sale!r}>"
+
+    def open(self, room: WaitingRoom, *, timeout_ms: int | None = None) -> RoomView:
+        """Open the waiting room: the operator's one-time step, before anybody joins.
+
+        The same definition again is a no-op; another one raises Rejected with CONFLICT.
+        """
+        key = self._shop._keyring.newest()
+        self._shop.perform(waiting_room.open_room(self.sale, room, key), timeout_ms)
+        return self.view(timeout_ms=timeout_ms)
+
+    def join(self, buyer: str, *, key: str = "", timeout_ms: int | None = None) -> PlaceAnswer:
+        """Give a buyer a number and a ticket: JOINED, or why not.
+
+        A buyer who has a place keeps it, however often and from wherever they join; one whose turn
+        is over gets a new one. key (an identifier: a device, an account's age): whose places are
+        counted together, if the room has a `key_places_max`.
+        """
+        own = self._shop._keyring.newest()
+        seen = self._fresh(timeout_ms)
+        kind, item = waiting_room.join_kind(seen.view), waiting_room.join_item(buyer, key)
+        answer = self._shop._ask(kind, item, timeout_ms)
+        return waiting_room.joined(seen, answer, own, random.random())
+
+    def join_many(
+        self, requests: Sequence[JoinRequest], *, timeout_ms: int | None = None
+    ) -> list[PlaceAnswer | FlashSaleError]:
+        """Many joins, 256 a script call; answers in the order of the requests, errors in place."""
+        own = self._shop._keyring.newest()
+        seen = self._fresh(timeout_ms)
+        operation = waiting_room.join_many(seen.view, requests)
+        answers = self._shop.perform(operation, timeout_ms)
+        return waiting_room.joined_many(seen, answers, own)
+
+    def position(self, buyer: str, ticket: str, *, timeout_ms: int | None = None) -> PlaceAnswer:
+        """Where a buyer stands: WAITING, CALLED (`admit` them), TURN_OVER, or why not.
+
+        Worked out here from a view at most a second old. WRONG_TICKET and TICKET_EXPIRED say in
+        `rule` what is wrong with the ticket.
+        """
+        seen = self._fresh(timeout_ms)
+        return waiting_room.position(
+            seen,
+            self._shop._keyring,
+            buyer,
+            ticket,
+            now=time.monotonic(),
+            chance=random.random(),
+        )
+
+    def admit(
+        self, buyer: str, ticket: str | None = None, *, timeout_ms: int | None = None
+    ) -> PlaceAnswer:
+        """Let a called buyer in until `turn_ends_ms`: ADMITTED, WAITING, TURN_OVER, or why not.
+
+        In a sale with `admission` only this lets a buyer hold. The buyer's place decides; a ticket,
+        if given, must be that place's. Without one place a buyer the ticket is needed. Again is
+        harmless.
+        """
+        seen = self._known(timeout_ms)
+        checked = waiting_room.read_for(seen.view, self._shop._keyring, buyer, ticket)
+        if isinstance(checked, PlaceAnswer):
+            return checked
+        kind, item = waiting_room.admit_kind(seen.view), waiting_room.admit_item(buyer, checked)
+        answer = self._shop._ask(kind, item, timeout_ms)
+        return waiting_room.admitted(seen.view, answer, ticket or "", checked, random.random())
+
+    def leave(self, buyer: str, *, timeout_ms: int | None = None) -> PlaceAnswer:
+        """Give a buyer's place up: LEFT. A turn goes to somebody else at once."""
+        seen = self._known(timeout_ms)
+        kind, item = waiting_room.leave_kind(seen.view), waiting_room.leave_item(buyer)
+        return waiting_room.left(self._shop._ask(kind, item, timeout_ms))
+
+    def view(self, *, timeout_ms: int | None = None) -> RoomView:
+        """The room at this moment; this moves it on."""
+        return self._look(timeout_ms).view
+
+    def pause(self, *, timeout_ms: int | None = None) -> RoomView:
+        """Call nobody until resumed; turns that have begun go on."""
+        return self._steer(RoomState.PAUSED, None, timeout_ms)
+
+    def resume(self, *, timeout_ms: int | None = None) -> RoomView:
+        """Call places again."""
+        return self._steer(RoomState.RUNNING, None, timeout_ms)
+
+    def set_rate(self, rate_per_s: float, *, timeout_ms: int | None = None) -> RoomView:
+        """Call so many places a second from now on: above 0, to 1,000,000."""
+        return self._steer(None, rate_per_s, timeout_ms)
+
+    # --- the shared view ------------------------------------------------------------------
+
+    def _steer(
+        self, state: RoomState | None, rate_per_s: float | None, timeout_ms: int | None
+    ) -> RoomView:
+        keyring = self._shop._keyring
+        operation = waiting_room.steer(self.sale, keyring, state, rate_per_s)
+        seen = self._shop.perform(operation, timeout_ms)
+        waiting_room.remember(self._shop._rooms, seen)
+        return seen.view
+
+    def _known(self, timeout_ms: int | None) -> Seen:
+        """A view of any age: what is asked of it never changes."""
+        return self._shop._rooms.get(self.sale) or self._look(timeout_ms)
+
+    def _fresh(self, timeout_ms: int | None) -> Seen:
+        """A view at most a second old: whoever needs one first reads it for all."""
+        shop, limit_ms = self._shop, self._shop._limit(timeout_ms)
+        deadline = time.monotonic() + limit_ms / 1000
+        while True:
+            seen = shop._rooms.get(self.sale)
+            if seen is not None and seen.is_fresh(time.monotonic()):
+                return seen
+            with shop._looking_lock:
+                looking = shop._looking.get(self.sale)
+                if looking is None:
+                    own = shop._looking[self.sale] = Future()
+            if looking is None:
+                return self._look_for_all(own, limit_ms)
+            try:
+                return looking.result(deadline - time.monotonic())
+            except TimeoutError:
+                raise StoreUnavailable(out_of_time(limit_ms)) from None
+            except FlashSaleError:
+                continue  # whoever read had less time, perhaps: now somebody else reads
+
+    def _look_for_all(self, own: Future[Seen], timeout_ms: int) -> Seen:
+        try:
+            seen = self._look(timeout_ms)
+        except BaseException as error:
+            own.set_exception(error)
+            raise
+        else:
+            own.set_result(seen)
+            return seen
+        finally:
+            with self._shop._looking_lock:
+                self._shop._looking.pop(self.sale, None)
+
+    def _look(self, timeout_ms: int | None) -> Seen:
+        operation = waiting_room.look(self.sale, self._shop._keyring)
+        seen = self._shop.perform(operation, timeout_ms)
+        waiting_room.remember(self._shop._rooms, seen)
+        return seen

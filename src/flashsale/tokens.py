@@ -1,0 +1,73 @@
+"""Tickets of the waiting room, signed: a number that only its buyer, in its sale, can use.
+
+A ticket is URL-safe base64 of: a format byte (1), the length of the key's id and the id, the number
+(8 bytes), when it was issued and when it expires (6 bytes each, milliseconds, big-endian), and 16
+bytes of HMAC-SHA256 over all of that, the sale and the buyer, each preceded by its length. Sale and
+buyer are not in it: who presents a ticket says whose it is. HMAC comes with Python, so the core
+needs no library for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import struct
+
+from msgspec import Struct
+
+from flashsale.keyring import Key, Keyring
+
+_FORMAT = 1
+_BODY = struct.Struct(">QHIHI")
+_MAC = 16
+_TEXT_MAX = 192
+_DOMAIN = b"flashsale.ticket"
+
+
+class Ticket(Struct, frozen=True):
+    """What a ticket says: its number, when it was issued, and from when on it is worth nothing."""
+
+    number: int
+    issued_ms: int
+    expires_ms: int
+
+
+def sign_ticket(key: Key, sale: str, buyer: str, ticket: Ticket) -> str:
+    """The text of a ticket, letters, digits, "_" and "-" only."""
+    issued, expires = ticket.issued_ms, ticket.expires_ms
+    body = _BODY.pack(
+        ticket.number, issued >> 32, issued & 0xFFFFFFFF, expires >> 32, expires & 0xFFFFFFFF
+    )
+    name = key.id.encode()
+    told = bytes((_FORMAT, len(name))) + name + body
+    return base64.urlsafe_b64encode(told + _mac(key, told, sale, buyer)).rstrip(b"=").decode()
+
+
+def read_ticket(keyring: Keyring, sale: str, buyer: str, text: object) -> Ticket | str:
+    """What a ticket says if it is this buyer's for this sale; else the rule it breaks."""
+    if not isinstance(text, str) or not 1 <= len(text) <= _TEXT_MAX:
+        return f"must be a str of 1 to {_TEXT_MAX} characters"
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return "must be a ticket as it was given: this is not base64"
+    if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != text:
+        return "must be a ticket as it was given, unchanged"
+    length = raw[1] if len(raw) > 1 else 0
+    if len(raw) != 2 + length + _BODY.size + _MAC or raw[0] != _FORMAT:
+        return "must be a whole ticket of format 1"
+    told, mac = raw[:-_MAC], raw[-_MAC:]
+    key = keyring.find(told[2 : 2 + length].decode(errors="replace"))
+    if key is None:
+        return "must be signed with a key that is known here"
+    if not hmac.compare_digest(mac, _mac(key, told, sale, buyer)):
+        return "must be this buyer's own, for this sale, unchanged"
+    number, issued_high, issued, expires_high, expires = _BODY.unpack_from(told, 2 + length)
+    return Ticket(number, issued_high << 32 | issued, expires_high << 32 | expires)
+
+
+def _mac(key: Key, told: bytes, sale: str, buyer: str) -> bytes:
+    names = (sale.encode(), buyer.encode())
+    parts = b"".join(len(name).to_bytes(4, "big") + name for name in names)
+    return hmac.digest(key.secret, _DOMAIN + told + parts, "sha256")[:_MAC]

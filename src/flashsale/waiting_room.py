@@ -1,0 +1,495 @@
+"""The waiting room: queueing that costs almost nothing per waiting person.
+
+lua/waiting_room/ decides. A ticket is a number from a counter, signed, and kept by the client; the
+server keeps the counters, the highest place called and one small field a buyer, so that a buyer has
+one place. A position is a subtraction: every process works it out from a view of the room that it
+reads once a second, so polling costs the server next to nothing.
+
+Guarantees. Before the opening the order of coming counts nothing (`flashsale.shuffle`), after it
+first come, first served; a buyer has at most one place; turns outstanding never exceed what the
+available stock is expected to be for; nobody holds without a turn in a sale with `admission`,
+through any client, because the script that takes the stock looks; a room moves on whenever anybody
+asks, so no background job is needed. "Hopeless" is said while nothing is left that could come back
+by itself, and only then.
+
+Limits. A position is an upper bound: those who left are not subtracted. What a process tells may be
+a second old. A turn goes on while a sale is paused. Several accounts of one person have several
+places: `key=` bounds how many share a device, or whatever the service can tell them by.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from typing import TypeAlias
+from zlib import crc32
+
+import msgspec
+from msgspec import Struct
+
+from flashsale import forecast, limits, shuffle, views
+from flashsale.baskets import encode
+from flashsale.batches import Item, Kind, check_sequence, perform_once, reject, run_all, shard_call
+from flashsale.calls import Call, Operation, Reply, expect, outcome_of
+from flashsale.errors import (
+    ConfigurationError,
+    FlashSaleError,
+    InvalidRequest,
+    ProtocolError,
+    Rejected,
+)
+from flashsale.keyring import Key, Keyring
+from flashsale.keys import ShardKeys, places_key
+from flashsale.models import Answer, Outcome
+from flashsale.rooms import (
+    JoinRequest,
+    PlaceAnswer,
+    RoomState,
+    RoomView,
+    Turns,
+    WaitingRoom,
+    check_rate,
+)
+from flashsale.scripts import load_script
+from flashsale.tokens import Ticket, read_ticket, sign_ticket
+
+VIEW_MS = 1_000
+"""How old the view of a room may be from which a process tells positions."""
+
+ROOMS_MAX = 1_000
+"""Rooms of which a process keeps a view."""
+
+EARLY_MS = 1_000
+"""How far ahead of this process's idea of the server's time a ticket may have been issued."""
+
+Judged: TypeAlias = "Ticket | PlaceAnswer"
+
+
+class Seen(Struct, frozen=True):
+    """A view of a room, and when it was asked for by this process's own clock."""
+
+    view: RoomView
+    asked_at: float
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether positions may still be told from it."""
+        return (now - self.asked_at) * 1000 < VIEW_MS
+
+    def server_ms(self, now: float) -> int:
+        """The server's time by now: never later than it is."""
+        return self.view.at_ms + max(0, int((now - self.asked_at) * 1000) - 1)
+
+
+# --- opening, looking, steering ---------------------------------------------------------------
+
+
+def open_room(sale: str, room: WaitingRoom, key: Key) -> Operation[None]:
+    """Open a sale's waiting room, once; Rejected if it is refused."""
+    if not isinstance(room, WaitingRoom):
+        raise InvalidRequest("room", f"must be a WaitingRoom, not {type(room).__name__}")
+    view = yield from views.snapshot(sale)
+    if view.sale.admission and not room.one_place:
+        rule = "must be True: a sale with admission=True knows its buyers' places"
+        raise InvalidRequest("one_place", rule)
+    yield from _open(sale, room, key)
+
+
+def _open(sale: str, room: WaitingRoom, key: Key) -> Operation[None]:
+    seed = shuffle.make_seed(key.secret, sale)
+    fixed = {"key": key.id, "commitment": shuffle.commitment_of(seed, sale)}
+    rules = (
+        room.opens_at_ms or 0,
+        room.turn_ttl_ms,
+        room.slot_ms,
+        room.conversion,
+        room.margin,
+        room.places_max,
+        room.one_place,
+        room.key_places_max or False,
+        room.hashes,
+    )
+    keys = ShardKeys.of(sale)
+    call = Call(
+        load_script("waiting_room/open"),
+        (keys.sale, keys.room, keys.admitted),
+        (
+            msgspec.json.encode(room, order="deterministic"),
+            encode(rules),
+            f"{room.rate_per_s:.6f}",
+            msgspec.json.encode(fixed),
+        ),
+    )
+    answer = yield from perform_once(sale, call, "open")
+    if answer.outcome is not Outcome.OPENED:
+        raise Rejected(answer.outcome, f"waiting room of sale {sale!r}")
+
+
+def look(sale: str, keyring: Keyring) -> Operation[Seen]:
+    """Move a room on and see it; reveal its seed if it has opened. Rejected without a room."""
+    seen = yield from _show(sale)
+    if seen.view.present and not seen.view.drawn:
+        key = keyring.named(seen.view.key)
+        seed = shuffle.make_seed(key.secret, sale)
+        if not shuffle.check_seed(seed, seen.view.commitment, sale):
+            raise ConfigurationError(f"keys: {key.id!r} is not the key that this room began with")
+        yield from _told(sale, "reveal", seed)
+        seen = yield from _show(sale)
+    return seen
+
+
+def steer(
+    sale: str, keyring: Keyring, state: RoomState | None, rate_per_s: float | None
+) -> Operation[Seen]:
+    """Pause or resume a room's calling, or change its rate."""
+    rate = "" if rate_per_s is None else f"{check_rate(rate_per_s):.6f}"
+    word = "" if state is None else state.value
+    yield from _told(sale, "steer", word, rate)
+    return (yield from look(sale, keyring))
+
+
+def _told(sale: str, name: str, *args: str) -> Operation[None]:
+    keys = ShardKeys.of(limits.check_id("sale", sale))
+    reply = yield Call(load_script(f"waiting_room/{name}"), (keys.sale, keys.room), args)
+    _, _, code = expect(reply, 3, name)
+    _reject(sale, code)
+
+
+def _reject(sale: str, code: bytes) -> None:
+    if code and outcome_of(code.decode(), "waiting_room") is Outcome.ROOM_UNKNOWN:
+        raise Rejected(Outcome.ROOM_UNKNOWN, f"sale {sale!r}")
+    reject(sale, code)
+
+
+def _show(sale: str) -> Operation[Seen]:
+    keys = ShardKeys.of(limits.check_id("sale", sale))
+    base = shard_call("expire", keys)
+    asked_at = time.monotonic()
+    reply = yield Call(load_script("waiting_room/show"), (*base.keys, keys.room), ())
+    _, now, code, closed, raw, units, turns = expect(reply, 7, "show")
+    _reject(sale, code)
+    try:
+        return Seen(_read_room(sale, now, closed.decode(), raw, units, turns), asked_at)
+    except (KeyError, ValueError, TypeError, msgspec.MsgspecError) as error:
+        raise ProtocolError(f"the waiting room cannot be read: {error!r}") from error
+
+
+def _read_room(
+    sale: str, now: int, closed: str, raw: Reply, units: list[int], state: Reply
+) -> RoomView:
+    fields = {raw[at].decode(): raw[at + 1] for at in range(0, len(raw), 2)}
+    fixed = msgspec.json.decode(fields["fixed"])
+
+    def number(name: str) -> int:
+        return int(fields.get(name, b"0"))
+
+    slots = sorted(int(name[:-1]) for name in fields if name[:-1].isdigit() and name[-1] == "s")
+    turns = tuple(Turns(slot, *(number(f"{slot}{letter}") for letter in "sadu")) for slot in slots)
+    over, arrived = number("over"), number("arrived")
+    outstanding, bound, conversion = state
+    view = RoomView(
+        sale=sale,
+        room=msgspec.json.decode(fields["definition"], type=WaitingRoom),
+        state=RoomState(fields["state"].decode()),
+        at_ms=now,
+        rate_per_s=float(fields["rate"]),
+        closed=outcome_of(closed, "show") if closed else None,
+        joined=number("joined"),
+        present=int(fields["present"]) if fields["present"] else None,
+        seed=fields["seed"].decode(),
+        commitment=fixed["commitment"],
+        key=fixed["key"],
+        serving=number("serving"),
+        over=over,
+        turns=turns,
+        outstanding=outstanding,
+        bound=bound,
+        conversion=float(conversion),
+        arrived=arrived + sum(row.arrived for row in turns),
+        no_shows=max(0, over - arrived),
+        left=number("left"),
+        units=number("units"),
+        available=units[0],
+        set_aside=units[1],
+        held=units[2],
+        sold=units[3],
+    )
+    rate = forecast.admission_rate(view)
+    return msgspec.structs.replace(view, measured_per_s=None if rate is None else rate.mean)
+
+
+# --- joining, being let in, leaving ------------------------------------------------------------
+
+
+class Placed(Answer, frozen=True):
+    """The answer to a join, with the number that it gave."""
+
+    number: int = 0
+
+
+def join_kind(view: RoomView) -> Kind:
+    """Give buyers a number."""
+    return Kind("join", view.sale, _extra(view.room), _join_call, _read_numbers)
+
+
+def join_item(buyer: str, key: str) -> Item:
+    """One buyer who joins."""
+    if key != "":
+        limits.check_id("key", key)
+    return Item(limits.check_id("buyer", buyer), "", key=key)
+
+
+def join_many(
+    view: RoomView, requests: Sequence[JoinRequest]
+) -> Operation[list[Answer | FlashSaleError]]:
+    """Give many buyers a number, item by item."""
+    check_sequence("requests", requests)
+    return (yield from run_all(join_kind(view), requests, _request_item))
+
+
+def _request_item(request: JoinRequest) -> Item:
+    if not isinstance(request, JoinRequest):
+        raise InvalidRequest("requests", f"must be JoinRequests, not {type(request).__name__}")
+    return join_item(request.buyer, request.key)
+
+
+def admit_kind(view: RoomView) -> Kind:
+    """Let called buyers in."""
+    return Kind("admit", view.sale, _extra(view.room), _admit_call)
+
+
+def admit_item(buyer: str, ticket: Ticket | None) -> Item:
+    """One buyer who is to be let in, with what their ticket says."""
+    limits.check_id("buyer", buyer)
+    if ticket is None:
+        return Item(buyer, "", (0, 0, 0))
+    return Item(buyer, "", (ticket.number, ticket.issued_ms, ticket.expires_ms))
+
+
+def leave_kind(view: RoomView) -> Kind:
+    """Give places up."""
+    if not view.room.one_place:
+        raise InvalidRequest("leave", "needs a room with one_place: a ticket cannot be given up")
+    return Kind("leave", view.sale, _extra(view.room), _leave_call)
+
+
+def leave_item(buyer: str) -> Item:
+    """One buyer who leaves."""
+    return Item(limits.check_id("buyer", buyer), "")
+
+
+def _extra(room: WaitingRoom) -> tuple[str, str]:
+    return str(room.hashes if room.one_place else 0), "keys" if room.key_places_max else ""
+
+
+def _join_call(kind: Kind, items: Sequence[Item]) -> Call:
+    keys, hashes = ShardKeys.of(kind.sale), int(kind.extra[0])
+    cap_keys = [item.key for item in items] if kind.extra[1] else []
+    numbers, (where, of_keys) = _spread(hashes, [item.buyer for item in items], cap_keys)
+    marks = encode([cap_keys, of_keys]) if any(cap_keys) else b""
+    used = (keys.sale, keys.room, *(places_key(kind.sale, number) for number in numbers))
+    buyers = encode([item.buyer for item in items])
+    return Call(load_script("waiting_room/join"), used, (buyers, encode(where), marks))
+
+
+def _admit_call(kind: Kind, items: Sequence[Item]) -> Call:
+    keys, buyers = ShardKeys.of(kind.sale), [item.buyer for item in items]
+    numbers, (where, _) = _spread(int(kind.extra[0]), buyers, [])
+    tickets = encode([[item.lines[at] for item in items] for at in range(3)])
+    base = shard_call("expire", keys)
+    places = (places_key(kind.sale, number) for number in numbers)
+    used = (*base.keys, keys.room, keys.admitted, *places)
+    args = (encode(buyers), encode(where), tickets)
+    return Call(load_script("waiting_room/admit"), used, args)
+
+
+def _leave_call(kind: Kind, items: Sequence[Item]) -> Call:
+    keys, buyers = ShardKeys.of(kind.sale), [item.buyer for item in items]
+    numbers, (where, _) = _spread(int(kind.extra[0]), buyers, [])
+    places = (places_key(kind.sale, number) for number in numbers)
+    used = (keys.sale, keys.room, keys.admitted, *places)
+    return Call(load_script("waiting_room/leave"), used, (encode(buyers), encode(where)))
+
+
+def _spread(
+    hashes: int, buyers: Sequence[str], cap_keys: Sequence[str]
+) -> tuple[list[int], tuple[list[int], list[int]]]:
+    """The hashes that a batch needs, and for each buyer and key which of them, counted from 1."""
+    if hashes == 0:
+        return [], ([], [])
+    found: dict[int, int] = {}
+
+    def where(name: str) -> int:
+        return found.setdefault(crc32(name.encode()) % hashes, len(found) + 1)
+
+    places = [where(buyer) for buyer in buyers]
+    counts = [where(f":{key}") if key else 0 for key in cap_keys]
+    return list(found), (places, counts)
+
+
+def _read_numbers(kind: Kind, items: Sequence[Item], reply: object) -> list[Placed]:
+    _, now, following, raw_codes, raw_details = expect(reply, 5, kind.name)
+    codes = raw_codes.decode()
+    codes = codes * len(items) if len(codes) == 1 else codes
+    if len(codes) != len(items):
+        raise ProtocolError(f"join answered {len(codes)} outcomes to {len(items)} operations")
+    before: dict[int, int] = {}
+    if raw_details:
+        flat = msgspec.msgpack.decode(raw_details)
+        before = {flat[at] - 1: flat[at + 2] for at in range(0, len(flat), 4)}
+    answers = []
+    for n, (item, code) in enumerate(zip(items, codes, strict=True)):
+        outcome, number = outcome_of(code, "join"), 0
+        if n in before:
+            number = before[n]
+        elif outcome is Outcome.JOINED:
+            number, following = following, following + 1
+        answers.append(
+            Placed(outcome, kind.sale, item.buyer, replayed=n in before, at_ms=now, number=number)
+        )
+    return answers
+
+
+# --- what is told ------------------------------------------------------------------------------
+
+
+def position(
+    seen: Seen, keyring: Keyring, buyer: str, text: object, *, now: float, chance: float
+) -> PlaceAnswer:
+    """Where the bearer of a ticket stands; `now` by this process's own clock."""
+    at_ms = seen.server_ms(now)
+    ticket = check_ticket(seen, keyring, buyer, text, at_ms)
+    if isinstance(ticket, PlaceAnswer):
+        return ticket
+    return place_in(seen.view, buyer, str(text), ticket, at_ms, chance)
+
+
+def joined(seen: Seen, answer: Answer, key: Key, chance: float) -> PlaceAnswer:
+    """What somebody who joined is told; their ticket is signed here."""
+    if answer.outcome is not Outcome.JOINED or not isinstance(answer, Placed):
+        return PlaceAnswer(answer.outcome, answer.sale, answer.buyer, at_ms=answer.at_ms)
+    expires_ms = answer.at_ms + seen.view.room.ticket_ttl_ms
+    ticket = Ticket(answer.number, answer.at_ms, expires_ms)
+    text = sign_ticket(key, answer.sale, answer.buyer, ticket)
+    told = place_in(seen.view, answer.buyer, text, ticket, answer.at_ms, chance)
+    outcome = answer.outcome if told.outcome is Outcome.WAITING else told.outcome
+    return msgspec.structs.replace(told, outcome=outcome, replayed=answer.replayed)
+
+
+def joined_many(
+    seen: Seen, answers: Sequence[Answer | FlashSaleError], key: Key
+) -> list[PlaceAnswer | FlashSaleError]:
+    """What many who joined are told, errors in their places."""
+    return [
+        answer if isinstance(answer, FlashSaleError) else joined(seen, answer, key, random.random())
+        for answer in answers
+    ]
+
+
+def remember(rooms: dict[str, Seen], seen: Seen) -> None:
+    """Keep a view for the callers of the next second."""
+    if len(rooms) >= ROOMS_MAX:
+        rooms.clear()
+    rooms[seen.view.sale] = seen
+
+
+def read_for(
+    view: RoomView, keyring: Keyring, buyer: str, text: str | None
+) -> Ticket | PlaceAnswer | None:
+    """What the ticket of a buyer to be let in says, if there is one; its times are the script's."""
+    limits.check_id("buyer", buyer)
+    if text is None:
+        if not view.room.one_place:
+            raise InvalidRequest("ticket", "is needed in a room without one_place")
+        return None
+    ticket = read_ticket(keyring, view.sale, buyer, text)
+    if isinstance(ticket, str):
+        wrong = Outcome.WRONG_TICKET
+        return PlaceAnswer(wrong, view.sale, buyer, rule=ticket, at_ms=view.at_ms)
+    return ticket
+
+
+def check_ticket(seen: Seen, keyring: Keyring, buyer: str, text: object, at_ms: int) -> Judged:
+    """What a ticket says, or what its bearer is told of it."""
+    sale = seen.view.sale
+    limits.check_id("buyer", buyer)
+    keyring.newest()  # without any key every ticket would be wrong: say so instead
+    ticket = read_ticket(keyring, sale, buyer, text)
+    outcome, rule = Outcome.WRONG_TICKET, ""
+    if isinstance(ticket, str):
+        rule = ticket
+    elif at_ms >= ticket.expires_ms:
+        outcome, rule = Outcome.TICKET_EXPIRED, f"expired at {ticket.expires_ms}, it is {at_ms}"
+    elif ticket.issued_ms > at_ms + EARLY_MS:
+        rule = f"must not be dated in the future: {ticket.issued_ms}, it is {at_ms}"
+    elif ticket.number > seen.view.joined and ticket.issued_ms < seen.view.at_ms:
+        rule = "must bear a number that was given"
+    else:
+        return ticket
+    return PlaceAnswer(outcome, sale, buyer, rule=rule, at_ms=at_ms)
+
+
+def place_in(
+    view: RoomView, buyer: str, text: str, ticket: Ticket, at_ms: int, chance: float
+) -> PlaceAnswer:
+    """Where the bearer of a ticket stands, by a view of the room."""
+    at_ms = max(at_ms, view.at_ms)
+    place = shuffle.place_of(view.seed, view.present or 0, ticket.number) if view.drawn else None
+    base = PlaceAnswer(
+        Outcome.WAITING,
+        view.sale,
+        buyer,
+        ticket=text,
+        number=ticket.number,
+        place=place,
+        at_ms=at_ms,
+    )
+    told = msgspec.structs.replace
+    if view.closed in (Outcome.ENDED, Outcome.CLOSED):
+        return told(base, outcome=view.closed)
+    if place is not None and place <= view.serving:
+        turn = forecast.turn_of(view, place, at_ms)
+        if turn is None:
+            return told(base, outcome=Outcome.TURN_OVER)
+        outlook = forecast.outlook_of(view, 0)
+        return told(base, outcome=Outcome.CALLED, ahead=0, outlook=outlook, turn_ends_ms=turn[1])
+    ahead = None if place is None else place - view.serving - 1
+    return told(
+        base,
+        ahead=ahead,
+        eta=forecast.eta_of(view, view.joined // 2 if ahead is None else ahead),
+        outlook=forecast.outlook_of(view, ahead),
+        poll_after_ms=forecast.poll_after_ms(view, ahead, chance),
+    )
+
+
+def admitted(
+    view: RoomView, answer: Answer, text: str, ticket: Ticket | None, chance: float
+) -> PlaceAnswer:
+    """What somebody who was to be let in is told."""
+    told = PlaceAnswer(
+        answer.outcome,
+        answer.sale,
+        answer.buyer,
+        ticket=text,
+        turn_ends_ms=answer.deadline_ms,
+        replayed=answer.replayed,
+        at_ms=answer.at_ms,
+    )
+    if answer.outcome is Outcome.WRONG_TICKET:
+        rule = "must be the ticket of the place that the buyer has now"
+        return msgspec.structs.replace(told, rule=rule)
+    if ticket is None:
+        return told
+    if answer.outcome is Outcome.WAITING:
+        waits = place_in(view, answer.buyer, text, ticket, answer.at_ms, chance)
+        # The script knows more than the view: it is not called yet.
+        return msgspec.structs.replace(waits, outcome=Outcome.WAITING, turn_ends_ms=None)
+    return msgspec.structs.replace(told, number=ticket.number)
+
+
+def left(answer: Answer) -> PlaceAnswer:
+    """What somebody who left is told."""
+    return PlaceAnswer(
+        answer.outcome, answer.sale, answer.buyer, replayed=answer.replayed, at_ms=answer.at_ms
+    )
