@@ -54,7 +54,7 @@ def long(request: pytest.FixtureRequest) -> bool:
 # --- a permutation ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hundred", range(3))
+@pytest.mark.parametrize("hundred", range(2))
 def test_every_place_is_given_once_for_every_size_up_to_a_few_hundred(hundred: int) -> None:
     for present in range(100 * hundred + 1, 100 * hundred + 101):
         assert sorted(order(seed(present), present)) == list(range(1, present + 1))
@@ -94,7 +94,7 @@ def test_the_same_seed_gives_the_same_order_and_another_another() -> None:
 
 @pytest.mark.parametrize(("present", "number"), [(10, 1), (10, 10), (97, 1), (100, 50)])
 def test_the_place_of_a_number_is_uniform_over_seeds(present: int, number: int, long: bool) -> None:
-    draws = 20_000 if long else 3_000
+    draws = 20_000 if long else 1_500
     counts = Counter(shuffle.place_of(seed(n), present, number) for n in range(draws))
     observed = [counts[place] for place in range(1, present + 1)]
     assert stats.chisquare(observed).pvalue > SMALLEST_P
@@ -112,7 +112,7 @@ def test_coming_early_or_late_before_the_opening_makes_no_difference(long: bool)
 
 @pytest.mark.parametrize("present", [2, 3, 4, 5])
 def test_every_order_of_a_few_is_equally_likely(present: int, long: bool) -> None:
-    draws = 100_000 if long else 6_000
+    draws = 100_000 if long else 800 * present
     counts = Counter(order(seed(n), present) for n in range(draws))
     orders = list(itertools.permutations(range(1, present + 1)))
     assert set(counts) == set(orders)
@@ -121,7 +121,7 @@ def test_every_order_of_a_few_is_equally_likely(present: int, long: bool) -> Non
 
 @pytest.mark.parametrize("present", [6, 9, 17])
 def test_the_places_of_two_are_uniform_together(present: int, long: bool) -> None:
-    draws = 60_000 if long else 4_000
+    draws = 60_000 if long else 2_000
     pairs = Counter(
         (shuffle.place_of(seed(n), present, 1), shuffle.place_of(seed(n), present, 2))
         for n in range(draws)

@@ -78,27 +78,25 @@ def test_names_that_run_into_each_other_are_told_apart() -> None:
     assert read(text, sale="abc", buyer="") == OWN
 
 
-@pytest.mark.parametrize("bit", range(8 * len(raw_of(TEXT))))
-def test_every_flipped_bit_makes_a_ticket_worthless(bit: int) -> None:
-    raw = bytearray(raw_of(TEXT))
-    raw[bit // 8] ^= 1 << bit % 8
-    told = read(text_of(bytes(raw)))
-    assert told in RULES
+def test_every_flipped_bit_makes_a_ticket_worthless() -> None:
     expected = {0: WHOLE, 1: WHOLE} | dict.fromkeys(range(2, 2 + len(NEW.id)), UNKNOWN_KEY)
-    assert told == expected.get(bit // 8, OWN)
+    for bit in range(8 * len(raw_of(TEXT))):
+        raw = bytearray(raw_of(TEXT))
+        raw[bit // 8] ^= 1 << bit % 8
+        assert read(text_of(bytes(raw))) == expected.get(bit // 8, OWN)
 
 
-@pytest.mark.parametrize("at", range(len(TEXT)))
-def test_every_other_character_in_any_place_makes_it_worthless(at: int) -> None:
-    for other in "AQgw9-_~.=+/ \n\u0663":
-        if other != TEXT[at]:
-            assert read(TEXT[:at] + other + TEXT[at + 1 :]) in RULES
+def test_every_other_character_in_any_place_makes_it_worthless() -> None:
+    for at in range(len(TEXT)):
+        for other in "AQgw9-_~.=+/ \n\u0663":
+            if other != TEXT[at]:
+                assert read(TEXT[:at] + other + TEXT[at + 1 :]) in RULES
 
 
-@pytest.mark.parametrize("length", range(len(TEXT)))
-def test_a_ticket_cut_at_any_length_is_worthless_from_either_end(length: int) -> None:
-    assert read(TEXT[:length]) in RULES
-    assert read(TEXT[len(TEXT) - length :]) in RULES
+def test_a_ticket_cut_at_any_length_is_worthless_from_either_end() -> None:
+    for length in range(len(TEXT)):
+        assert read(TEXT[:length]) in RULES
+        assert read(TEXT[len(TEXT) - length :]) in RULES
 
 
 def test_the_other_alphabet_of_base64_is_no_ticket_either() -> None:
@@ -112,9 +110,9 @@ def signed(key: Key) -> str:
     return sign_ticket(key, "1111", "ann", TICKET)
 
 
-@pytest.mark.parametrize("length", range(len(raw_of(TEXT))))
-def test_bytes_cut_at_any_length_are_no_whole_ticket(length: int) -> None:
-    assert read(text_of(raw_of(TEXT)[:length])) == (LENGTH if length == 0 else WHOLE)
+def test_bytes_cut_at_any_length_are_no_whole_ticket() -> None:
+    for length in range(len(raw_of(TEXT))):
+        assert read(text_of(raw_of(TEXT)[:length])) == (LENGTH if length == 0 else WHOLE)
 
 
 @pytest.mark.parametrize("more", ["A", "AA", "=", "==", "====", " ", "\n", "\0", ".", "-"])
