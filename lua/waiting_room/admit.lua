@@ -72,6 +72,7 @@ if room.one_place then
   end
 end
 local admitted = redis.call('HMGET', keys.admitted, unpack(buyers))
+redis.call('HLEN', keys.skus) -- a wrong type must stop the sweep, which is a step of its own
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 close_book(book, shard, keys, {})
