@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flashsale import Outlook, RoomState, RoomView, WaitingRoom, forecast
 from flashsale.rooms import POLL_MIN_MS, Turns
+
+FEWER = settings(max_examples=40)
 
 T0 = 4_000_000_000_000
 ROOM = WaitingRoom(rate_per_s=100, turn_ttl_ms=32_000)
@@ -80,6 +82,7 @@ AHEAD = st.integers(0, 10**8)
 # --- when ---------------------------------------------------------------------------------
 
 
+@FEWER
 @given(views(), AHEAD)
 def test_an_estimate_lies_between_its_bounds_and_not_in_the_past(
     seen: RoomView, ahead: int
@@ -95,6 +98,7 @@ def test_an_estimate_lies_between_its_bounds_and_not_in_the_past(
         assert eta.earliest_ms >= max(0, seen.room.opens_at_ms - seen.at_ms)
 
 
+@FEWER
 @given(views(), AHEAD, AHEAD)
 def test_whoever_stands_further_behind_is_never_told_an_earlier_time(
     seen: RoomView, one: int, other: int
@@ -161,6 +165,7 @@ def test_when_nobody_has_been_called_for_a_whole_turn_nothing_is_foretold() -> N
 # --- whether ------------------------------------------------------------------------------
 
 
+@FEWER
 @given(views(), st.none() | AHEAD)
 def test_hopeless_is_said_if_and_only_if_nothing_is_left_that_could_come_back(
     seen: RoomView, ahead: int | None
@@ -170,6 +175,7 @@ def test_hopeless_is_said_if_and_only_if_nothing_is_left_that_could_come_back(
     assert seen.gone is gone
 
 
+@FEWER
 @given(views(), AHEAD, AHEAD)
 def test_whoever_stands_further_behind_never_has_the_better_outlook(
     seen: RoomView, one: int, other: int
@@ -205,6 +211,7 @@ def test_before_the_draw_the_middle_place_stands_for_all(joined: int, outlook: O
 # --- turns --------------------------------------------------------------------------------
 
 
+@FEWER
 @given(views(), st.data())
 def test_a_called_place_has_the_turn_of_the_first_slot_that_reached_it(
     seen: RoomView, data: st.DataObject
@@ -232,6 +239,7 @@ def longest(seen: RoomView) -> int:
     return min(seen.room.poll_max_ms, max(1, seen.room.turn_ttl_ms // 4))
 
 
+@FEWER
 @given(views(), st.none() | AHEAD, CHANCES)
 def test_the_time_to_the_next_poll_is_within_its_cap_and_a_quarter_of_a_turn(
     seen: RoomView, ahead: int | None, chance: float
@@ -242,6 +250,7 @@ def test_the_time_to_the_next_poll_is_within_its_cap_and_a_quarter_of_a_turn(
     assert after >= 1
 
 
+@FEWER
 @given(views(), AHEAD, AHEAD, CHANCES)
 def test_the_time_to_the_next_poll_grows_with_the_position(
     seen: RoomView, one: int, other: int, chance: float
@@ -250,6 +259,7 @@ def test_the_time_to_the_next_poll_grows_with_the_position(
     assert near <= far
 
 
+@FEWER
 @given(views(), AHEAD, CHANCES, CHANCES)
 def test_chance_spreads_the_polls_over_half_of_the_time_at_most(
     seen: RoomView, ahead: int, one: float, other: float
