@@ -216,6 +216,26 @@ def test_a_turn_lasts_its_full_time_after_its_slot_to_the_millisecond(
     assert hall.queue.admit("ann").outcome is Outcome.TURN_OVER
 
 
+@pytest.mark.parametrize("turn_ttl_ms", [1, 2, 31, 33, 1_000, 2_592_000_000])
+def test_the_shortest_and_the_longest_turns_end_at_most_a_slot_later(
+    lab: Lab, turn_ttl_ms: int
+) -> None:
+    hall = Hall(lab, turn_ttl_ms=turn_ttl_ms)
+    hall.at(T0 + 7)
+    hall.join("ann")
+    hall.look()
+    slot_ms = -(-turn_ttl_ms // 32)
+    ends = ((T0 + 7) // slot_ms + 1) * slot_ms + turn_ttl_ms
+    assert turn_ttl_ms < ends - (T0 + 7) <= turn_ttl_ms + slot_ms
+    hall.at(ends - 1)
+    told = hall.queue.admit("ann")
+    assert (told.outcome, told.turn_ends_ms) == (Outcome.ADMITTED, ends)
+    assert hall.sale.hold("ann", {"red": 1}, hold_id="h").outcome is Outcome.HELD
+    hall.at(ends)
+    assert hall.sale.hold("ann", {"red": 1}, hold_id="h2").outcome is Outcome.NOT_ADMITTED
+    assert hall.look().over == 1
+
+
 def test_slots_whose_turns_have_ended_are_folded_and_their_fields_removed(lab: Lab) -> None:
     hall = Hall(lab, {"red": 100})
     for slot in range(3):
@@ -266,23 +286,30 @@ def test_conversion_goes_from_what_is_assumed_to_what_is_measured(lab: Lab) -> N
     assert (view.arrived, view.no_shows, view.units) == (10, 20, 30)
 
 
-def test_no_shows_make_room_for_others_until_the_whole_stock_is_sold(lab: Lab) -> None:
-    hall = Hall(lab, {"red": 6})
-    hall.crowd(60)
-    chance, sold, now = random.Random(7), 0, T0
-    for _ in range(40):
+def test_with_no_shows_leavers_and_holds_that_expire_the_whole_stock_still_sells(lab: Lab) -> None:
+    hall = Hall(lab, {"red": 6}, sale={"hold_ttl_ms": TTL // 2}, conversion=0.5, margin=0.1)
+    hall.crowd(120)
+    chance, now = random.Random(7), T0
+    while now < T0 + 200 * TTL:
+        before = hall.fields("serving")
         view = hall.look(now)
-        assert view.outstanding <= max(view.bound, 1) or view.available < 6
+        if [view.serving] > before:  # whoever is called is called within the bound
+            assert view.outstanding <= view.bound
+        if view.gone:
+            break
         for number in range(view.over + 1, view.serving + 1):
-            if chance.random() < 0.3 and sold < 6:
-                answer = hall.queue.admit(f"b{number}")
-                held = hall.sale.hold(f"b{number}", {"red": 1}, hold_id="h")
-                if not answer.replayed and held.outcome is Outcome.HELD and not held.replayed:
-                    hall.sale.confirm(held).unwrap()
-                    sold += 1
-        now += TTL
+            buyer, luck = f"b{number}", chance.random()
+            if luck < 0.2:
+                hall.queue.leave(buyer)
+            elif luck < 0.6 and hall.queue.admit(buyer).outcome is Outcome.ADMITTED:
+                held = hall.sale.hold(buyer, {"red": 1}, hold_id="h")
+                if held.outcome is Outcome.HELD and luck < 0.5:
+                    hall.sale.confirm(held)
+        now += TTL // 3
+    assert view.gone
+    assert view.serving < 120  # and not by calling everybody
     assert hall.sale.snapshot().skus["red"].sold == 6
-    assert hall.look().gone
+    assert hall.sale.audit().problems == ()
 
 
 # --- what stops it ------------------------------------------------------------------------

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flashsale import Outlook, RoomState, RoomView, WaitingRoom, forecast
+from flashsale import Outcome, Outlook, RoomState, RoomView, WaitingRoom, forecast
 from flashsale.rooms import POLL_MIN_MS, Turns
 
+CLOSED = (Outcome.PAUSED, Outcome.CLOSED, Outcome.ENDED, Outcome.CLOCK_JUMP)
 FEWER = settings(max_examples=40)
 
 T0 = 4_000_000_000_000
@@ -160,6 +161,26 @@ def test_before_anybody_was_called_the_rooms_own_rate_is_told_without_a_latest_t
 
 def test_when_nobody_has_been_called_for_a_whole_turn_nothing_is_foretold() -> None:
     assert forecast.eta_of(view(serving=500, over=500), 3) is None
+
+
+@pytest.mark.parametrize(
+    "stop", [{"state": RoomState.PAUSED}, *({"closed": why} for why in CLOSED)]
+)
+def test_while_nobody_may_be_called_nothing_is_foretold(stop: dict[str, Any]) -> None:
+    for seen in (VIEW, called([100] * 5)):
+        assert forecast.eta_of(msgspec.structs.replace(seen, **stop), 3) is None
+
+
+def test_a_sale_that_is_not_open_yet_does_not_hide_when_the_rooms_places_are_called() -> None:
+    assert forecast.eta_of(view(closed=Outcome.NOT_OPEN), 3) is not None
+
+
+def test_a_rate_is_measured_from_the_opening_if_that_was_in_the_first_slot() -> None:
+    room = msgspec.structs.replace(ROOM, opens_at_ms=T0 + 800)
+    seen = msgspec.structs.replace(called([20, 100]), room=room)
+    measured = forecast.admission_rate(seen)
+    assert measured is not None
+    assert measured.mean == pytest.approx(100)
 
 
 # --- whether ------------------------------------------------------------------------------
