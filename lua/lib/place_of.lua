@@ -4,11 +4,12 @@
 -- what a script can compute; here it is a pseudo-random function of a secret, not a collision-free
 -- one. flashsale.shuffle is the same in Python.
 local function place_of(seed, present, number)
-  local ROUNDS = 8
+  local ROUNDS = 10
   if number > present then
     return number
   end
   local side, value = math.ceil(math.sqrt(present)), number - 1
+  side = side + side % 2 -- even, or half of all orders could not come about
   repeat
     local left, right = math.floor(value / side), value % side
     for round = 1, ROUNDS do

@@ -48,9 +48,20 @@ if not room then
 end
 local buyers, where = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(where_blob)
 local numbers, issued, expires = unpack(cmsgpack.unpack(tickets_blob))
+
+-- Whether all are whole numbers from 0. (NaN is not.)
+local function are_counts(list)
+  for i = 1, #list do
+    if type(list[i]) ~= 'number' or not (list[i] >= 0 and list[i] % 1 == 0) then
+      return false
+    end
+  end
+  return true
+end
+
 local n = check_batch(buyers, room.one_place and where or nil, numbers, issued)
 check_batch(buyers, expires)
-if not are_ids(buyers) then
+if not (are_ids(buyers) and are_counts(numbers) and are_counts(issued) and are_counts(expires)) then
   return { epoch, shard.now, 0, MALFORMED, '' }
 end
 local found = {}
@@ -61,6 +72,7 @@ if room.one_place then
   end
 end
 local admitted = redis.call('HMGET', keys.admitted, unpack(buyers))
+redis.call('HLEN', keys.skus) -- a wrong type must stop the sweep, which is a step of its own
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 close_book(book, shard, keys, {})

@@ -20,6 +20,7 @@ local caller_ms, buyers_blob, where_blob, marks_blob = unpack(ARGV)
 -- include lib/load_room
 -- include lib/check_batch
 -- include lib/are_ids
+-- include lib/is_id
 -- include lib/fix_present
 -- include lib/place_of
 -- include lib/spread_reads
@@ -39,15 +40,26 @@ end
 local buyers, where = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(where_blob)
 local marks = marks_blob ~= '' and cmsgpack.unpack(marks_blob) or { {}, {} }
 local keyed = marks_blob ~= ''
+
+-- Whether all are identifiers, or "" where there is none.
+local function are_keys(keys)
+  for i = 1, #keys do
+    if keys[i] ~= '' and not is_id(keys[i]) then
+      return false
+    end
+  end
+  return true
+end
+
 local n = check_batch(buyers, room.one_place and where or nil, keyed and marks[1] or nil,
   keyed and marks[2] or nil)
 local closed = shard.jumped and CLOCK_JUMP
-if shard.state == 'ended' then
+if not are_ids(buyers) or not are_keys(keyed and marks[1] or {}) then
+  closed = MALFORMED
+elseif shard.state == 'ended' then
   closed = ENDED
 elseif shard.closes and shard.now >= shard.closes then
   closed = CLOSED
-elseif not are_ids(buyers) then
-  closed = MALFORMED
 end
 if closed then
   return { epoch, shard.now, 0, closed, '' }

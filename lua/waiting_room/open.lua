@@ -1,7 +1,7 @@
 #!lua
 -- Opens a sale's waiting room, once: the same definition again changes nothing.
 --
--- KEYS  sale room admitted
+-- KEYS  sale room admitted places
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       definition  what was asked for, as canonical JSON, kept for comparison and for readers
 --       rules       msgpack: {opens or 0, turn ttl, slot, conversion, margin, places_max, one place
@@ -11,6 +11,7 @@
 -- CODES o OPENED, Q CONFLICT, Z ENDED, J CLOCK_JUMP, u SALE_UNKNOWN, p PURGED, ! MALFORMED
 
 local k_sale, k_room, k_admitted = unpack(KEYS)
+local k_places = { unpack(KEYS, 4) } -- all of them
 local caller_ms, definition, rules_blob, rate_text, fixed = unpack(ARGV)
 
 -- include lib/load_shard
@@ -31,16 +32,18 @@ if known then
     same and cmsgpack.pack({ 1, '', 0, 1 }) or '' }
 end
 if shard.state == 'ended' or shard.jumped then
-  return { epoch, shard.now, 0, shard.jumped and CLOCK_JUMP or ENDED, '' }
+  return { epoch, shard.now, 0, shard.state == 'ended' and ENDED or CLOCK_JUMP, '' }
 end
-if redis.call('EXISTS', k_admitted) > 0 then
+-- Numbers of a room that was lost would be given once more.
+if redis.call('EXISTS', k_admitted, unpack(k_places)) > 0 then
   return redis.error_reply('FLASHSALE_REMAINS keys of this waiting room exist without the room')
 end
 
 local function is_count(value, low, high)
   return type(value) == 'number' and value >= low and value <= high and value % 1 == 0
 end
-local rules, rate = cmsgpack.unpack(rules_blob), tonumber(rate_text)
+local rules = cmsgpack.unpack(rules_blob)
+local rate = tonumber(string.match(rate_text, '^%d+%.?%d*$'))
 local opens, ttl, slot, conversion, margin, places_max, one_place, key_max, hashes = unpack(rules)
 local fits = #rules == 9 and is_count(opens, 0, TIME_MAX) and is_count(ttl, 1, DURATION_MAX)
   and slot == math.ceil(ttl / TURN_SLOTS)

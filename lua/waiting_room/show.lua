@@ -34,6 +34,7 @@ local room, unknown = load_room(keys.room)
 if not room then
   return { epoch, shard.now, unknown, '', {}, {}, {} }
 end
+redis.call('HLEN', keys.skus) -- a wrong type must stop the sweep, which is a step of its own
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 close_book(book, shard, keys, {})

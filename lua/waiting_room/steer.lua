@@ -26,10 +26,12 @@ local room, unknown = load_room(k_room)
 if not room then
   return { epoch, shard.now, unknown }
 end
-local rate = rate_text ~= '' and tonumber(rate_text) or room.rate
+local rate = room.rate
+if rate_text ~= '' then
+  rate = tonumber(string.match(rate_text, '^%d+%.?%d*$'))
+end
 local fits = state == '' or state == 'running' or state == 'paused'
-if not fits or not (rate > 0 and rate <= RATE_MAX)
-  or (rate_text ~= '' and not string.find(rate_text, '^[0-9.]+$')) then
+if not fits or not rate or rate <= 0 or rate > RATE_MAX then
   return { epoch, shard.now, MALFORMED }
 end
 -- What gathered at the old rate, or while it stood still, is not called in one go.

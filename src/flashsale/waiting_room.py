@@ -49,7 +49,6 @@ from flashsale.rooms import (
     RoomView,
     Turns,
     WaitingRoom,
-    check_rate,
 )
 from flashsale.scripts import load_script
 from flashsale.tokens import Ticket, read_ticket, sign_ticket
@@ -110,9 +109,10 @@ def _open(sale: str, room: WaitingRoom, key: Key) -> Operation[None]:
         room.hashes,
     )
     keys = ShardKeys.of(sale)
+    places = (places_key(sale, number) for number in range(room.hashes if room.one_place else 0))
     call = Call(
         load_script("waiting_room/open"),
-        (keys.sale, keys.room, keys.admitted),
+        (keys.sale, keys.room, keys.admitted, *places),
         (
             msgspec.json.encode(room, order="deterministic"),
             encode(rules),
@@ -142,7 +142,7 @@ def steer(
     sale: str, keyring: Keyring, state: RoomState | None, rate_per_s: float | None
 ) -> Operation[Seen]:
     """Pause or resume a room's calling, or change its rate."""
-    rate = "" if rate_per_s is None else f"{check_rate(rate_per_s):.6f}"
+    rate = "" if rate_per_s is None else f"{rate_per_s:.6f}"
     word = "" if state is None else state.value
     yield from _told(sale, "steer", word, rate)
     return (yield from look(sale, keyring))
@@ -419,9 +419,9 @@ def check_ticket(seen: Seen, keyring: Keyring, buyer: str, text: object, at_ms: 
     if isinstance(ticket, str):
         rule = ticket
     elif at_ms >= ticket.expires_ms:
-        outcome, rule = Outcome.TICKET_EXPIRED, f"expired at {ticket.expires_ms}, it is {at_ms}"
+        outcome, rule = Outcome.TICKET_EXPIRED, _expired(ticket, at_ms)
     elif ticket.issued_ms > at_ms + EARLY_MS:
-        rule = f"must not be dated in the future: {ticket.issued_ms}, it is {at_ms}"
+        rule = _in_future(ticket, at_ms)
     elif ticket.number > seen.view.joined and ticket.issued_ms < seen.view.at_ms:
         rule = "must bear a number that was given"
     else:
@@ -476,16 +476,39 @@ def admitted(
         replayed=answer.replayed,
         at_ms=answer.at_ms,
     )
-    if answer.outcome is Outcome.WRONG_TICKET:
-        rule = "must be the ticket of the place that the buyer has now"
-        return msgspec.structs.replace(told, rule=rule)
     if ticket is None:
         return told
+    if answer.outcome in (Outcome.WRONG_TICKET, Outcome.TICKET_EXPIRED):
+        return msgspec.structs.replace(told, rule=_broken_rule(view, ticket, answer))
     if answer.outcome is Outcome.WAITING:
         waits = place_in(view, answer.buyer, text, ticket, answer.at_ms, chance)
-        # The script knows more than the view: it is not called yet.
-        return msgspec.structs.replace(waits, outcome=Outcome.WAITING, turn_ends_ms=None)
+        if waits.outcome is Outcome.WAITING:
+            return waits
+        # It was not called when the script looked, and is by the view: to be let in, ask again.
+        soon = forecast.poll_after_ms(view, 0, chance)
+        return msgspec.structs.replace(
+            waits, outcome=Outcome.WAITING, turn_ends_ms=None, poll_after_ms=soon
+        )
     return msgspec.structs.replace(told, number=ticket.number)
+
+
+def _broken_rule(view: RoomView, ticket: Ticket, answer: Answer) -> str:
+    """Why the script refused a ticket that was rightly signed."""
+    if answer.outcome is Outcome.TICKET_EXPIRED:
+        return _expired(ticket, answer.at_ms)
+    if ticket.issued_ms > answer.at_ms:
+        return _in_future(ticket, answer.at_ms)
+    if not view.room.one_place:
+        return "must bear a number that was given"
+    return "must be the ticket of the place that the buyer has now"
+
+
+def _expired(ticket: Ticket, at_ms: int) -> str:
+    return f"expired at {ticket.expires_ms}, it is {at_ms}"
+
+
+def _in_future(ticket: Ticket, at_ms: int) -> str:
+    return f"must not be dated in the future: {ticket.issued_ms}, it is {at_ms}"
 
 
 def left(answer: Answer) -> PlaceAnswer:

@@ -476,7 +476,7 @@ def test_a_reader_of_a_bad_name_is_refused(lab: Lab, name: str) -> None:
 
 # --- opening ------------------------------------------------------------------------------
 
-RULES = [900_000, False, False, False, 16, 3_600_000, 2_000_000]
+RULES = [900_000, False, False, False, 16, 3_600_000, 2_000_000, False, False]
 BAD_SKUS: dict[str, Any] = {
     "none": [],
     "no limit": ["red", 1],
@@ -495,15 +495,26 @@ BAD_SKUS: dict[str, Any] = {
 }
 BAD_RULES: dict[str, Any] = {
     "none": [],
-    "six": RULES[:6],
-    "eight": [*RULES, 1],
+    "eight": RULES[:8],
+    "ten": [*RULES, 1],
     "a map": {"ttl": 1},
     **{
         f"{field} {bad}": [*RULES[:place], BAD_CHANGES[bad], *RULES[place + 1 :]]
         for place, field in enumerate(
-            ["ttl", "opens", "closes", "limit", "holds_max", "extend_max", "buyers_max"]
+            [
+                "ttl",
+                "opens",
+                "closes",
+                "limit",
+                "holds_max",
+                "extend_max",
+                "buyers_max",
+                "admission",
+                "key_holds_max",
+            ]
         )
         for bad in ("one and a half", "NaN", "infinity", "one as text", "True", "-2^63", "2^63")
+        if (field, bad) != ("admission", "True")
     },
 }
 
@@ -513,6 +524,11 @@ def opening(lab: Lab, rules: Any, skus: Any) -> None:
     codes = send(lab, "open", sale, "{}", encode(rules), encode(skus))
     assert codes in (None, "!")
     assert set(lab.dump(sale).values()) == {None}
+
+
+def test_a_sale_with_such_rules_and_a_good_sku_is_opened(lab: Lab) -> None:
+    sale = lab.shop.sale(lab.new_id())
+    assert send(lab, "open", sale, "{}", encode(RULES), encode(["red", 1, ""])) == "o"
 
 
 @pytest.mark.parametrize("bad", BAD_SKUS)

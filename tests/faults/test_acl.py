@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 import redis
 
-from flashsale import ConfigurationError, FlashSale, HoldRequest, Outcome, Sale, Sku
+from flashsale import (
+    ConfigurationError,
+    FlashSale,
+    HoldRequest,
+    JoinRequest,
+    Outcome,
+    Sale,
+    Sku,
+    WaitingRoom,
+)
 from flashsale.embedded import EmbeddedServer
 from support.cues import KEY
 
@@ -81,6 +90,36 @@ def whole_life(shop: Any) -> None:
     sale.release(late).unwrap()
     brief_life(shop)
     window(shop)
+    waiting_room(shop)
+
+
+def waiting_room(shop: Any) -> None:
+    """Everything that can be done in a waiting room, and holds with a turn and a key."""
+    skus = [Sku("red", 50)]
+    sale = shop.open(Sale(f"life-{next(_number)}", skus, admission=True, key_holds_max=5))
+    room = WaitingRoom(rate_per_s=1_000_000, key_places_max=5, opens_at_ms=soon(0.05))
+    sale.queue.open(room)
+    ann = sale.queue.join("ann", key="phone")
+    sale.queue.join_many([JoinRequest("bob"), JoinRequest("cyd", "phone")])
+    time.sleep(0.06)
+    sale.queue.view()
+    sale.queue.set_rate(500_000)
+    time.sleep(0.005)
+    assert sale.queue.view().serving == 3
+    assert sale.queue.position("ann", ann.ticket).outcome in (Outcome.CALLED, Outcome.WAITING)
+    assert sale.queue.admit("ann", ann.ticket).outcome is Outcome.ADMITTED
+    assert sale.queue.admit("bob").outcome is Outcome.ADMITTED
+    held = sale.hold("ann", {"red": 1}, hold_id="h", key="phone").unwrap()
+    assert sale.queue.leave("bob").outcome is Outcome.LEFT
+    sale.queue.pause()
+    assert sale.queue.resume().left == 1
+    sale.confirm(held).unwrap()
+    assert sale.end().outcome is Outcome.ENDED
+    sale.purge().unwrap()
+
+
+def soon(seconds: float) -> int:
+    return time.time_ns() // 1_000_000 + int(seconds * 1_000)
 
 
 def window(shop: Any) -> None:

@@ -11,8 +11,10 @@ import redis
 from msgspec import Struct
 
 from faults.battery import Battery
+from faults.room_battery import RoomBattery
 from flashsale import FlashSale, FlashSaleError, scripts
 from flashsale.embedded import EmbeddedServer
+from support.cues import KEY
 
 
 class Mutant(Struct, frozen=True):
@@ -196,6 +198,214 @@ MUTANTS = [
 ]
 
 
+ROOM_MUTANTS = [
+    Mutant(
+        "one place a buyer",
+        "waiting_room/join",
+        "if before and (given[buyer] or not is_over(tonumber(before))) then",
+        "if false then",
+    ),
+    Mutant(
+        "a new place after a turn", "waiting_room/join", "not is_over(tonumber(before))", "true"
+    ),
+    Mutant(
+        "places of a room",
+        "waiting_room/join",
+        "elseif joined >= room.places_max then",
+        "elseif false then",
+    ),
+    Mutant(
+        "places of a key",
+        "waiting_room/join",
+        "elseif count and count >= room.key_max then",
+        "elseif false then",
+    ),
+    Mutant(
+        "the end before joining",
+        "waiting_room/join",
+        "elseif shard.state == 'ended' then",
+        "elseif false then",
+    ),
+    Mutant(
+        "the close before joining",
+        "waiting_room/join",
+        "elseif shard.closes and shard.now >= shard.closes then",
+        "elseif false then",
+    ),
+    Mutant("numbers fixed by a join", "waiting_room/join", "if fixed then", "if false then"),
+    Mutant(
+        "expiry of a ticket",
+        "waiting_room/admit",
+        "if number > 0 and shard.now >= expires[i] then",
+        "if false then",
+    ),
+    Mutant(
+        "issue of a ticket",
+        "waiting_room/admit",
+        "elseif number > 0 and shard.now < issued[i] then",
+        "elseif false then",
+    ),
+    Mutant(
+        "number of a ticket",
+        "waiting_room/admit",
+        "elseif number > 0 and number ~= own then",
+        "elseif false then",
+    ),
+    Mutant(
+        "a number that was given",
+        "waiting_room/admit",
+        "elseif number < 1 or number > room.joined then",
+        "elseif false then",
+    ),
+    Mutant(
+        "replay of an admission",
+        "waiting_room/admit",
+        "if before and before.number == number then",
+        "if false then",
+    ),
+    Mutant(
+        "the end of an admission",
+        "waiting_room/admit",
+        "if shard.now < before.ends then",
+        "if true then",
+    ),
+    Mutant(
+        "the call before an admission",
+        "waiting_room/admit",
+        "if place > room.serving then",
+        "if false then",
+    ),
+    Mutant(
+        "a buyer twice in a batch of admissions",
+        "waiting_room/admit",
+        "buyers[k] == buyers[i] and admitted[i] or admitted[k]",
+        "admitted[k]",
+    ),
+    Mutant("the sale before an admission", "waiting_room/admit", "if closed then", "if false then"),
+    Mutant(
+        "the sweep before an admission",
+        "waiting_room/admit",
+        "expire_due(book, shard, keys, SWEEP_PER_CALL)\n",
+        "\n",
+    ),
+    Mutant("the end of a turn", "lib/turn_of", "if now < ends then", "if true then"),
+    Mutant("a turn that is over", "lib/turn_of", "place > room.over and ", ""),
+    Mutant(
+        "a turn that was done with",
+        "waiting_room/leave",
+        "if turn and turn.number == number and turn.used == '1' then",
+        "if false then",
+    ),
+    Mutant(
+        "a turn given back",
+        "waiting_room/leave",
+        "row.d, row.changed = row.d + 1, true",
+        "row.changed = true",
+    ),
+    Mutant(
+        "the admission of who left", "waiting_room/leave", "if admitted[i] then", "if false then"
+    ),
+    Mutant(
+        "the turn before a hold",
+        "inventory/hold",
+        "if closed or (turns and not turns.live[buyer]) then",
+        "if closed then",
+    ),
+    Mutant(
+        "the turn before a plain hold",
+        "inventory/hold",
+        "local is_short = not shard.admission and (",
+        "local is_short = (",
+    ),
+    Mutant(
+        "the count of a plain hold's key",
+        "inventory/hold",
+        "(cap_keys_blob == '' or not shard.key_holds_max)",
+        "true",
+    ),
+    Mutant(
+        "the count of a hold's key",
+        "inventory/hold",
+        "elseif caps and caps.is_used_up(i) then",
+        "elseif false then",
+    ),
+    Mutant("a key's holds being kept", "inventory/hold", "  caps.write()\n", ""),
+    Mutant("what a turn took", "inventory/hold", "    turns.take(buyer, basket.lines)\n", ""),
+    Mutant("what a turn wanted", "inventory/hold", "        turns.want(buyer, basket.lines)\n", ""),
+    Mutant("a turn's use being kept", "inventory/hold", "  turns.write()\n", ""),
+    Mutant(
+        "the end of a turn before a hold",
+        "lib/read_turns",
+        "if turn and now < turn.ends then",
+        "if turn then",
+    ),
+    Mutant(
+        "wanted before it was taken", "lib/read_turns", "if turn.used ~= 'w' then", "if true then"
+    ),
+    Mutant("done once", "lib/read_turns", "if turn.used ~= '1' then", "if true then"),
+    Mutant("wanted once", "lib/read_turns", "if turn.used == '0' then", "if true then"),
+    Mutant(
+        "the bound of turns outstanding", "lib/advance_room", "room.bound - outstanding,", "1e9,"
+    ),
+    Mutant(
+        "the rate of calls", "lib/advance_room", "math.min(math.floor(tokens),", "math.min(1e9,"
+    ),
+    Mutant("those who joined", "lib/advance_room", ", room.joined - room.serving)", ")"),
+    Mutant(
+        "who is done is not outstanding",
+        "lib/advance_room",
+        "      outstanding = outstanding - row.d\n",
+        "",
+    ),
+    Mutant(
+        "no calls for a sale that takes no holds",
+        "lib/advance_room",
+        "if not drawn or closed or",
+        "if not drawn or",
+    ),
+    Mutant("no calls of a paused room", "lib/advance_room", "room.state ~= 'running'", "false"),
+    Mutant("no calls without stock", "lib/advance_room", "if available > 0 then", "if true then"),
+    Mutant(
+        "turns that end",
+        "lib/advance_room",
+        "if now >= (row.slot + 1) * room.slot + room.ttl then",
+        "if false then",
+    ),
+    Mutant(
+        "the moment of the opening",
+        "lib/fix_present",
+        "if room.present or now < room.opens then",
+        "if room.present then",
+    ),
+    Mutant("the first seed", "waiting_room/reveal", "if not room.seed then", "if true then"),
+    Mutant(
+        "no seed before the opening",
+        "waiting_room/reveal",
+        "if not room.present then",
+        "if false then",
+    ),
+    Mutant("a room's definition", "waiting_room/open", "if known then", "if false then"),
+    Mutant(
+        "remains of a room",
+        "waiting_room/open",
+        "if redis.call('EXISTS', k_admitted, unpack(k_places)) > 0 then",
+        "if false then",
+    ),
+    Mutant(
+        "the sweep before a view",
+        "waiting_room/show",
+        "expire_due(book, shard, keys, SWEEP_PER_CALL)\n",
+        "\n",
+    ),
+    Mutant(
+        "the bucket of a room that was steered",
+        "waiting_room/steer",
+        "'tokens', 1, 'tokens_at', shard.now)",
+        "'tokens_at', shard.now)",
+    ),
+]
+
+
 def mutate(folder: Path, mutant: Mutant) -> None:
     """Take the safeguard out; an AssertionError if its text is not there exactly once."""
     path = folder / f"{mutant.file}.lua"
@@ -226,25 +436,50 @@ def lua(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def battery(server: EmbeddedServer, lua: Path) -> Iterator[Callable[[], None]]:
+def either(server: EmbeddedServer, lua: Path) -> Iterator[Callable[[type], Callable[[], None]]]:
     with (
-        FlashSale.from_url(server.url, timeout_ms=10_000) as shop,
+        FlashSale.from_url(server.url, timeout_ms=10_000, keys=[KEY]) as shop,
         redis.Redis.from_url(server.url) as raw,
     ):
         raw.flushall()
-        yield Battery(shop, raw).run
+        yield lambda kind: kind(shop, raw).run
 
 
-def test_the_battery_passes_on_the_lua_as_it_is(battery: Callable[[], None]) -> None:
+@pytest.fixture
+def battery(either: Callable[[type], Callable[[], None]]) -> Callable[[], None]:
+    return either(Battery)
+
+
+@pytest.fixture
+def room_battery(either: Callable[[type], Callable[[], None]]) -> Callable[[], None]:
+    return either(RoomBattery)
+
+
+def test_the_batteries_pass_on_the_lua_as_it_is(
+    battery: Callable[[], None], room_battery: Callable[[], None]
+) -> None:
     battery()
+    room_battery()
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.safeguard)
 def test_the_battery_fails_without_one_safeguard(
     mutant: Mutant, lua: Path, battery: Callable[[], None]
 ) -> None:
+    fails_with(mutant, lua, battery)
+
+
+@pytest.mark.parametrize("mutant", ROOM_MUTANTS, ids=lambda mutant: mutant.safeguard)
+def test_the_rooms_battery_fails_without_one_safeguard(
+    mutant: Mutant, lua: Path, room_battery: Callable[[], None]
+) -> None:
+    fails_with(mutant, lua, room_battery)
+
+
+def fails_with(mutant: Mutant, lua: Path, battery: Callable[[], None]) -> None:
     mutate(lua, mutant)
-    with pytest.raises((AssertionError, FlashSaleError)) as failure:
+    failures = AssertionError, FlashSaleError, redis.ResponseError, pytest.fail.Exception
+    with pytest.raises(failures) as failure:
         battery()
     assert "compil" not in str(failure.value), "the mutant is not even Lua"
 

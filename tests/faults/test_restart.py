@@ -26,8 +26,10 @@ from flashsale import (
     Outcome,
     Sale,
     Sku,
+    WaitingRoom,
 )
 from flashsale.embedded import EmbeddedServer
+from support.cues import KEY
 
 SALE = Sale("restarted", [Sku("red", 1_000_000)])
 THREADS = 3
@@ -123,7 +125,7 @@ def test_flushed_scripts_are_not_noticed(own_server: EmbeddedServer, operator: F
 def test_flushed_scripts_are_not_noticed_by_any_verb(
     connect: Callable[..., FlashSale], own_server: EmbeddedServer
 ) -> None:
-    shop = connect(own_server.url, timeout_ms=PATIENT_MS)
+    shop = connect(own_server.url, timeout_ms=PATIENT_MS, keys=[KEY])
     with redis.Redis.from_url(own_server.url) as admin:
 
         def flushed(call: Callable[[], Any]) -> Any:
@@ -146,6 +148,17 @@ def test_flushed_scripts_are_not_noticed_by_any_verb(
         assert flushed(lambda: sale.ledger.register("sink")) == 0
         assert flushed(lambda: sale.ledger.ack("sink", 3)) == 3
         assert flushed(sale.ledger.trim) == 0
+        room = WaitingRoom(rate_per_s=1_000)
+        assert flushed(lambda: sale.queue.open(room)).room == room
+        ticket = flushed(lambda: sale.queue.join("ann")).ticket
+        assert flushed(sale.queue.view).joined == 1
+        assert flushed(lambda: sale.queue.set_rate(5)).rate_per_s == 5
+        waits = flushed(lambda: sale.queue.position("ann", ticket))
+        assert waits.outcome is Outcome.WAITING  # the sale is paused
+        assert flushed(lambda: sale.queue.admit("ann", ticket)).outcome is Outcome.PAUSED
+        sale.resume()
+        assert flushed(lambda: sale.queue.admit("ann", ticket)).outcome is Outcome.ADMITTED
+        assert flushed(lambda: sale.queue.leave("ann")).outcome is Outcome.LEFT
         assert flushed(sale.audit).ok
         assert flushed(sale.end).outcome is Outcome.ENDED
         assert flushed(lambda: sale.ledger.forget("sink")) == 3

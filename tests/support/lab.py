@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from flashsale import FlashSale, Sale, SaleHandle, Sku
 from flashsale.calls import Call
-from flashsale.keys import ShardKeys
+from flashsale.keys import ShardKeys, places_key
 from flashsale.ledger import Event
 from flashsale.scripts import load_script
 
@@ -111,10 +111,18 @@ class Lab:
         seen.entries = len(entries)
         seen.events = [describe(event) for entry in entries for event in entry.events]
 
-    def eval(self, name: str, sale: SaleHandle, *args: Any, caller_ms: Any = T0) -> Any:
-        """Run a script with arguments of our own making, as no client of ours would."""
+    def eval(
+        self, name: str, sale: SaleHandle, *args: Any, caller_ms: Any = T0, hashes: int = 1
+    ) -> Any:
+        """Run a script with arguments of our own making, as no client of ours would.
+
+        hashes: of a waiting room's places how many are given to a script that takes them.
+        """
         script = load_script(name)
-        own = [getattr(self.keys(sale), key) for key in keys_of(script.source)]
+        names = keys_of(script.source)
+        own = [getattr(self.keys(sale), key) for key in names if key != "places"]
+        if "places" in names:
+            own += [places_key(sale.id, number) for number in range(hashes)]
         return self.raw.eval(script.source, len(own), *own, caller_ms, *args)
 
     def run(self, call: Call, *, caller_ms: int) -> Any:

@@ -12,13 +12,20 @@ from typing import Any, cast
 import redis
 import redis.asyncio
 
-from flashsale import AsyncFlashSale, AsyncSaleHandle, FlashSale
+from flashsale import AsyncFlashSale, AsyncQueueHandle, AsyncSaleHandle, FlashSale
 from flashsale.aio import AsyncLedgerHandle
 from flashsale.aio.cues import AsyncCueEntry, AsyncCueHandle
 
 SHELLS = ("sync", "async")
 
-_ASYNC = (AsyncFlashSale, AsyncSaleHandle, AsyncLedgerHandle, AsyncCueHandle, AsyncCueEntry)
+_ASYNC = (
+    AsyncFlashSale,
+    AsyncSaleHandle,
+    AsyncLedgerHandle,
+    AsyncCueHandle,
+    AsyncCueEntry,
+    AsyncQueueHandle,
+)
 
 
 class Blocking:

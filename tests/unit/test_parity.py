@@ -11,10 +11,12 @@ from flashsale import (
     AsyncCueEntry,
     AsyncCueHandle,
     AsyncFlashSale,
+    AsyncQueueHandle,
     AsyncSaleHandle,
     CueEntry,
     CueHandle,
     FlashSale,
+    QueueHandle,
     SaleHandle,
 )
 from flashsale.aio import AsyncLedgerHandle
@@ -25,6 +27,7 @@ PAIRS = [
     (SaleHandle, AsyncSaleHandle),
     (LedgerHandle, AsyncLedgerHandle),
     (CueHandle, AsyncCueHandle),
+    (QueueHandle, AsyncQueueHandle),
 ]
 RENAMED = {"close": "aclose"}
 WITHOUT_AWAIT = {"sale", "cue_handle", "from_url", "embedded", "url"}

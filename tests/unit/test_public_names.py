@@ -49,6 +49,10 @@ def test_every_public_name_has_a_docstring_of_its_own(name: str) -> None:
         flashsale.AsyncFlashSale,
         flashsale.SaleHandle,
         flashsale.AsyncSaleHandle,
+        flashsale.CueHandle,
+        flashsale.AsyncCueHandle,
+        flashsale.QueueHandle,
+        flashsale.AsyncQueueHandle,
     ],
     ids=lambda owner: owner.__name__,
 )

@@ -400,7 +400,9 @@ OPERATIONS = {
     "window/reveal": settling._reveal(KNOWN.cue, DRAWN),
     "window/void": settling.void(SALE, "cue", "rain"),
     "window/result": batch(window.result_kind(SALE, "cue"), window.result_item("cue", "ann")),
-    "waiting_room/open": waiting_room._open(SALE, WaitingRoom(rate_per_s=1), Key("k", bytes(32))),
+    "waiting_room/open": waiting_room._open(
+        SALE, WaitingRoom(rate_per_s=1, places_max=1), Key("k", bytes(32))
+    ),
     "waiting_room/join": batch(waiting_room.join_kind(ROOM), waiting_room.join_item("ann", "")),
     "waiting_room/admit": batch(
         waiting_room.admit_kind(ROOM), waiting_room.admit_item("ann", None)

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 from flashsale import waiting_room
 from flashsale.attempts import out_of_time
 from flashsale.errors import FlashSaleError, StoreUnavailable
-from flashsale.rooms import JoinRequest, PlaceAnswer, RoomState, RoomView, WaitingRoom
+from flashsale.models import Outcome
+from flashsale.rooms import (
+    JoinRequest,
+    PlaceAnswer,
+    RoomState,
+    RoomView,
+    WaitingRoom,
+    check_rate,
+)
 from flashsale.waiting_room import Seen
 
 if TYPE_CHECKING:
@@ -61,7 +69,10 @@ class AsyncQueueHandle:
     async def join_many(
         self, requests: Sequence[JoinRequest], *, timeout_ms: int | None = None
     ) -> list[PlaceAnswer | FlashSaleError]:
-        """Many joins, 256 a script call; answers in the order of the requests, errors in place."""
+        """Many joins, 256 a script call; answers in the order of the requests, errors in place.
+
+        Those of one call come at the same time: only within 256 do numbers follow the requests.
+        """
         own = self._shop._keyring.newest()
         seen = await self._fresh(timeout_ms)
         operation = waiting_room.join_many(seen.view, requests)
@@ -101,6 +112,8 @@ class AsyncQueueHandle:
             return checked
         kind, item = waiting_room.admit_kind(seen.view), waiting_room.admit_item(buyer, checked)
         answer = await self._shop._ask(kind, item, timeout_ms)
+        if answer.outcome is Outcome.WAITING:
+            seen = await self._fresh(timeout_ms)  # the forecast must not be of an old view
         return waiting_room.admitted(seen.view, answer, ticket or "", checked, random.random())
 
     async def leave(self, buyer: str, *, timeout_ms: int | None = None) -> PlaceAnswer:
@@ -123,7 +136,7 @@ class AsyncQueueHandle:
 
     async def set_rate(self, rate_per_s: float, *, timeout_ms: int | None = None) -> RoomView:
         """Call so many places a second from now on: above 0, to 1,000,000."""
-        return await self._steer(None, rate_per_s, timeout_ms)
+        return await self._steer(None, check_rate(rate_per_s), timeout_ms)
 
     # --- the shared view ------------------------------------------------------------------
 

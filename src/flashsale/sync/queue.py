@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 from flashsale import waiting_room
 from flashsale.attempts import out_of_time
 from flashsale.errors import FlashSaleError, StoreUnavailable
-from flashsale.rooms import JoinRequest, PlaceAnswer, RoomState, RoomView, WaitingRoom
+from flashsale.models import Outcome
+from flashsale.rooms import (
+    JoinRequest,
+    PlaceAnswer,
+    RoomState,
+    RoomView,
+    WaitingRoom,
+    check_rate,
+)
 from flashsale.waiting_room import Seen
 
 if TYPE_CHECKING:
@@ -59,7 +67,10 @@ class QueueHandle:
     def join_many(
         self, requests: Sequence[JoinRequest], *, timeout_ms: int | None = None
     ) -> list[PlaceAnswer | FlashSaleError]:
-        """Many joins, 256 a script call; answers in the order of the requests, errors in place."""
+        """Many joins, 256 a script call; answers in the order of the requests, errors in place.
+
+        Those of one call come at the same time: only within 256 do numbers follow the requests.
+        """
         own = self._shop._keyring.newest()
         seen = self._fresh(timeout_ms)
         operation = waiting_room.join_many(seen.view, requests)
@@ -97,6 +108,8 @@ class QueueHandle:
             return checked
         kind, item = waiting_room.admit_kind(seen.view), waiting_room.admit_item(buyer, checked)
         answer = self._shop._ask(kind, item, timeout_ms)
+        if answer.outcome is Outcome.WAITING:
+            seen = self._fresh(timeout_ms)  # the forecast must not be of an old view
         return waiting_room.admitted(seen.view, answer, ticket or "", checked, random.random())
 
     def leave(self, buyer: str, *, timeout_ms: int | None = None) -> PlaceAnswer:
@@ -119,7 +132,7 @@ class QueueHandle:
 
     def set_rate(self, rate_per_s: float, *, timeout_ms: int | None = None) -> RoomView:
         """Call so many places a second from now on: above 0, to 1,000,000."""
-        return self._steer(None, rate_per_s, timeout_ms)
+        return self._steer(None, check_rate(rate_per_s), timeout_ms)
 
     # --- the shared view ------------------------------------------------------------------
 

@@ -1,0 +1,305 @@
+"""What is foretold to those who wait: pure functions of a view, with properties of their own."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flashsale import Outcome, Outlook, RoomState, RoomView, WaitingRoom, forecast
+from flashsale.rooms import POLL_MIN_MS, Turns
+
+CLOSED = (Outcome.PAUSED, Outcome.CLOSED, Outcome.ENDED, Outcome.CLOCK_JUMP)
+FEWER = settings(max_examples=40)
+
+T0 = 4_000_000_000_000
+ROOM = WaitingRoom(rate_per_s=100, turn_ttl_ms=32_000)
+VIEW = RoomView(
+    sale="1111", room=ROOM, state=RoomState.RUNNING, at_ms=T0, rate_per_s=100.0, closed=None,
+    joined=10_000, present=0, seed="", commitment="", key="k", serving=0, over=0, turns=(),
+    outstanding=0, bound=100, conversion=0.5, arrived=0, no_shows=0, left=0, units=0,
+    available=1_000, set_aside=0, held=0, sold=0,
+)  # fmt: skip
+
+
+def view(**fields: Any) -> RoomView:
+    return msgspec.structs.replace(VIEW, **fields)
+
+
+def called(per_slot: list[int], *, over: int = 0, part_ms: int = 999) -> RoomView:
+    """A room that called so many in the slots up to the one that is running, of 1 s each."""
+    turns, serving, first = [], over, T0 // 1_000
+    for at, count in enumerate(per_slot):
+        serving += count
+        if count:
+            turns.append(Turns(first + at, serving, 0, 0, 0))
+    at_ms = T0 + 1_000 * (len(per_slot) - 1) + part_ms
+    return view(turns=tuple(turns), serving=serving, over=over, at_ms=at_ms)
+
+
+@st.composite
+def views(draw: st.DrawFn) -> RoomView:
+    """Any room that may come about."""
+    turn_ttl_ms = draw(st.sampled_from([1, 3, 40, 1_000, 32_000, 120_000, 10**9]))
+    room = WaitingRoom(
+        rate_per_s=draw(st.floats(1e-6, 1e6)),
+        turn_ttl_ms=turn_ttl_ms,
+        poll_max_ms=draw(st.integers(1_000, 3_600_000)),
+        opens_at_ms=draw(st.none() | st.integers(T0 - 10**6, T0 + 10**8)),
+    )
+    at_ms = T0 + draw(st.integers(0, 10**6))
+    slot = at_ms // room.slot_ms
+    ages = sorted(draw(st.sets(st.integers(0, 33), max_size=8)), reverse=True)
+    over = serving = draw(st.integers(0, 10**6))
+    turns = []
+    for age in ages:
+        serving += draw(st.integers(1, 10**5))
+        turns.append(Turns(slot - age, serving, 0, 0, 0))
+    units = st.integers(0, 3)
+    return view(
+        room=room,
+        at_ms=at_ms,
+        rate_per_s=room.rate_per_s,
+        turns=tuple(turns),
+        over=over,
+        serving=serving,
+        joined=serving + draw(st.integers(0, 10**7)),
+        outstanding=draw(st.integers(0, 10**5)),
+        conversion=draw(st.floats(1e-6, 1_000)),
+        available=draw(units),
+        set_aside=draw(units),
+        held=draw(units),
+        sold=draw(units),
+    )
+
+
+AHEAD = st.integers(0, 10**8)
+
+
+# --- when ---------------------------------------------------------------------------------
+
+
+@FEWER
+@given(views(), AHEAD)
+def test_an_estimate_lies_between_its_bounds_and_not_in_the_past(
+    seen: RoomView, ahead: int
+) -> None:
+    eta = forecast.eta_of(seen, ahead)
+    if eta is None:
+        assert not seen.turns
+        assert seen.serving > 0
+        return
+    assert 0 <= eta.earliest_ms <= eta.expected_ms
+    assert eta.latest_ms is None or eta.expected_ms <= eta.latest_ms
+    if seen.room.opens_at_ms is not None:
+        assert eta.earliest_ms >= max(0, seen.room.opens_at_ms - seen.at_ms)
+
+
+@FEWER
+@given(views(), AHEAD, AHEAD)
+def test_whoever_stands_further_behind_is_never_told_an_earlier_time(
+    seen: RoomView, one: int, other: int
+) -> None:
+    near, far = (forecast.eta_of(seen, ahead) for ahead in sorted([one, other]))
+    if near is None or far is None:
+        assert near is far
+        return
+    assert near.earliest_ms <= far.earliest_ms
+    assert near.expected_ms <= far.expected_ms
+    if near.latest_ms is not None and far.latest_ms is not None:
+        assert near.latest_ms <= far.latest_ms
+
+
+@pytest.mark.parametrize("rate", [1, 7, 250])
+def test_a_steady_rate_is_measured_as_it_is_with_an_error_that_shrinks(rate: int) -> None:
+    widths = []
+    for slots in (2, 8, 32):
+        measured = forecast.admission_rate(called([rate] * slots))
+        assert measured is not None
+        assert measured.mean == pytest.approx(rate)
+        assert measured.low < rate < measured.high
+        widths.append(measured.high - measured.low)
+    assert widths == sorted(widths, reverse=True)
+    error = (measured.high - measured.mean) / 2
+    assert error == pytest.approx(math.sqrt(rate / 32))  # that of a Poisson process, at least
+
+
+def test_slots_in_which_nobody_was_called_count_and_a_bursty_rate_is_less_certain() -> None:
+    steady = forecast.admission_rate(called([100] * 8))
+    bursty = forecast.admission_rate(called([400, 0, 0, 0, 400, 0, 0, 0]))
+    assert steady is not None
+    assert bursty is not None
+    assert bursty.mean == pytest.approx(steady.mean)
+    assert bursty.high - bursty.low > 2 * (steady.high - steady.low)
+
+
+def test_the_slot_that_runs_counts_for_the_part_of_it_that_has_passed() -> None:
+    early = forecast.admission_rate(called([100, 100, 25], part_ms=249))
+    assert early is not None
+    assert early.mean == pytest.approx(100)
+
+
+def test_places_whose_turns_have_ended_are_no_part_of_the_measure() -> None:
+    assert forecast.admission_rate(called([10] * 4, over=10**6)) == forecast.admission_rate(
+        called([10] * 4)
+    )
+
+
+def test_before_anybody_was_called_the_rooms_own_rate_is_told_without_a_latest_time() -> None:
+    eta = forecast.eta_of(view(), 99)
+    assert eta is not None
+    assert (eta.expected_ms, eta.earliest_ms, eta.latest_ms) == (1_000, 0, None)
+    room = msgspec.structs.replace(ROOM, opens_at_ms=T0 + 60_000)
+    eta = forecast.eta_of(view(room=room, present=None), 99)
+    assert eta is not None
+    assert (eta.expected_ms, eta.earliest_ms, eta.latest_ms) == (61_000, 60_000, None)
+
+
+def test_when_nobody_has_been_called_for_a_whole_turn_nothing_is_foretold() -> None:
+    assert forecast.eta_of(view(serving=500, over=500), 3) is None
+
+
+@pytest.mark.parametrize(
+    "stop", [{"state": RoomState.PAUSED}, *({"closed": why} for why in CLOSED)]
+)
+def test_while_nobody_may_be_called_nothing_is_foretold(stop: dict[str, Any]) -> None:
+    for seen in (VIEW, called([100] * 5)):
+        assert forecast.eta_of(msgspec.structs.replace(seen, **stop), 3) is None
+
+
+def test_a_sale_that_is_not_open_yet_does_not_hide_when_the_rooms_places_are_called() -> None:
+    assert forecast.eta_of(view(closed=Outcome.NOT_OPEN), 3) is not None
+
+
+def test_a_rate_is_measured_from_the_opening_if_that_was_in_the_first_slot() -> None:
+    room = msgspec.structs.replace(ROOM, opens_at_ms=T0 + 800)
+    seen = msgspec.structs.replace(called([20, 100]), room=room)
+    measured = forecast.admission_rate(seen)
+    assert measured is not None
+    assert measured.mean == pytest.approx(100)
+
+
+# --- whether ------------------------------------------------------------------------------
+
+
+@FEWER
+@given(views(), st.none() | AHEAD)
+def test_hopeless_is_said_if_and_only_if_nothing_is_left_that_could_come_back(
+    seen: RoomView, ahead: int | None
+) -> None:
+    gone = seen.available == seen.set_aside == seen.held == 0
+    assert (forecast.outlook_of(seen, ahead) is Outlook.HOPELESS) is gone
+    assert seen.gone is gone
+
+
+@FEWER
+@given(views(), AHEAD, AHEAD)
+def test_whoever_stands_further_behind_never_has_the_better_outlook(
+    seen: RoomView, one: int, other: int
+) -> None:
+    near, far = (forecast.outlook_of(seen, ahead) for ahead in sorted([one, other]))
+    assert (near, far) != (Outlook.UNLIKELY, Outlook.LIKELY)
+
+
+@pytest.mark.parametrize(
+    ("available", "outstanding", "ahead", "outlook"),
+    [
+        (1_000, 0, 1_999, Outlook.LIKELY),
+        (1_000, 0, 2_000, Outlook.UNLIKELY),  # a half of a unit each: exactly all of it
+        (1_000, 1_000, 999, Outlook.LIKELY),
+        (1_000, 1_000, 1_000, Outlook.UNLIKELY),
+        (0, 0, 0, Outlook.UNLIKELY),
+    ],
+)
+def test_likely_is_said_while_stock_exceeds_what_those_ahead_are_expected_to_take(
+    available: int, outstanding: int, ahead: int, outlook: Outlook
+) -> None:
+    seen = view(available=available, outstanding=outstanding, held=1)
+    assert forecast.outlook_of(seen, ahead) is outlook
+
+
+@pytest.mark.parametrize(
+    ("joined", "outlook"), [(3_999, Outlook.LIKELY), (4_000, Outlook.UNLIKELY)]
+)
+def test_before_the_draw_the_middle_place_stands_for_all(joined: int, outlook: Outlook) -> None:
+    assert forecast.outlook_of(view(joined=joined, present=None), None) is outlook
+
+
+# --- turns --------------------------------------------------------------------------------
+
+
+@FEWER
+@given(views(), st.data())
+def test_a_called_place_has_the_turn_of_the_first_slot_that_reached_it(
+    seen: RoomView, data: st.DataObject
+) -> None:
+    place = data.draw(st.integers(1, seen.serving + 5))
+    found = forecast.turn_of(seen, place, seen.at_ms)
+    before = seen.over
+    for turns in seen.turns:
+        ends = (turns.slot + 1) * seen.room.slot_ms + seen.room.turn_ttl_ms
+        if before < place <= turns.serving:
+            assert found == ((turns, ends) if seen.at_ms < ends else None)
+            assert forecast.turn_of(seen, place, ends - 1) == (turns, ends)
+            assert forecast.turn_of(seen, place, ends) is None
+            return
+        before = turns.serving
+    assert found is None
+
+
+# --- when to ask again --------------------------------------------------------------------
+
+CHANCES = st.floats(0, 1)
+
+
+def longest(seen: RoomView) -> int:
+    return min(seen.room.poll_max_ms, max(1, seen.room.turn_ttl_ms // 4))
+
+
+@FEWER
+@given(views(), st.none() | AHEAD, CHANCES)
+def test_the_time_to_the_next_poll_is_within_its_cap_and_a_quarter_of_a_turn(
+    seen: RoomView, ahead: int | None, chance: float
+) -> None:
+    after = forecast.poll_after_ms(seen, ahead, chance)
+    assert min(POLL_MIN_MS, longest(seen)) <= after <= longest(seen)
+    assert after <= max(1, seen.room.turn_ttl_ms / 4)
+    assert after >= 1
+
+
+@FEWER
+@given(views(), AHEAD, AHEAD, CHANCES)
+def test_the_time_to_the_next_poll_grows_with_the_position(
+    seen: RoomView, one: int, other: int, chance: float
+) -> None:
+    near, far = (forecast.poll_after_ms(seen, ahead, chance) for ahead in sorted([one, other]))
+    assert near <= far
+
+
+@FEWER
+@given(views(), AHEAD, CHANCES, CHANCES)
+def test_chance_spreads_the_polls_over_half_of_the_time_at_most(
+    seen: RoomView, ahead: int, one: float, other: float
+) -> None:
+    sooner, later = (forecast.poll_after_ms(seen, ahead, c) for c in sorted([one, other])[::-1])
+    assert sooner <= later
+    assert later <= max(2 * sooner, POLL_MIN_MS)
+
+
+def test_a_crowd_that_came_at_once_does_not_ask_at_once() -> None:
+    seen = called([100] * 30)
+    times = {forecast.poll_after_ms(seen, 9_000, chance / 1_000) for chance in range(1_000)}
+    assert len(times) > 900
+    assert (min(times), max(times)) == (4_004, 8_000)
+
+
+def test_nobody_polls_so_seldom_that_they_miss_their_turn() -> None:
+    # Asked at the very moment before being called, and then as late as they were told to.
+    for turn_ttl_ms in (4, 100, 4_000, 120_000):
+        room = msgspec.structs.replace(ROOM, turn_ttl_ms=turn_ttl_ms, poll_max_ms=3_600_000)
+        seen = view(room=room, serving=5, over=5)
+        assert forecast.poll_after_ms(seen, 10**8, 0.0) <= turn_ttl_ms / 4
