@@ -15,10 +15,18 @@ import redis.asyncio
 from flashsale import AsyncFlashSale, AsyncSaleHandle, FlashSale
 from flashsale.aio import AsyncLedgerHandle
 from flashsale.aio.cues import AsyncCueEntry, AsyncCueHandle
+from flashsale.aio.queue import AsyncQueueHandle
 
 SHELLS = ("sync", "async")
 
-_ASYNC = (AsyncFlashSale, AsyncSaleHandle, AsyncLedgerHandle, AsyncCueHandle, AsyncCueEntry)
+_ASYNC = (
+    AsyncFlashSale,
+    AsyncSaleHandle,
+    AsyncLedgerHandle,
+    AsyncCueHandle,
+    AsyncCueEntry,
+    AsyncQueueHandle,
+)
 
 
 class Blocking:
