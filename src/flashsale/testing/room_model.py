@@ -91,10 +91,10 @@ class RoomModel:
         place = shuffle.place_of(self.seed, self.present or 0, number)
         return self.turns[place - 1] if place <= len(self.turns) else None
 
-    def is_over(self, number: int) -> bool:
-        """Whether the turn of a number is known to have ended."""
+    def is_over(self, number: int, now_ms: int) -> bool:
+        """Whether the turn of a number has ended."""
         turn = self.turn_of(number)
-        return turn is not None and any(turn is ended for ended in self.turns[: self.over])
+        return turn is not None and now_ms >= turn.ends_ms
 
     def give_number(self, buyer: str, key: str) -> int:
         """The next number, to a buyer who has no place."""

@@ -140,7 +140,7 @@ class OracleRoom:
         room.fix_present(sale._now)
         sale.last_ms = sale._now
         own = room.numbers.get(buyer)
-        if own is not None and not room.is_over(own):
+        if own is not None and not room.is_over(own, sale._now):
             return self._answer(Outcome.JOINED, buyer, number=own, replayed=True)
         if room.joined >= room.room.places_max:
             return self._answer(Outcome.ROOM_FULL, buyer)
