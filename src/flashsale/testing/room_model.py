@@ -135,8 +135,10 @@ class RoomModel:
         self.tokens, self.tokens_at_ms = float(f"{tokens - step:.6f}"), now_ms
 
     def forget_tokens(self, now_ms: int) -> None:
-        """What gathered at another rate, or during a pause, is not called in one go."""
-        self.tokens, self.tokens_at_ms = 1.0, now_ms
+        """Of what gathered at the rate so far no more than one is called at another."""
+        if self.state is RoomState.RUNNING and self.tokens_at_ms is not None:
+            self.tokens += max(0, now_ms - self.tokens_at_ms) * self.rate_per_s / 1000
+        self.tokens, self.tokens_at_ms = float(f"{min(1.0, self.tokens):.6f}"), now_ms
 
     @property
     def outstanding(self) -> int:

@@ -86,9 +86,9 @@ class OracleRoom:
 
     def _steer(self, state: RoomState | None, rate: float | None, now_ms: int) -> RoomView:
         room = self._known(now_ms)
+        room.forget_tokens(self._sale._now)
         room.state = state or room.state
         room.rate_per_s = room.rate_per_s if rate is None else _as_stored(rate)
-        room.forget_tokens(self._sale._now)
         self._sale.last_ms = self._sale._now
         return self.view(now_ms=now_ms)
 
