@@ -1,7 +1,8 @@
 -- Moves a waiting room on: ends the turns whose time is over and calls places, at its rate and
--- never more than the stock is expected to be for. `closed` is why nobody may hold now, if so.
+-- never more than the stock is expected to be for. `closed` is why nobody may hold now, if so;
+-- `measured` whether what turns take is counted, as it is in a sale with admission.
 -- Returns the fields of the room to set and those to remove.
-local function advance_room(room, now, available, closed)
+local function advance_room(room, now, available, closed, measured)
   local PRIOR_TURNS, BURST_S = 20, 2
   local sets, gone, live = {}, {}, {}
   local function set(field, value)
@@ -29,7 +30,10 @@ local function advance_room(room, now, available, closed)
   end
 
   -- Units a turn takes, as the turns that have ended say, from what is assumed of the first.
-  room.converts = (room.conversion * PRIOR_TURNS + room.units) / (PRIOR_TURNS + room.over)
+  room.converts = room.conversion
+  if measured then
+    room.converts = (room.conversion * PRIOR_TURNS + room.units) / (PRIOR_TURNS + room.over)
+  end
   room.bound = 0
   if available > 0 then
     room.bound = math.max(1, math.floor(available / (room.converts * (1 + room.margin))))

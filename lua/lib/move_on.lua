@@ -10,7 +10,8 @@ local function move_on(shard, room, keys)
   local available, aside, held, sold = units_left(keys.skus, keys.stock)
   load_turns(keys.room, room)
   local closed = why_closed(shard)
-  local sets, gone = advance_room(room, shard.now, available, closed)
+  local sets, gone = advance_room(room, shard.now, available, closed,
+    shard.admission)
   if fixed then
     sets[#sets + 1], sets[#sets + 2] = 'present', room.present
   end

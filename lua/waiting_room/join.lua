@@ -22,8 +22,10 @@ local caller_ms, buyers_blob, where_blob, marks_blob = unpack(ARGV)
 -- include lib/are_ids
 -- include lib/is_id
 -- include lib/fix_present
+-- include lib/load_turns
 -- include lib/place_of
 -- include lib/spread_reads
+-- include lib/turn_of
 
 local JOINED, ROOM_FULL, KEY_LIMIT, MALFORMED = '1', '0', '+', '!' -- outcomes
 local CLOSED, ENDED, CLOCK_JUMP = 'K', 'Z', 'J' -- outcomes
@@ -102,9 +104,16 @@ if not found then
   return { epoch, shard.now, 0, MALFORMED, '' }
 end
 
--- A place that is over is a place no longer.
+-- A place whose turn has ended is a place no longer. Turns are read only if a called one comes.
 local function is_over(number)
-  return room.over > 0 and place_of(room.seed or '', room.present, number) <= room.over
+  local place = room.serving > 0 and place_of(room.seed or '', room.present, number)
+  if not place or place > room.serving then
+    return false
+  end
+  if not room.turns then
+    load_turns(k_room, room)
+  end
+  return not turn_of(room, place, shard.now)
 end
 
 local codes, details, given, all_new = {}, {}, {}, true

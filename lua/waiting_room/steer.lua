@@ -34,8 +34,15 @@ local fits = state == '' or state == 'running' or state == 'paused'
 if not fits or not rate or rate <= 0 or rate > RATE_MAX then
   return { epoch, shard.now, MALFORMED }
 end
--- What gathered at the old rate, or while it stood still, is not called in one go.
+-- What gathered at the old rate is not called in one go: one place at most. And no more than that
+-- gathered: whoever steers again and again must not call places by it, nor keep them from it.
+local bucket = redis.call('HMGET', k_room, 'tokens', 'tokens_at')
+local tokens, tokens_at = tonumber(bucket[1]) or 1, tonumber(bucket[2]) or shard.now
+if room.state == 'running' then
+  tokens = tokens + math.max(0, shard.now - tokens_at) * room.rate / 1000
+end
 redis.call('HSET', k_room, 'state', state ~= '' and state or room.state,
-  'rate', rate_text ~= '' and rate_text or room.rate, 'tokens', 1, 'tokens_at', shard.now)
+  'rate', rate_text ~= '' and rate_text or room.rate,
+  'tokens', string.format('%.6f', math.min(1, tokens)), 'tokens_at', shard.now)
 redis.call('HSET', k_sale, 'now', shard.now)
 return { epoch, shard.now, '' }

@@ -28,13 +28,14 @@ class WaitingRoom(Struct, frozen=True, kw_only=True):
     longer), 1 ms to 30 days. conversion: how many units a called place takes on average, as it is
     assumed before turns have ended (it counts for 20 of them), above 0, to 1,000. margin: by how
     much the measured conversion is taken for higher, 0 to 1, so that fewer are called for stock
-    that is gone: turns outstanding never exceed available ÷ (conversion · (1 + margin)), but for a
-    single one. places_max: numbers given in all, 1 to 10^8. one_place: a buyer has one place,
-    however often they join; without it only tickets are given, which costs the server nothing per
-    buyer, and is refused for a sale with `admission`. key_places_max: places that may ever be given
-    under one `key=` of `join` (None: keys are not counted). ticket_ttl_ms: how long a ticket is
-    good, 1 ms to 30 days. poll_max_ms: the longest time between two polls, 1 s to an hour; never
-    more than a quarter of a turn.
+    that is gone: nobody is called beyond available ÷ (conversion · (1 + margin)) turns
+    outstanding, but for a single one (in a sale without `admission` holds are not told apart by
+    their turns, so nothing is measured). places_max: numbers given in all, 1 to 10^8. one_place: a
+    buyer has one place, however often they join; without it only tickets are given, which costs the
+    server nothing per buyer, and is refused for a sale with `admission`. key_places_max: places
+    that may ever be given under one `key=` of `join` (None: keys are not counted). ticket_ttl_ms:
+    how long a ticket is good, 1 ms to 30 days. poll_max_ms: the longest time between two polls, 1 s
+    to an hour; never more than a quarter of a turn.
     """
 
     rate_per_s: float

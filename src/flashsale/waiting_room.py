@@ -6,7 +6,7 @@ one place. A position is a subtraction: every process works it out from a view o
 reads once a second, so polling costs the server next to nothing.
 
 Guarantees. Before the opening the order of coming counts nothing (`flashsale.shuffle`), after it
-first come, first served; a buyer has at most one place; turns outstanding never exceed what the
+first come, first served; a buyer has at most one place; nobody is called beyond the turns that the
 available stock is expected to be for; nobody holds without a turn in a sale with `admission`,
 through any client, because the script that takes the stock looks; a room moves on whenever anybody
 asks, so no background job is needed. "Hopeless" is said while nothing is left that could come back

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import settings
 
 from stateful import test_sale_machine as machine
+from stateful.running import SHORT
 
-FEWER = settings(machine.SHORT, max_examples=4)
+FEWER = settings(SHORT, max_examples=4)
 
 
 @pytest.mark.timeout(3_600)

@@ -12,66 +12,22 @@ from __future__ import annotations
 
 import copy
 import itertools
-import sys
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
-import redis
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, rule
+from hypothesis.stateful import rule
 
 from flashsale import Answer, HoldRequest
-from flashsale.keys import ShardKeys
-from stateful.drawing import definitions, forms, parts, requests
+from stateful.drawing import forms, parts, requests
+from stateful.held_time import HeldTime
 from stateful.rules import SaleMachine
+from stateful.running import Runs
 from stateful.together import hold_together
-from support.lab import T0
-from support.shells import connect
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-SHORT = settings(
-    max_examples=60,
-    stateful_step_count=40,
-    deadline=None,
-    phases=[Phase.generate],  # looking for a smaller example takes minutes
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-LONG = settings(SHORT, max_examples=2_000, stateful_step_count=60)
-LONG_AND_SHRINK = settings(LONG, phases=tuple(Phase))
 
 
-class HeldTimeMachine(SaleMachine):
-    """The sale's time is far in the future and stands still until the machine moves it.
-
-    So deadlines, opening and closing are met to the millisecond, and a failure repeats.
-    """
-
-    def start_ms(self) -> int:
-        return T0
-
-    @initialize(definition=definitions())
-    def open(self, definition: dict[str, Any]) -> None:
-        super().open(definition)
-        self.move_to(T0)
-
-    def move_to(self, at_ms: int) -> None:
-        self.raw.hset(ShardKeys.of(self.sale.id).sale, "now", at_ms)
-        self.at_ms = at_ms
-
-    @rule(milliseconds=st.sampled_from([1, 10, 29, 30, 100, 70_000]))
-    def move(self, milliseconds: int) -> None:
-        if not self.model.purged:
-            self.move_to(self.at_ms + milliseconds)
-
-    @rule(before=st.sampled_from([0, 0, 1]))
-    def move_to_next_deadline(self, before: int) -> None:
-        if not self.model.purged:
-            due_ms = self.model.snapshot(now_ms=self.at_ms).due_at_ms
-            self.move_to(max(self.at_ms, (due_ms or 0) - before))
+class HeldTimeMachine(HeldTime, SaleMachine):
+    """Whoever pays exactly at the deadline, or later, after somebody else came."""
 
     @rule(
         request=requests,
@@ -148,47 +104,21 @@ class AsyncRealTime(RealTimeMachine):
     pass
 
 
-class _Runs:
-    """A machine's run through one shell, with the settings asked for."""
-
-    machine: ClassVar[type[SaleMachine]]
-    shell: ClassVar[str]
-    short: ClassVar[settings] = SHORT
-
-    @pytest.fixture(autouse=True)
-    def _connected(
-        self,
-        request: pytest.FixtureRequest,
-        server_url: str,
-        raw: redis.Redis,
-        new_sale_id: Callable[[], str],
-    ) -> Iterator[None]:
-        type(self).settings = self.short
-        if request.config.getoption("--long"):
-            held = issubclass(self.machine, HeldTimeMachine)
-            type(self).settings = LONG_AND_SHRINK if held else LONG
-        self.machine.raw, self.machine.new_sale_id = raw, staticmethod(new_sale_id)
-        with connect(self.shell, server_url) as self.machine.shop:
-            yield
-        if self.machine.disagreement:
-            sys.stderr.write(f"the last disagreement, in sale {self.machine.disagreement}\n")
-
-
 @pytest.mark.timeout(3_600)
-class TestHeldTimeThroughTheSyncShell(_Runs, SyncHeldTime.TestCase):
+class TestHeldTimeThroughTheSyncShell(Runs, SyncHeldTime.TestCase):
     machine, shell = SyncHeldTime, "sync"
 
 
 @pytest.mark.timeout(3_600)
-class TestHeldTimeThroughTheAsyncShell(_Runs, AsyncHeldTime.TestCase):
+class TestHeldTimeThroughTheAsyncShell(Runs, AsyncHeldTime.TestCase):
     machine, shell = AsyncHeldTime, "async"
 
 
 @pytest.mark.timeout(3_600)
-class TestRealTimeThroughTheSyncShell(_Runs, SyncRealTime.TestCase):
+class TestRealTimeThroughTheSyncShell(Runs, SyncRealTime.TestCase):
     machine, shell = SyncRealTime, "sync"
 
 
 @pytest.mark.timeout(3_600)
-class TestRealTimeThroughTheAsyncShell(_Runs, AsyncRealTime.TestCase):
+class TestRealTimeThroughTheAsyncShell(Runs, AsyncRealTime.TestCase):
     machine, shell = AsyncRealTime, "async"

@@ -23,7 +23,7 @@ from flashsale import (
     window,
 )
 from flashsale.batches import Item, run_all
-from flashsale.calls import Call, Compute, Operation, Pause
+from flashsale.calls import Call, Compute, Operation, Pause, Receive, Send
 from flashsale.keys import CueKeys, ShardKeys
 from support.lab import T0, Lab, dump_key
 
@@ -195,6 +195,7 @@ class Hand:
     def __init__(self, lab: Lab, operation: Operation[Any], *, caller_ms: int = T0) -> None:
         self._lab, self._operation, self._caller_ms = lab, operation, caller_ms
         self.calls, self.done = 0, False
+        self._replies: list[Any] = []
         self.result: Any = None
         self._step: Any = None
         self._go(None)
@@ -203,9 +204,13 @@ class Hand:
         """Make the next call; False if there is none."""
         if self.done:
             return False
-        call = self._step
+        step = self._step
         self.calls += 1
-        self._go(self._lab.run(call, caller_ms=self._caller_ms))
+        if isinstance(step, Send):
+            self._replies.append(self._lab.run(step.call, caller_ms=self._caller_ms))
+            self._go(len(self._replies) - 1)
+        else:
+            self._go(self._lab.run(step, caller_ms=self._caller_ms))
         return True
 
     def finish(self) -> Any:
@@ -217,19 +222,25 @@ class Hand:
     @property
     def next(self) -> Call | None:
         """The call that comes next."""
-        return None if self.done else self._step
+        step = None if self.done else self._step
+        return step.call if isinstance(step, Send) else step
 
     def drop(self) -> None:
         """The process has died: nothing of it happens any more."""
         self._operation.close()
         self.done = True
 
+    def _here(self, step: Any) -> Any:
+        """What needs no server."""
+        if isinstance(step, Receive):
+            return self._replies[step.ticket]
+        assert isinstance(step, (Compute, Pause)), step
+        return step.function() if isinstance(step, Compute) else True
+
     def _go(self, reply: Any) -> None:
         try:
             self._step = self._operation.send(reply)
-            while not isinstance(self._step, Call):
-                assert isinstance(self._step, (Compute, Pause)), self._step
-                done = self._step.function() if isinstance(self._step, Compute) else True
-                self._step = self._operation.send(done)
+            while not isinstance(self._step, (Call, Send)):
+                self._step = self._operation.send(self._here(self._step))
         except StopIteration as end:
             self.result, self.done = end.value, True

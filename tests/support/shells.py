@@ -15,6 +15,7 @@ import redis.asyncio
 from flashsale import AsyncFlashSale, AsyncQueueHandle, AsyncSaleHandle, FlashSale
 from flashsale.aio import AsyncLedgerHandle
 from flashsale.aio.cues import AsyncCueEntry, AsyncCueHandle
+from flashsale.aio.queue import AsyncQueueHandle
 
 SHELLS = ("sync", "async")
 

@@ -107,6 +107,9 @@ class AsyncQueueHandle:
         harmless.
         """
         seen = await self._known(timeout_ms)
+        if not seen.view.drawn:
+            # Looking reveals the seed, and nobody is called before that.
+            seen = await self._fresh(timeout_ms)
         checked = waiting_room.read_for(seen.view, self._shop._keyring, buyer, ticket)
         if isinstance(checked, PlaceAnswer):
             return checked

@@ -1,8 +1,9 @@
 """For your own tests: a model of a sale, and strategies for Hypothesis.
 
-`OracleSale` says what the engine must answer. The strategies make identifiers, baskets,
-sales and hostile input; they need Hypothesis (``pip install hypothesis``), the oracle needs
-nothing. `LocalEntropy` stands for public randomness where a test draws.
+`OracleSale` says what the engine must answer, and its `queue`, an `OracleRoom`, what the waiting
+room must. The strategies make identifiers, baskets, sales and hostile input; they need Hypothesis
+(``pip install hypothesis``), the oracle needs nothing. `LocalEntropy` stands for public randomness
+where a test draws.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from flashsale.errors import ConfigurationError
 from flashsale.testing.entropy import LocalEntropy
 from flashsale.testing.oracle import OracleSale
+from flashsale.testing.room_verbs import OracleRoom
 
 if TYPE_CHECKING:
     from flashsale.testing.strategies import (
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LocalEntropy",
+    "OracleRoom",
     "OracleSale",
     "baskets",
     "hostile_baskets",

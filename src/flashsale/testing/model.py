@@ -15,6 +15,8 @@ from flashsale.testing.books import Books
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from flashsale.testing.room_model import RoomModel
+
 
 @dataclass
 class Record:
@@ -66,6 +68,8 @@ class SaleModel:
         self._books = Books(sale)
         self._buyers: dict[str, dict[str, Record]] = {}
         self._restocks: dict[str, dict[str, int]] = {}
+        self._key_holds: Counter[str] = Counter()
+        self._room: RoomModel | None = None
         self._begin(now_ms)
         definition = msgspec.json.encode(sale).decode()
         self._write(Event(EventKind.OPENED, text=definition))
@@ -97,6 +101,18 @@ class SaleModel:
 
     def _write_hold(self, kind: EventKind, record: Record, lines: Mapping[str, int]) -> None:
         self._write(Event(kind, record.buyer, record.hold_id, dict(lines)))
+
+    def _why_closed(self) -> Outcome | None:
+        """Why nobody may hold, or be let in, now."""
+        if self.state is SaleState.ENDED:
+            return Outcome.ENDED
+        if self.state is SaleState.PAUSED:
+            return Outcome.PAUSED
+        if self.sale.opens_at_ms is not None and self._now < self.sale.opens_at_ms:
+            return Outcome.NOT_OPEN
+        if self.sale.closes_at_ms is not None and self._now >= self.sale.closes_at_ms:
+            return Outcome.CLOSED
+        return None
 
     def _records(self) -> Iterator[Record]:
         for holds in self._buyers.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flashsale.testing.hold_verbs import HoldVerbs
+from flashsale.testing.room_verbs import OracleRoom
 from flashsale.testing.sale_verbs import SaleVerbs
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class OracleSale(HoldVerbs, SaleVerbs):
 
     Requests are checked by the clients' rules, with the same `InvalidRequest`.
     """
+
+    @property
+    def queue(self) -> OracleRoom:
+        """The sale's waiting room, whether or not it was opened."""
+        return OracleRoom(self)
 
     @property
     def entries(self) -> Sequence[Entry]:

@@ -62,4 +62,6 @@ def check_hold(request: HoldRequest) -> dict[str, int]:
     if request.channel != "":
         limits.check_id("channel", request.channel)
     limits.check_note("note", request.note)
+    if request.key != "":
+        limits.check_id("key", request.key)
     return lines

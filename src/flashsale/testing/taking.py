@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flashsale.errors import FlashSaleError, InvalidRequest
 from flashsale.ledger import Event, EventKind
-from flashsale.models import Answer, HoldRequest, HoldState, Outcome, SaleState
+from flashsale.models import Answer, HoldRequest, HoldState, Outcome
 from flashsale.testing.model import Record, SaleModel
 from flashsale.testing.requests import check_hold
 
@@ -28,10 +28,11 @@ class Taking(SaleModel):
         hold_id: str,
         channel: str = "",
         note: str = "",
+        key: str = "",
         now_ms: int,
     ) -> Answer:
         """Deduct a basket from what is available, until `now + ttl`."""
-        request = HoldRequest(buyer, basket, hold_id, channel, note)
+        request = HoldRequest(buyer, basket, hold_id, channel, note, key)
         check_hold(request)
         self._begin(now_ms)
         return self._take(request)
@@ -57,10 +58,20 @@ class Taking(SaleModel):
         known = self._known(buyer, hold_id)
         if known is not None:
             return self._take_again(known, lines)
-        refusal = self._why_no_hold(buyer, lines)
+        turn = None if self._room is None else self._room.running(buyer, self._now)
+        refusal = self._why_no_hold(request, lines, may_hold=turn is not None)
         if refusal is not None:
             may_return = refusal is Outcome.SOLD_OUT and self._may_return(lines)
+            if turn is not None and self.sale.admission and refusal is Outcome.SOLD_OUT:
+                turn.want(sum(lines.values()))
             return self._answer(refusal, buyer, hold_id, may_return=may_return)
+        if turn is not None and self.sale.admission:
+            turn.take(sum(lines.values()))
+        self._key_holds[request.key] += 1
+        return self._write_held(request, lines)
+
+    def _write_held(self, request: HoldRequest, lines: dict[str, int]) -> Answer:
+        buyer, hold_id = request.buyer, request.hold_id
         deadline = self._now + self.sale.hold_ttl_ms
         record = Record(buyer, hold_id, HoldState.HELD, lines, deadline, deadline)
         self._buyers.setdefault(buyer, {})[hold_id] = record
@@ -84,22 +95,28 @@ class Taking(SaleModel):
         answer = Outcome.HELD if same else Outcome.CONFLICT
         return self._answer_about(answer, known, replayed=same)
 
-    def _why_no_hold(self, buyer: str, lines: dict[str, int]) -> Outcome | None:
-        if self.state is SaleState.ENDED:
-            return Outcome.ENDED
-        if self.state is SaleState.PAUSED:
-            return Outcome.PAUSED
-        if self.sale.opens_at_ms is not None and self._now < self.sale.opens_at_ms:
-            return Outcome.NOT_OPEN
-        if self.sale.closes_at_ms is not None and self._now >= self.sale.closes_at_ms:
-            return Outcome.CLOSED
+    def _why_no_hold(
+        self, request: HoldRequest, lines: dict[str, int], *, may_hold: bool
+    ) -> Outcome | None:
+        buyer = request.buyer
+        closed = self._why_closed()
+        if closed is not None:
+            return closed
+        if self.sale.admission and not may_hold:
+            return Outcome.NOT_ADMITTED
         if any(sku not in self._books.units for sku in lines):
             return Outcome.SKU_UNKNOWN
         if self._shard_is_full(buyer):
             return Outcome.SHARD_FULL
         if self._record_is_full(buyer):
             return Outcome.TOO_MANY_HOLDS
+        if self._key_is_used_up(request.key):
+            return Outcome.KEY_LIMIT
         return self._why_not_taken(buyer, lines)
+
+    def _key_is_used_up(self, key: str) -> bool:
+        most = self.sale.key_holds_max
+        return key != "" and most is not None and self._key_holds[key] >= most
 
     def _shard_is_full(self, buyer: str) -> bool:
         return buyer not in self._buyers and len(self._buyers) >= self.sale.buyers_max

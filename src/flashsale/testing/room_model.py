@@ -1,0 +1,188 @@
+"""A waiting room as the oracle keeps it: who has which number, and a turn for every called place.
+
+The engine keeps sums over slots of time and folds them when it is asked; here every place that
+was called has a turn of its own, and every sum is counted anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+from flashsale import limits, shuffle
+from flashsale.keyring import Key
+from flashsale.rooms import RoomState, Turns, WaitingRoom
+
+
+@dataclass
+class Turn:
+    """The time of one called place, and what came of it.
+
+    arrivals: how often somebody was let in by it. done: its buyer holds, or left. wanted: there
+    was nothing left when its buyer asked. units: what it took, or wanted in vain.
+    """
+
+    slot: int
+    ends_ms: int
+    arrivals: int = 0
+    done: bool = False
+    wanted: bool = False
+    units: int = 0
+
+    def take(self, units: int) -> None:
+        """A new hold; what was wanted in vain before is not counted twice."""
+        if self.done or not self.wanted:
+            self.units += units
+        self.done = True
+
+    def want(self, units: int) -> None:
+        """A basket that was sold out: once a turn, unless its buyer holds."""
+        if not self.done and not self.wanted:
+            self.units += units
+            self.wanted = True
+
+
+@dataclass
+class RoomModel:
+    """One waiting room. `measured`: whether holds are counted, as in a sale with admission.
+
+    numbers: of the places that buyers have. turns: of the places 1, 2, 3 … that were called.
+    over: how many of those are known to have ended. admitted: by which number and for which turn
+    a buyer was let in last.
+    """
+
+    room: WaitingRoom
+    key: Key
+    own_seed: str
+    measured: bool
+    state: RoomState = RoomState.RUNNING
+    rate_per_s: float = 0.0
+    joined: int = 0
+    present: int | None = None
+    seed: str = ""
+    over: int = 0
+    left: int = 0
+    tokens: float = 1.0
+    tokens_at_ms: int | None = None
+    numbers: dict[str, int] = field(default_factory=dict)
+    key_places: Counter[str] = field(default_factory=Counter)
+    turns: list[Turn] = field(default_factory=list)
+    admitted: dict[str, tuple[int, Turn]] = field(default_factory=dict)
+
+    # --- places -----------------------------------------------------------------------
+
+    def fix_present(self, now_ms: int) -> bool:
+        """At the opening those who are there are counted, once; whether that was now."""
+        if self.present is not None or now_ms < (self.room.opens_at_ms or 0):
+            return False
+        self.present = self.joined
+        return True
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether every number has its place."""
+        return self.present == 0 or (self.present is not None and self.seed != "")
+
+    def turn_of(self, number: int) -> Turn | None:
+        """The turn of a number whose place was called, be it over or not."""
+        if not self.is_drawn:
+            return None
+        place = shuffle.place_of(self.seed, self.present or 0, number)
+        return self.turns[place - 1] if place <= len(self.turns) else None
+
+    def is_over(self, number: int, now_ms: int) -> bool:
+        """Whether the turn of a number has ended."""
+        turn = self.turn_of(number)
+        return turn is not None and now_ms >= turn.ends_ms
+
+    def give_number(self, buyer: str, key: str) -> int:
+        """The next number, to a buyer who has no place."""
+        self.joined += 1
+        if self.room.one_place:
+            self.numbers[buyer] = self.joined
+        if key and self.room.key_places_max is not None:
+            self.key_places[key] += 1
+        return self.joined
+
+    def running(self, buyer: str, now_ms: int) -> Turn | None:
+        """The turn for which a buyer was let in, while it runs."""
+        _, turn = self.admitted.get(buyer, (0, None))
+        return turn if turn is not None and now_ms < turn.ends_ms else None
+
+    # --- moving on --------------------------------------------------------------------
+
+    def move_on(self, now_ms: int, available: int, *, may_call: bool) -> bool:
+        """End turns and call places; whether the engine writes anything for it."""
+        wrote = self.fix_present(now_ms)
+        while self.over < len(self.turns) and now_ms >= self.turns[self.over].ends_ms:
+            self.over += 1
+            wrote = True
+        if may_call and self.is_drawn and self.state is RoomState.RUNNING:
+            self._call(now_ms, available)
+            return True
+        return wrote
+
+    def _call(self, now_ms: int, available: int) -> None:
+        since_ms = max(0, now_ms - (now_ms if self.tokens_at_ms is None else self.tokens_at_ms))
+        gathered = self.tokens + since_ms * self.rate_per_s / 1000
+        tokens = min(max(1.0, limits.BURST_S * self.rate_per_s), gathered)
+        room_for = self.bound(available) - self.outstanding
+        step = max(0, min(math.floor(tokens), room_for, self.joined - len(self.turns)))
+        slot = now_ms // self.room.slot_ms
+        ends_ms = (slot + 1) * self.room.slot_ms + self.room.turn_ttl_ms
+        self.turns += [Turn(slot, ends_ms) for _ in range(step)]
+        self.tokens, self.tokens_at_ms = float(f"{tokens - step:.6f}"), now_ms
+
+    def forget_tokens(self, now_ms: int) -> None:
+        """Of what gathered at the rate so far no more than one is called at another."""
+        if self.state is RoomState.RUNNING and self.tokens_at_ms is not None:
+            self.tokens += max(0, now_ms - self.tokens_at_ms) * self.rate_per_s / 1000
+        self.tokens, self.tokens_at_ms = float(f"{min(1.0, self.tokens):.6f}"), now_ms
+
+    @property
+    def outstanding(self) -> int:
+        """Turns that are neither over nor done with."""
+        return sum(not turn.done for turn in self.turns[self.over :])
+
+    @property
+    def conversion(self) -> float:
+        """Units a turn takes: measured on those that have ended, from what is assumed of 20."""
+        if not self.measured:
+            return self.room.conversion
+        assumed = self.room.conversion * limits.PRIOR_TURNS
+        return (assumed + self.units) / (limits.PRIOR_TURNS + self.over)
+
+    @property
+    def units(self) -> int:
+        """What the turns that have ended took, or wanted."""
+        return sum(turn.units for turn in self.turns[: self.over])
+
+    def bound(self, available: int) -> int:
+        """How many turns may be outstanding."""
+        if available <= 0:
+            return 0
+        return max(1, math.floor(available / (self.conversion * (1 + self.room.margin))))
+
+    def measured_per_s(self, now_ms: int) -> float | None:
+        """Places called a second since the first slot whose turns run, or since the opening."""
+        live = self.turns[self.over :]
+        if not live:
+            return None
+        since_ms = max(live[0].slot * self.room.slot_ms, self.room.opens_at_ms or 0)
+        slots = max(1, now_ms + 1 - since_ms) / self.room.slot_ms
+        return len(live) / slots * (1000 / self.room.slot_ms)
+
+    def rows(self) -> tuple[Turns, ...]:
+        """The turns that are not known to have ended, summed up slot by slot."""
+        live = self.turns[self.over :]
+        return tuple(
+            Turns(
+                slot=slot,
+                serving=max(n for n, turn in enumerate(self.turns, 1) if turn.slot == slot),
+                arrived=sum(turn.arrivals for turn in live if turn.slot == slot),
+                done=sum(turn.done for turn in live if turn.slot == slot),
+                units=sum(turn.units for turn in live if turn.slot == slot),
+            )
+            for slot in sorted({turn.slot for turn in live})
+        )
