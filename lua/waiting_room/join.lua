@@ -28,7 +28,6 @@ local caller_ms, buyers_blob, order_blob, marks_blob = unpack(ARGV)
 
 local JOINED, ROOM_FULL, KEY_LIMIT, MALFORMED = '1', '0', '+', '!' -- outcomes
 local CLOSED, ENDED, CLOCK_JUMP = 'K', 'Z', 'J' -- outcomes
-local EARLY = 16 -- joins a hash, on average, by when each has surely had its first
 
 local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
@@ -81,8 +80,9 @@ end
 
 local found = read_places(k_places, grouped, sizes)
 -- include lib/place_fresh
+local early = joined < 16 * room.hashes -- after that each hash has almost surely had its first
 if not marks and not next(found) and joined + n <= room.places_max
-  and place_fresh(k_places, grouped, sizes, spots, joined, joined < EARLY * room.hashes) then
+  and place_fresh(k_places, grouped, sizes, spots, joined, early) then
   joined = joined + n
   return finish(JOINED, '')
 end
