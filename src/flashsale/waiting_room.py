@@ -454,31 +454,26 @@ def place_in(
     """Where the bearer of a ticket stands, by a view of the room."""
     at_ms = max(at_ms, view.at_ms)
     place = shuffle.place_of(view.seed, view.present or 0, ticket.number) if view.drawn else None
-    base = PlaceAnswer(
-        Outcome.WAITING,
-        view.sale,
-        buyer,
-        ticket=text,
-        number=ticket.number,
-        place=place,
-        at_ms=at_ms,
-    )
-    told = msgspec.structs.replace
+    known = (view.sale, buyer, text, ticket.number, place)
     if view.closed in (Outcome.ENDED, Outcome.CLOSED):
-        return told(base, outcome=view.closed)
+        return PlaceAnswer(view.closed, *known, at_ms=at_ms)
     if place is not None and place <= view.serving:
         turn = forecast.turn_of(view, place, at_ms)
         if turn is None:
-            return told(base, outcome=Outcome.TURN_OVER)
+            return PlaceAnswer(Outcome.TURN_OVER, *known, at_ms=at_ms)
         outlook = forecast.outlook_of(view, 0)
-        return told(base, outcome=Outcome.CALLED, ahead=0, outlook=outlook, turn_ends_ms=turn[1])
+        return PlaceAnswer(
+            Outcome.CALLED, *known, ahead=0, outlook=outlook, turn_ends_ms=turn[1], at_ms=at_ms
+        )
     ahead = None if place is None else place - view.serving - 1
-    return told(
-        base,
+    return PlaceAnswer(
+        Outcome.WAITING,
+        *known,
         ahead=ahead,
         eta=forecast.eta_of(view, view.joined // 2 if ahead is None else ahead),
         outlook=forecast.outlook_of(view, ahead),
         poll_after_ms=forecast.poll_after_ms(view, ahead, chance),
+        at_ms=at_ms,
     )
 
 
