@@ -1,6 +1,6 @@
 """What a join costs more in a large room, beyond what any insert costs more.
 
-A bare HSET of the same fields and values, into as many hashes, stands beside it.
+A bare HSET of the same fields and values stands beside it, into as many hashes, tables as well.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def measure(hall: Hall) -> list[Figure]:
     large = _second_half(hall, people, lambda who, _: joins(view, who), 8)
     hall.machine.empty()
     hall.say("growth: bare HSET")
+    _as_tables(hall, ["h"], hashes)
     deep = 8 * hashes  # as many people in flight
     hset = _second_half(hall, people, lambda who, at: hsets("h", who, at, hashes), deep)
     hall.machine.empty()
@@ -84,9 +85,17 @@ def _small(hall: Hall) -> tuple[float, int]:
 
 def _small_hset(hall: Hall, hashes: int) -> float:
     hall.machine.empty()
+    keys = [f"h{number}" for number in range(ROOMS)]
+    _as_tables(hall, keys, hashes)
     who, half = names(SMALL), SMALL // 2
     for first, part in ((0, who[:half]), (half, who[half:])):
-        keys = [f"h{number}" for number in range(ROOMS)]
         commands = [command for key in keys for command in hsets(key, part, first, hashes)]
         spent, _ = hall.machine.send(hall.machine.pack(commands, 8 * hashes))
     return spent / half / ROOMS
+
+
+def _as_tables(hall: Hall, keys: Sequence[str], hashes: int) -> None:
+    """Make the hashes tables from the start, as a room's are, and no listpacks."""
+    long = ("first", " " * 65)
+    commands = [("HSET", f"{key}:{number}", *long) for key in keys for number in range(hashes)]
+    hall.machine.send(hall.machine.pack(commands))

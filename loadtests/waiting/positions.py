@@ -58,7 +58,7 @@ async def _ask_all(hall: Hall, count: int) -> tuple[float, float, float, float]:
     async with AsyncFlashSale.from_url(url, keys=[KEY], timeout_ms=TIMEOUT_MS) as shop:
         closed = shop.sale(hall.open(opens_at_ms=_now_ms() + HOUR_MS).sale).queue
         before, _ = await _rate(hall, closed, await _join(closed, who), Outcome.WAITING)
-        opens_ms = _now_ms() + 2_000 + count // 10
+        opens_ms = _now_ms() + 1_500 + count // 5  # by when all have joined
         queue = shop.sale(hall.open(opens_at_ms=opens_ms, rate_per_s=1).sale).queue
         asked = await _join(queue, who)
         await asyncio.sleep(max(0, opens_ms - _now_ms()) / 1000 + 0.1)

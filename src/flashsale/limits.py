@@ -43,8 +43,8 @@ PLACES_MAX = 100_000_000
 """Numbers that a waiting room gives in all."""
 
 PLACES_PER_HASH = 400_000
-"""Places in one hash, about: a larger one keeps a server busy when it moves between nodes, a smaller
-one makes more commands of a batch; this many fill the server's table just before it doubles."""
+"""Places in one hash, about: a larger one keeps a server busy when it moves between nodes, with
+smaller ones a batch takes more commands; so many fill a server's table before it doubles."""
 
 HASHES_MAX = 400
 """Hashes of places of one waiting room."""
