@@ -15,7 +15,11 @@ local function in_order(grouped, sizes, spots)
   end
   local list = { unpack(spots) } -- of its length at once: growing costs more
   for p = 1, sum do
-    list[spots[p]] = grouped[p]
+    local spot = spots[p]
+    if spot + 0 ~= spot then -- a text, which the list would keep
+      return nil
+    end
+    list[spot] = grouped[p]
   end
   return list
 end
