@@ -53,7 +53,7 @@ class Hall:
         sale: Sale = sale_value(self.machine.new_id())
         self.shop.open(Sale(sale.id, sale.skus, hold_ttl_ms=HOUR_MS, admission=admission))
         rules = {"rate_per_s": 1_000_000, "turn_ttl_ms": HOUR_MS, "conversion": 0.01} | rules
-        places = max(10_000_000, 2 * self.crowd.people)
+        places = max(10_000_000, self.crowd.people)
         return self.shop.sale(sale.id).queue.open(WaitingRoom(places_max=places, **rules))
 
     def send_parts(self, count: int, build: Callable[[Sequence[str]], list[Command]]) -> Spent:
