@@ -81,6 +81,8 @@ if closed then
   return { epoch, shard.now, 0, closed, '' }
 end
 
+local given = {} -- in this batch: the same buyer may come again
+
 -- What a buyer is answered, and the turn that is theirs if they are admitted.
 local function judge(i)
   local number = numbers[i]
@@ -100,7 +102,7 @@ local function judge(i)
   elseif number < 1 or number > room.joined then
     return WRONG_TICKET
   end
-  local before = parse_turn(admitted[i])
+  local before = parse_turn(given[buyers[i]] or admitted[i])
   if before and before.number == number then
     if shard.now < before.ends then
       return ADMITTED, before, true
@@ -131,11 +133,8 @@ for i = 1, n do
     details[d + 1], details[d + 2], details[d + 3], details[d + 4] =
       i, '', turn.ends, replayed and 1 or 0
     if not replayed then
-      admitted[i] = format_turn(turn)
-      sets[#sets + 1], sets[#sets + 2] = buyers[i], admitted[i]
-      for k = i + 1, n do -- the same buyer again in this batch
-        admitted[k] = buyers[k] == buyers[i] and admitted[i] or admitted[k]
-      end
+      given[buyers[i]] = format_turn(turn)
+      sets[#sets + 1], sets[#sets + 2] = buyers[i], given[buyers[i]]
     end
   end
 end

@@ -3,10 +3,12 @@
 --
 -- KEYS  sale room places
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
---       buyers      msgpack: array of buyers
---       where       msgpack: for each of them, in which of the hashes of places given (from 1) its
---                   place is; [] if only tickets are given
---       marks       "" or msgpack: {{key or "", …}, {where its count is to be found, …}}
+--       buyers      msgpack: array of buyers, hash by hash: those of the first of the hashes given,
+--                   those of the next, …; hashes at the end may have only counts of keys
+--       order       msgpack: {{how many of them each hash has, …}, {which of the batch each of them
+--                   is, from 1, …}}; [] if only tickets are given
+--       marks       "" or msgpack, in the order of the batch: {{key or "", …}, {which of the hashes
+--                   has its count, …}}
 -- CODES 1 JOINED, 0 ROOM_FULL, + KEY_LIMIT, K CLOSED, Z ENDED, J CLOCK_JUMP, 9 ROOM_UNKNOWN,
 --       u SALE_UNKNOWN, p PURGED, ! MALFORMED
 -- REPLY as every batch's, but the third value is the first new number: those of one reply follow
@@ -14,7 +16,7 @@
 
 local k_sale, k_room = unpack(KEYS)
 local k_places = { unpack(KEYS, 3) } -- those that hold these buyers and keys
-local caller_ms, buyers_blob, where_blob, marks_blob = unpack(ARGV)
+local caller_ms, buyers_blob, order_blob, marks_blob = unpack(ARGV)
 
 -- include lib/load_shard
 -- include lib/load_room
@@ -22,10 +24,8 @@ local caller_ms, buyers_blob, where_blob, marks_blob = unpack(ARGV)
 -- include lib/are_ids
 -- include lib/is_id
 -- include lib/fix_present
--- include lib/load_turns
--- include lib/place_of
--- include lib/spread_reads
--- include lib/turn_of
+-- include lib/in_order
+-- include lib/read_places
 
 local JOINED, ROOM_FULL, KEY_LIMIT, MALFORMED = '1', '0', '+', '!' -- outcomes
 local CLOSED, ENDED, CLOCK_JUMP = 'K', 'Z', 'J' -- outcomes
@@ -39,9 +39,15 @@ local room, unknown = load_room(k_room)
 if not room then
   return { epoch, shard.now, 0, unknown, '' }
 end
-local buyers, where = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(where_blob)
-local marks = marks_blob ~= '' and cmsgpack.unpack(marks_blob) or { {}, {} }
-local keyed = marks_blob ~= ''
+local grouped = cmsgpack.unpack(buyers_blob)
+local sizes, spots = unpack(cmsgpack.unpack(order_blob))
+local marks = marks_blob ~= '' and cmsgpack.unpack(marks_blob)
+local n = check_batch(grouped, room.one_place and (spots or {}) or nil, marks and marks[1] or nil,
+  marks and marks[2] or nil)
+local buyers = grouped
+if room.one_place then
+  buyers = #sizes <= #k_places and in_order(grouped, sizes, spots)
+end
 
 -- Whether all are identifiers, or "" where there is none.
 local function are_keys(keys)
@@ -53,10 +59,8 @@ local function are_keys(keys)
   return true
 end
 
-local n = check_batch(buyers, room.one_place and where or nil, keyed and marks[1] or nil,
-  keyed and marks[2] or nil)
 local closed = shard.jumped and CLOCK_JUMP
-if not are_ids(buyers) or not are_keys(keyed and marks[1] or {}) then
+if not buyers or not are_ids(buyers) or (marks and not are_keys(marks[1])) then
   closed = MALFORMED
 elseif shard.state == 'ended' then
   closed = ENDED
@@ -86,21 +90,35 @@ if not room.one_place then -- a counter, and nothing else
     or string.rep(JOINED, room_for) .. string.rep(ROOM_FULL, n - room_for), '')
 end
 
--- Fields of keys begin with a colon, which no buyer has.
-local fields, of_field = buyers, where
-if keyed then
-  fields, of_field = {}, {}
-  for i = 1, n do
-    fields[i], of_field[i] = buyers[i], where[i]
+local found = read_places(k_places, grouped, sizes)
+-- include lib/place_fresh
+local early = joined < 16 * room.hashes -- after that each hash has almost surely had its first
+if not marks and not next(found) and joined + n <= room.places_max
+  and place_fresh(k_places, grouped, sizes, spots, joined, early) then
+  joined = joined + n
+  return finish(JOINED, '')
+end
+
+-- include lib/load_turns
+-- include lib/place_of
+-- include lib/spread_reads
+-- include lib/turn_of
+local of_buyer, from = {}, 1
+for w = 1, #sizes do
+  for p = from, from + sizes[w] - 1 do
+    of_buyer[spots[p]] = w
   end
-  for i = 1, n do
-    if marks[1][i] ~= '' then
-      fields[#fields + 1], of_field[#of_field + 1] = ':' .. marks[1][i], marks[2][i]
-    end
+  from = from + sizes[w]
+end
+-- Fields of keys begin with a colon, which no buyer has.
+local fields, of_field = {}, {}
+for i = 1, marks and n or 0 do
+  if marks[1][i] ~= '' then
+    fields[#fields + 1], of_field[#of_field + 1] = ':' .. marks[1][i], marks[2][i]
   end
 end
-local found, sets = spread_reads(k_places, fields, of_field)
-if not found then
+local counts, sets = spread_reads(k_places, fields, of_field)
+if not counts then
   return { epoch, shard.now, 0, MALFORMED, '' }
 end
 
@@ -118,9 +136,9 @@ end
 
 local codes, details, given, all_new = {}, {}, {}, true
 for i = 1, n do
-  local buyer, key = buyers[i], keyed and marks[1][i] ~= '' and ':' .. marks[1][i]
+  local buyer, key = buyers[i], marks and marks[1][i] ~= '' and ':' .. marks[1][i]
   local before = found[buyer]
-  local count = key and room.key_max and (tonumber(found[key]) or 0)
+  local count = key and room.key_max and (tonumber(counts[key]) or 0)
   if before and (given[buyer] or not is_over(tonumber(before))) then
     local d = #details
     details[d + 1], details[d + 2], details[d + 3], details[d + 4] = i, '', tonumber(before), 1
@@ -132,10 +150,10 @@ for i = 1, n do
   else
     joined = joined + 1
     found[buyer], given[buyer], codes[i] = joined, true, JOINED
-    local set = sets[where[i]]
+    local set = sets[of_buyer[i]]
     set[#set + 1], set[#set + 2] = buyer, joined
     if count then
-      found[key] = count + 1
+      counts[key] = count + 1
       set = sets[marks[2][i]]
       set[#set + 1], set[#set + 2] = key, count + 1
     end

@@ -42,8 +42,9 @@ CUES_MAX = 1_000
 PLACES_MAX = 100_000_000
 """Numbers that a waiting room gives in all."""
 
-PLACES_PER_HASH = 262_144
-"""Places in one hash, about: a larger one keeps a server busy when it moves between nodes."""
+PLACES_PER_HASH = 400_000
+"""Places in one hash, about: a larger one keeps a server busy when it moves between nodes, with
+smaller ones a batch takes more commands; so many fill a server's table before it doubles."""
 
 HASHES_MAX = 400
 """Hashes of places of one waiting room."""

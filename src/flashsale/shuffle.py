@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from functools import lru_cache
 from math import isqrt
 
 from flashsale.verify import hash_of
@@ -49,13 +50,22 @@ def place_of(seed: str, present: int, number: int) -> int:
     """
     if number > present:
         return number
-    side, value = isqrt(present - 1) + 1, number - 1
+    side, value, rounds = isqrt(present - 1) + 1, number - 1, _rounds(seed)
     side += side % 2
     while True:
         left, right = divmod(value, side)
-        for at in range(1, ROUNDS + 1):
-            digest = hashlib.sha1(f"{seed}:{at}:{right}".encode(), usedforsecurity=False)
-            left, right = right, (left + int(digest.hexdigest()[:10], 16)) % side
+        for begun in rounds:
+            digest = begun.copy()
+            digest.update(b"%d" % right)
+            left, right = right, (left + int.from_bytes(digest.digest()[:5], "big")) % side
         value = left * side + right
         if value < present:
             return value + 1
+
+
+@lru_cache(maxsize=256)
+def _rounds(seed: str) -> tuple[hashlib._Hash, ...]:
+    """The round functions as far as they depend on the seed and the round alone."""
+    return tuple(
+        hashlib.sha1(f"{seed}:{at}:".encode(), usedforsecurity=False) for at in range(1, ROUNDS + 1)
+    )

@@ -284,12 +284,20 @@ def _extra(room: WaitingRoom) -> tuple[str, str]:
 
 def _join_call(kind: Kind, items: Sequence[Item]) -> Call:
     keys, hashes = ShardKeys.of(kind.sale), int(kind.extra[0])
-    cap_keys = [item.key for item in items] if kind.extra[1] else []
-    numbers, (where, of_keys) = _spread(hashes, [item.buyer for item in items], cap_keys)
-    marks = encode([cap_keys, of_keys]) if any(cap_keys) else b""
+    buyers, cap_keys = [item.buyer for item in items], [item.key for item in items]
+    numbers: list[int] = []
+    order: list[list[int]] = []
+    marks = b""
+    if hashes:
+        groups = _group(hashes, buyers)
+        numbers, spots = list(groups), [spot for group in groups.values() for spot in group]
+        order = [[len(group) for group in groups.values()], spots]
+        buyers = [buyers[spot - 1] for spot in spots]
+        if kind.extra[1] and any(cap_keys):
+            numbers, (_, of_keys) = _spread(hashes, [], cap_keys, numbers)
+            marks = encode([cap_keys, of_keys])
     used = (keys.sale, keys.room, *(places_key(kind.sale, number) for number in numbers))
-    buyers = encode([item.buyer for item in items])
-    return Call(load_script("waiting_room/join"), used, (buyers, encode(where), marks))
+    return Call(load_script("waiting_room/join"), used, (encode(buyers), encode(order), marks))
 
 
 def _admit_call(kind: Kind, items: Sequence[Item]) -> Call:
@@ -311,13 +319,24 @@ def _leave_call(kind: Kind, items: Sequence[Item]) -> Call:
     return Call(load_script("waiting_room/leave"), used, (encode(buyers), encode(where)))
 
 
+def _group(hashes: int, buyers: Sequence[str]) -> dict[int, list[int]]:
+    """Which of a batch's buyers, counted from 1, each hash has."""
+    groups: dict[int, list[int]] = {}
+    for spot, buyer in enumerate(buyers, 1):
+        groups.setdefault(crc32(buyer.encode()) % hashes, []).append(spot)
+    return groups
+
+
 def _spread(
-    hashes: int, buyers: Sequence[str], cap_keys: Sequence[str]
+    hashes: int, buyers: Sequence[str], cap_keys: Sequence[str], known: Sequence[int] = ()
 ) -> tuple[list[int], tuple[list[int], list[int]]]:
-    """The hashes that a batch needs, and for each buyer and key which of them, counted from 1."""
+    """The hashes that a batch needs, and for each buyer and key which of them, counted from 1.
+
+    known: hashes that it needs anyway.
+    """
     if hashes == 0:
         return [], ([], [])
-    found: dict[int, int] = {}
+    found = {number: at for at, number in enumerate(known, 1)}
 
     def where(name: str) -> int:
         return found.setdefault(crc32(name.encode()) % hashes, len(found) + 1)
@@ -435,31 +454,26 @@ def place_in(
     """Where the bearer of a ticket stands, by a view of the room."""
     at_ms = max(at_ms, view.at_ms)
     place = shuffle.place_of(view.seed, view.present or 0, ticket.number) if view.drawn else None
-    base = PlaceAnswer(
-        Outcome.WAITING,
-        view.sale,
-        buyer,
-        ticket=text,
-        number=ticket.number,
-        place=place,
-        at_ms=at_ms,
-    )
-    told = msgspec.structs.replace
+    known = (view.sale, buyer, text, ticket.number, place)
     if view.closed in (Outcome.ENDED, Outcome.CLOSED):
-        return told(base, outcome=view.closed)
+        return PlaceAnswer(view.closed, *known, at_ms=at_ms)
     if place is not None and place <= view.serving:
         turn = forecast.turn_of(view, place, at_ms)
         if turn is None:
-            return told(base, outcome=Outcome.TURN_OVER)
+            return PlaceAnswer(Outcome.TURN_OVER, *known, at_ms=at_ms)
         outlook = forecast.outlook_of(view, 0)
-        return told(base, outcome=Outcome.CALLED, ahead=0, outlook=outlook, turn_ends_ms=turn[1])
+        return PlaceAnswer(
+            Outcome.CALLED, *known, ahead=0, outlook=outlook, turn_ends_ms=turn[1], at_ms=at_ms
+        )
     ahead = None if place is None else place - view.serving - 1
-    return told(
-        base,
+    return PlaceAnswer(
+        Outcome.WAITING,
+        *known,
         ahead=ahead,
         eta=forecast.eta_of(view, view.joined // 2 if ahead is None else ahead),
         outlook=forecast.outlook_of(view, ahead),
         poll_after_ms=forecast.poll_after_ms(view, ahead, chance),
+        at_ms=at_ms,
     )
 
 
