@@ -12,7 +12,7 @@ from typing import Any, cast
 import redis
 import redis.asyncio
 
-from flashsale import AsyncFlashSale, AsyncQueueHandle, AsyncSaleHandle, FlashSale
+from flashsale import AsyncFlashSale, AsyncSaleHandle, FlashSale
 from flashsale.aio import AsyncLedgerHandle
 from flashsale.aio.cues import AsyncCueEntry, AsyncCueHandle
 from flashsale.aio.queue import AsyncQueueHandle
