@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import redis
 
 from flashsale import (
     ConfigurationError,
@@ -814,7 +815,10 @@ def test_a_room_or_a_sale_in_an_unknown_format_is_refused_and_unharmed(lab: Lab,
         hall = Hall(lab)
         hall.join("ann")
         lab.raw.hset(getattr(lab.keys(hall.sale), key), "format", "9")
-        with nothing_written(hall), pytest.raises(Exception, match=f"FLASHSALE_FORMAT {what}"):
+        with (
+            nothing_written(hall),
+            pytest.raises(redis.ResponseError, match=f"FLASHSALE_FORMAT {what}"),
+        ):
             lab.eval(f"waiting_room/{name}", hall.sale, *RAW[name])
 
 
