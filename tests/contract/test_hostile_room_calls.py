@@ -74,9 +74,15 @@ def unharmed(hall: Hall) -> None:
     assert hall.sale.audit().problems == ()
 
 
+def places(name: str, count: int, told: int | None = None) -> bytes:
+    """Where the places of so many buyers are, all in the one hash; or so many are told of."""
+    told = count if told is None else told
+    return encode([[count], list(range(1, told + 1))] if name == "join" else [1] * told)
+
+
 NONE = encode([[0], [0], [0]])
 GOOD: dict[str, list[Any]] = {
-    "join": [encode(["x"]), encode([1]), b""],
+    "join": [encode(["x"]), places("join", 1), b""],
     "admit": [encode(["c"]), encode([1]), NONE],
     "leave": [encode(["c"]), encode([1])],
 }
@@ -84,7 +90,7 @@ GOOD: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_batch_with_a_buyer_who_is_none_is_refused_as_a_whole(hall: Hall, name: str) -> None:
-    three = encode([1, 1, 1])
+    three = places(name, 3)
     rest = {
         "join": [three, b""],
         "admit": [three, encode([[0] * 3] * 3)],
@@ -105,7 +111,8 @@ WHERES = [0, 2, -1, 1.5, "1", True, None, [1], float("nan"), float("inf"), 2**53
 @pytest.mark.parametrize("name", GOOD)
 def test_a_place_in_a_hash_that_was_not_given_is_refused(hall: Hall, name: str) -> None:
     good = GOOD[name]
-    all_refused(hall, name, ([good[0], encode([where]), *good[2:]] for where in WHERES))
+    spots = ([[1], [where]] if name == "join" else [where] for where in WHERES)
+    all_refused(hall, name, ([good[0], encode(spot), *good[2:]] for spot in spots))
     if name == "join":
         all_refused(hall, name, ([*good[:2], encode([["phone"], [where]])] for where in WHERES))
     refused(hall, name, *GOOD[name], hashes=0)
@@ -126,9 +133,9 @@ SIZES: dict[str, tuple[int, int]] = {
 def test_a_batch_of_another_size_than_it_may_have_is_refused(
     hall: Hall, name: str, size: str
 ) -> None:
-    count, places = SIZES[size]
+    count, told = SIZES[size]
     rest = {"join": [b""], "admit": [encode([[0] * count] * 3)], "leave": []}[name]
-    refused(hall, name, encode([f"x{n}" for n in range(count)]), encode([1] * places), *rest)
+    refused(hall, name, encode([f"x{n}" for n in range(count)]), places(name, count, told), *rest)
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -139,7 +146,7 @@ def test_the_largest_batch_is_taken(hall: Hall, name: str) -> None:
         "admit": [encode([[0] * count] * 3)],
         "leave": [],
     }[name]
-    code = send(hall, name, encode([f"x{n}" for n in range(count)]), encode([1] * count), *rest)
+    code = send(hall, name, encode([f"x{n}" for n in range(count)]), places(name, count), *rest)
     assert code == {"join": "1", "admit": "7" * count, "leave": "8"}[name]
 
 

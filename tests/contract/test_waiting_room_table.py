@@ -64,7 +64,8 @@ def letters(hall: Hall, name: str, *args: Any, **more: Any) -> str:
 
 
 def join_raw(hall: Hall, *buyers: str, **more: Any) -> str:
-    return letters(hall, "join", encode(buyers), encode([1] * len(buyers)), b"", **more)
+    order = encode([[len(buyers)], list(range(1, len(buyers) + 1))])
+    return letters(hall, "join", encode(buyers), order, b"", **more)
 
 
 def admit_raw(hall: Hall, *buyers: str, **more: Any) -> str:
