@@ -41,7 +41,7 @@ if not room then
 end
 local grouped = cmsgpack.unpack(buyers_blob)
 local sizes, spots = unpack(cmsgpack.unpack(order_blob))
-local marks = marks_blob ~= '' and cmsgpack.unpack(marks_blob)
+local marks = marks_blob ~= '' and (cmsgpack.unpack(marks_blob) or {})
 local n = check_batch(grouped, room.one_place and (spots or {}) or nil, marks and marks[1] or nil,
   marks and marks[2] or nil)
 local buyers = grouped
