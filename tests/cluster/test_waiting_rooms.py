@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 
 from faults.checks import books_are_right
-from flashsale import FlashSale, JoinRequest, Outcome, Rejected, Sale, Sku, WaitingRoom
+from flashsale import FlashSale, JoinRequest, Outcome, Rejected, Sale, Sku, WaitingRoom, limits
 from flashsale.keys import ShardKeys, places_key
 from support.cluster import PRIMARIES, Cluster
 from support.cues import KEY
 
 ROOM = WaitingRoom(
-    rate_per_s=1_000_000, conversion=1, margin=0, key_places_max=30, places_max=3 * 262_144
+    rate_per_s=1_000_000,
+    conversion=1,
+    margin=0,
+    key_places_max=30,
+    places_max=3 * limits.PLACES_PER_HASH,
 )
 
 

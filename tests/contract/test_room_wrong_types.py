@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flashsale import FlashSaleError, JoinRequest, StoreUnavailable
+from flashsale import FlashSaleError, JoinRequest, StoreUnavailable, limits
 from flashsale.keys import places_key
 from support.lab import T0, Lab
 from support.queues import ENDS, Hall
@@ -96,7 +96,7 @@ def test_a_verb_that_meets_a_foreign_key_is_refused_and_has_written_nothing(
 
 
 def test_a_foreign_key_in_one_of_the_places_harms_none_of_the_others(lab: Lab) -> None:
-    hall = Hall(lab, places_max=3 * 262_144)
+    hall = Hall(lab, places_max=3 * limits.PLACES_PER_HASH)
     answers = hall.join(*(f"b{n}" for n in range(30)))
     lab.raw.delete(places_key(hall.sale.id, 1))
     lab.raw.set(places_key(hall.sale.id, 1), "something else")

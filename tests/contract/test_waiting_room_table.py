@@ -22,6 +22,7 @@ from flashsale import (
     Rejected,
     RoomState,
     WaitingRoom,
+    limits,
     shuffle,
     waiting_room,
 )
@@ -163,7 +164,7 @@ def test_no_room_is_opened_over_the_remains_of_another(lab: Lab, key: str) -> No
     place = f"{lab.keys(sale).sale.rpartition(':')[0]}:{key}"
     lab.raw.hset(place, "ann", "7:1:1:0" if key == "admitted" else 7)
     with pytest.raises(ProtocolError, match="FLASHSALE_REMAINS keys of this waiting room"):
-        sale.queue.open(WaitingRoom(rate_per_s=1, places_max=4 * 262_144))
+        sale.queue.open(WaitingRoom(rate_per_s=1, places_max=4 * limits.PLACES_PER_HASH))
     assert lab.raw.exists(lab.keys(sale).room) == 0
 
 
@@ -244,7 +245,7 @@ def test_several_script_calls_of_one_bulk_call_count_as_coming_at_the_same_time(
 
 
 def test_places_are_spread_over_the_hashes_by_the_name_and_found_again(lab: Lab) -> None:
-    hall = Hall(lab, places_max=3 * 262_144, key_places_max=100)
+    hall = Hall(lab, places_max=3 * limits.PLACES_PER_HASH, key_places_max=100)
     hall.join(*(f"b{n}" for n in range(60)), key="phone")
     sizes = [lab.raw.hlen(places_key(hall.sale.id, number)) for number in range(3)]
     assert sum(sizes) == 61
@@ -335,7 +336,7 @@ def test_of_several_reasons_to_refuse_a_join_the_first_of_the_order_answers(lab:
     hall.join("ann", "bob", key="")
     hall.queue.leave("bob")
     keyed = encode([["k"], [1]])
-    one = encode([1])
+    one = encode([[1], [1]])
 
     def told(buyer: str, marks: bytes = keyed, **more: Any) -> str:
         with nothing_written(hall):
@@ -880,7 +881,9 @@ def test_a_position_before_the_opening_says_neither_place_nor_how_many_are_ahead
 
 
 def test_a_purge_removes_every_key_of_the_room_but_the_tombstone(lab: Lab) -> None:
-    hall = Hall(lab, places_max=5 * 262_144, key_places_max=50, sale={"key_holds_max": 5})
+    hall = Hall(
+        lab, places_max=5 * limits.PLACES_PER_HASH, key_places_max=50, sale={"key_holds_max": 5}
+    )
     hall.join(*(f"b{n}" for n in range(40)), key="phone")
     hall.look()
     hall.look(hall.now() + 1)
