@@ -278,8 +278,8 @@ ROOM_MUTANTS = [
     Mutant(
         "a buyer twice in a batch of admissions",
         "waiting_room/admit",
-        "buyers[k] == buyers[i] and admitted[i] or admitted[k]",
-        "admitted[k]",
+        "parse_turn(given[buyers[i]] or admitted[i])",
+        "parse_turn(admitted[i])",
     ),
     Mutant("the sale before an admission", "waiting_room/admit", "if closed then", "if false then"),
     Mutant(
@@ -400,8 +400,8 @@ ROOM_MUTANTS = [
     Mutant(
         "the bucket of a room that was steered",
         "waiting_room/steer",
-        "'tokens', 1, 'tokens_at', shard.now)",
-        "'tokens_at', shard.now)",
+        "string.format('%.6f', math.min(1, tokens))",
+        "string.format('%.6f', tokens)",
     ),
 ]
 

@@ -112,5 +112,5 @@ class Hall:
 
 def everything_of(lab: Lab, sale_id: str) -> dict[bytes, Any]:
     """All keys of a sale with what they hold."""
-    names: Any = lab.raw.keys(f"flashsale:{{{sale_id}#0}}:*")
+    names = lab.raw.scan_iter(f"flashsale:{{{sale_id}#0}}:*", count=1_000)  # on all nodes
     return {name: dump_key(lab.raw, name) for name in sorted(names)}
