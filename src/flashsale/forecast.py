@@ -97,8 +97,12 @@ def poll_after_ms(view: RoomView, ahead: int | None, chance: float) -> int:
     second and the room's `poll_max_ms`, and never so long that a turn is missed. The chance
     shortens it by up to a half, so a crowd that came at once does not ask at once.
     """
+    return poll_before(view, None if ahead is None else eta_of(view, ahead), chance)
+
+
+def poll_before(view: RoomView, eta: Eta | None, chance: float) -> int:
+    """The same for whoever knows their ETA already."""
     longest = min(view.room.poll_max_ms, max(1, view.room.turn_ttl_ms // 4))
     shortest = min(POLL_MIN_MS, longest)
-    eta = None if ahead is None else eta_of(view, ahead)
     wanted = longest if eta is None else eta.earliest_ms // 2
     return max(shortest, math.ceil(min(longest, max(shortest, wanted)) * (1 - chance / 2)))

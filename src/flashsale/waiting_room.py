@@ -466,13 +466,14 @@ def place_in(
             Outcome.CALLED, *known, ahead=0, outlook=outlook, turn_ends_ms=turn[1], at_ms=at_ms
         )
     ahead = None if place is None else place - view.serving - 1
+    eta = forecast.eta_of(view, view.joined // 2 if ahead is None else ahead)
     return PlaceAnswer(
         Outcome.WAITING,
         *known,
         ahead=ahead,
-        eta=forecast.eta_of(view, view.joined // 2 if ahead is None else ahead),
+        eta=eta,
         outlook=forecast.outlook_of(view, ahead),
-        poll_after_ms=forecast.poll_after_ms(view, ahead, chance),
+        poll_after_ms=forecast.poll_before(view, None if ahead is None else eta, chance),
         at_ms=at_ms,
     )
 
