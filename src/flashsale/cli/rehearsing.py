@@ -38,7 +38,7 @@ def rehearse(
         typer.Option(
             "--seconds",
             metavar="N",
-            help="How long buyers arrive. Default: 10; live_room: 6; waiting_room: 40.",
+            help="How long buyers arrive. Default: 10; live_room: 6; waiting_room: 30.",
         ),
     ] = None,
     scale: Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from itertools import accumulate
 
@@ -74,7 +74,7 @@ class Stock:
 
     def most(self, begin_ms: int, end_ms: int) -> int:
         """The most units that were available at a moment from one time to another."""
-        first = max(0, bisect_right(self._times, begin_ms) - 1)
+        first = bisect_left(self._times, begin_ms)
         last = bisect_right(self._times, end_ms)
         return max(self._levels[first : last + 1])
 

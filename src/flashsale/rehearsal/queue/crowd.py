@@ -49,7 +49,7 @@ class Habits(Struct, frozen=True, kw_only=True):
     react_s: float = 2.0
     react_sigma: float = 0.6
     choose_s: float = 1.0
-    pay_s: float = 4.0
+    pay_s: float = 3.0
     realists: float = 0.15
     patience_s: float = 600.0
     silent: float = 0.25

@@ -85,13 +85,14 @@ class QueueDriver:
         while (visits or self._under_way()) and self._now() < self._at_most_s:
             for due in visits.due(self._now()):
                 self._take_up(due)
+            if self._now() < visits.plan.join_s[-1]:
+                elapsed = time.perf_counter() - wall
+                visits.record.generator_cpu = (time.process_time() - cpu) / elapsed
             self._report()
             await asyncio.sleep(TICK_S)
         while self._under_way():  # noqa: ASYNC110 - it is four things that have to end
             await asyncio.sleep(TICK_S)
         visits.give_up()
-        elapsed = time.perf_counter() - wall
-        visits.record.generator_cpu = (time.process_time() - cpu) / elapsed
 
     def _under_way(self) -> int:
         return len(self._joins) + len(self._asks) + len(self._calls) + self._busy

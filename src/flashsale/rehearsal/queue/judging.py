@@ -48,7 +48,7 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 def problems_of(seen: Seen) -> list[str]:
     """What is wrong, a sentence each."""
-    rules = (_turns, _calls, _places, _bounds, _hopeless, _silence, _polls, _tickets, _unsold)
+    rules = (_hopeless, _silence, _unsold, _bounds, _polls, _tickets, _places, _turns, _calls)
     return [text for rule in rules for text in rule(seen)]
 
 

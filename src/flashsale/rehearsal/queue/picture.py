@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -12,10 +13,8 @@ from flashsale.rehearsal.queue.report import QueuePicture
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-ROWS = 6
+ROWS = 8
 LABEL = 12
-BLOCKS = " ▁▂▃▄▅▆▇█"
-STEPS = len(BLOCKS) - 1
 
 
 class Part(Struct, frozen=True):
@@ -45,51 +44,36 @@ class Panel:
             legend.append(f" {part.name}   ")
         legend.rstrip()
         yield legend
-        edges = self.edges()
+        columns = self.columns()
         for row in reversed(range(ROWS)):
             scale = {ROWS - 1: f"{self.top:,}", 0: "0"}.get(row, "")
             line = Text(f"{scale:>{LABEL - 2}}  ", no_wrap=True, overflow="crop")
-            for column in edges:
-                _draw(line, self.parts, column, row, plain=plain)
+            for column in columns:
+                shown = self.parts[column[row]] if row < len(column) else None
+                if shown is None or plain:
+                    line.append(" " if shown is None else shown.letter)
+                else:
+                    line.append(" ", f"on {shown.colour}")
             yield line
 
-    def edges(self) -> list[list[int]]:
-        """Per column the upper edges of all layers, in steps of an eighth of a row."""
-        whole = ROWS * STEPS
-        columns = []
-        for values in zip(*(part.values for part in self.parts), strict=True):
-            sums = [sum(values[: n + 1]) for n in range(len(values))]
-            columns.append([min(whole, _height(value, self.top, whole)) for value in sums])
-        return columns
+    def columns(self) -> list[list[int]]:
+        """Per column the layer in each of its cells, from the bottom up."""
+        return [
+            [layer for layer, size in enumerate(cells(values, self.top)) for _ in range(size)]
+            for values in zip(*(part.values for part in self.parts), strict=True)
+        ]
 
 
-def _height(value: int, top: int, whole: int) -> int:
-    """Steps for a value; what is not 0 is seen."""
-    return max(1, round(value / top * whole)) if value > 0 else 0
-
-
-def _draw(
-    line: object, parts: Sequence[Part], edges: Sequence[int], row: int, *, plain: bool
-) -> None:
-    """One cell: the layer at its bottom, and above that layer's edge the next one."""
-    from rich.text import Text
-
-    assert isinstance(line, Text)
-    floor, ceiling = row * STEPS, (row + 1) * STEPS
-    inside = [n for n, edge in enumerate(edges) if edge > floor]
-    if not inside:
-        line.append(" ")
-        return
-    lowest = inside[0]
-    if plain:
-        middle = [n for n, edge in enumerate(edges) if edge > floor + STEPS // 2]
-        line.append(parts[middle[0]].letter if middle else " ")
-    elif edges[lowest] >= ceiling:
-        line.append(" ", f"on {parts[lowest].colour}")
-    else:
-        above = [n for n in inside if edges[n] > edges[lowest]]
-        style = parts[lowest].colour + (f" on {parts[above[0]].colour}" if above else "")
-        line.append(BLOCKS[edges[lowest] - floor], style)
+def cells(values: Sequence[int], top: int) -> list[int]:
+    """Whole cells for layers; what is not 0 is seen, if need be at the cost of the largest."""
+    edges = [round(sum(values[: n + 1]) / top * ROWS) for n in range(len(values))]
+    sizes = [min(ROWS, edge) - min(ROWS, before) for before, edge in pairwise([0, *edges])]
+    for layer, value in enumerate(values):
+        if value > 0 and not sizes[layer]:
+            largest = sizes.index(max(sizes))
+            sizes[largest] -= sum(sizes) == ROWS or sizes[largest] > 1
+            sizes[layer] = 1
+    return sizes
 
 
 def panels_of(picture: QueuePicture, units: int) -> list[Panel]:
@@ -98,9 +82,13 @@ def panels_of(picture: QueuePicture, units: int) -> list[Panel]:
     over = [max(0, serving - waits - missed) for serving, waits, missed in turns]
     return [
         Panel(
-            "in the queue",
-            [Part("people whose place was not called yet", "#3a7ca5", "#", picture.waiting)],
-            max(picture.waiting, default=1),
+            "queue",
+            [
+                Part("waiting", "#3a7ca5", "#", picture.waiting),
+                Part("told that nothing is left", "#8a8f98", "o", picture.told),
+                Part("left before", "#4b4f57", ".", picture.left),
+            ],
+            max(map(sum, zip(picture.waiting, picture.told, picture.left, strict=True)), default=1),
         ),
         Panel(
             "called",

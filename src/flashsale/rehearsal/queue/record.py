@@ -125,7 +125,8 @@ class Deed(Struct, gc=False, array_like=True):
 
 class Record(Struct, kw_only=True):
     """A whole run. outcomes: what each act was answered; longest_poll_ms: the longest time that
-    anybody was told to wait until they ask again; generator_cpu: a share of one core.
+    anybody was told to wait until they ask again; generator_cpu: a share of one core, while people
+    came.
     """
 
     visits: dict[int, Visit] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -78,10 +79,16 @@ class Conversion(Struct, frozen=True):
 
 
 class QueuePicture(Struct, frozen=True, kw_only=True):
-    """The course of a run at moments `step_s` apart, from its begin to its end."""
+    """The course of a run at moments `step_s` apart, from its begin to its end.
+
+    waiting: in the queue, neither called nor gone; told: who heard that nothing is left; left: who
+    went before that, as far as they said so.
+    """
 
     step_s: float
     waiting: list[int]
+    told: list[int]
+    left: list[int]
     serving: list[int]
     outstanding: list[int]
     no_shows: list[int]
@@ -208,7 +215,7 @@ def build_queue_report(ran: Ran) -> QueueReport:
         conservation_ok=truth.conservation_ok,
         audit_ok=ran.told.audit.ok,
         checked=truth.checked,
-        picture=picture_of(ran.samples),
+        picture=picture_of(ran.samples, record),
         problem_count=len(problems) + truth.problem_count - len(truth.problems),
         problems=problems[:PROBLEMS_MAX],
         void=void,
@@ -301,7 +308,7 @@ def _told(seen: Seen, ran: Ran) -> dict[str, Any]:
     }
 
 
-def picture_of(samples: list[Sample]) -> QueuePicture:
+def picture_of(samples: list[Sample], record: Record) -> QueuePicture:
     """The last sample of each of so many equal parts of the run."""
     end_s = max(samples[-1].at_s, 0.001) if samples else 1.0
     step_s = end_s / COLUMNS
@@ -311,9 +318,18 @@ def picture_of(samples: list[Sample]) -> QueuePicture:
         while at + 1 < len(samples) and samples[at + 1].at_s <= (column + 1) * step_s:
             at += 1
         chosen.append(samples[at])
+    heard = sorted(visit.gone_ms for visit in record.visits.values() if visit.end is End.GONE)
+    told = [bisect_right(heard, sample.at_ms) for sample in chosen]
+    left = [min(sample.left, sample.waiting) for sample in chosen]
+    waiting = [
+        max(0, sample.waiting - heard_by_now - gone)
+        for sample, heard_by_now, gone in zip(chosen, told, left, strict=True)
+    ]
     return QueuePicture(
         step_s=step_s,
-        waiting=[sample.waiting for sample in chosen],
+        waiting=waiting,
+        told=told,
+        left=left,
         serving=[sample.serving for sample in chosen],
         outstanding=[sample.outstanding for sample in chosen],
         no_shows=[sample.no_shows for sample in chosen],

@@ -56,7 +56,7 @@ def run_queue(
 ) -> QueueReport:
     """Rehearse a waiting room and say what came of it. Blocks; `rehearse_queue` is it for asyncio.
 
-    seconds: within which people come; None: the scenario's 40. Then it takes as long as the stock
+    seconds: within which people come; None: the scenario's 30. Then it takes as long as the stock
         takes to sell for good. scale: the divisor N of "rate 1/N" for people and units; None: what
         two cores keep up with. The rest, and what it raises, is as in `flashsale.rehearsal.run`.
     """
@@ -91,8 +91,7 @@ async def rehearse_queue(
     _tell(on_progress, "start", size)
     plan = scenario.plan(size, seed=seed)
     sale = scenario.sale_for(size, fresh_id(scenario.name, secrets.token_hex(4)))
-    near = NEAR_PER_UNIT * scenario.units_of(size)
-    visits = Visits(plan, range(plan.people), near=near)
+    visits = Visits(plan, range(plan.people), near=near_of(scenario, size))
     async with AsyncExitStack() as stack:
         server_url = url
         if server_url is None:
@@ -159,6 +158,11 @@ async def rehearse_queue(
             return report
         note = await shop.perform(clear_away(sale.id, keep=report.exit_code == 1))
         return msgspec.structs.replace(report, notes=[*report.notes, note])
+
+
+def near_of(scenario: QueueScenario, size: Size) -> int:
+    """The last place of which the times that people are told are kept."""
+    return NEAR_PER_UNIT * scenario.units_of(size)
 
 
 def key_of(seed: int | str) -> Key:

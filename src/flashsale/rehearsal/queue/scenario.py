@@ -14,12 +14,10 @@ from flashsale.rehearsal.queue.crowd import Habits, QueuePlan, lay_out
 from flashsale.rehearsal.scenarios import SECONDS_MAX, WAITING_ROOM_NAME, Size, round_up
 from flashsale.rooms import WaitingRoom
 
-PEOPLE_MAX = 20_000
-"""People unless a scale is given: what one Python process asks for, beside the server, on two
-cores. A position costs it about 100 µs, and everybody asks every few seconds."""
-
-TURNS_MAX = 10
-"""Turns after the last arrival within which the stock must have sold, or a run gives up."""
+PEAK_PER_S = 2_700
+"""Positions a second unless a scale is given, if all people wait at once: what one Python process
+asks for, beside the server, on two cores that have other things to do. One costs it 60 to 120 µs,
+and everybody asks every few seconds."""
 
 SKU = "berth"
 
@@ -29,6 +27,7 @@ class QueueScenario(Struct, frozen=True, kw_only=True):
 
     seconds: within which people come. opens_after: the share of them after which the room opens;
     who came before gets a place by lot. rate_per_unit_s: places called a second, per unit of stock.
+    turns_max: so many turns after the last arrival the stock must have sold, or a run gives up.
     The others are fields of `Sale` and `WaitingRoom`.
     """
 
@@ -37,15 +36,16 @@ class QueueScenario(Struct, frozen=True, kw_only=True):
     habits: Habits
     people: int = 95_600
     units: int = 100
-    seconds: float = 40.0
+    seconds: float = 30.0
     opens_after: float = 0.5
     rate_per_unit_s: float = 0.1
-    turn_ttl_ms: int = 32_000
-    poll_max_ms: int = 8_000
-    hold_ttl_ms: int = 16_000
+    turn_ttl_ms: int = 20_000
+    poll_max_ms: int = 5_000
+    hold_ttl_ms: int = 12_000
     conversion: float = 0.7
     margin: float = 0.1
     key_places_max: int = 5
+    turns_max: int = 10
 
     @property
     def people_per_unit(self) -> float:
@@ -57,14 +57,15 @@ class QueueScenario(Struct, frozen=True, kw_only=True):
         *,
         seconds: float | None = None,
         rate_divisor: float | None = None,
-        people_max: int = PEOPLE_MAX,
+        peak_per_s: float = PEAK_PER_S,
     ) -> Size:
         """The size of a run; what is not given follows from the scenario."""
         seconds = self.seconds if seconds is None else seconds
         if not 0 < seconds <= SECONDS_MAX:
             raise InvalidRequest("seconds", f"must be above 0 and at most {SECONDS_MAX:,}")
         if rate_divisor is None:
-            rate_divisor = round_up(self.people / people_max)
+            between_s = 0.75 * self.poll_cap_ms / 1000
+            rate_divisor = round_up(self.people / between_s / peak_per_s)
         size = Size(seconds=seconds, rate_divisor=rate_divisor, time_factor=1.0)
         if self.people / rate_divisor < self.people_per_unit:
             raise InvalidRequest("scale", "leaves less than one unit")
@@ -76,7 +77,7 @@ class QueueScenario(Struct, frozen=True, kw_only=True):
 
     def at_most_s(self, size: Size) -> float:
         """When a run gives up whoever still waits."""
-        return size.seconds + TURNS_MAX * self.turn_ttl_ms / 1000
+        return size.seconds + self.turns_max * self.turn_ttl_ms / 1000
 
     @property
     def poll_cap_ms(self) -> int:
