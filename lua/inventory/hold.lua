@@ -24,6 +24,7 @@ local caller_ms, buyers_blob, ids_blob, baskets_blob, marks_blob, cap_keys_blob 
 -- include lib/hold_plain
 
 local HELD, RELEASED, CONFLICT, MALFORMED = 'H', 'R', 'Q', '!' -- outcomes
+local SOLD_OUT, SOLD_OUT_MAY_RETURN = 'S', 's' -- outcomes
 local TOO_MANY_HOLDS, SHARD_FULL, NOT_ADMITTED, KEY_LIMIT = 'M', 'B', '6', '+' -- outcomes
 local SWEEP_PER_CALL = 128
 
@@ -158,6 +159,8 @@ for i = 1, n do
       local code = refuse(i, buyer, basket, is_new)
       if not code then
         take(i, buyer, id, basket, is_new)
+      elseif turns and (code == SOLD_OUT or code == SOLD_OUT_MAY_RETURN) then
+        turns.want(buyer, basket.lines)
       end
       answer(reply, i, code or HELD)
     end

@@ -1,7 +1,9 @@
 -- include lib/parse_turn
 -- include lib/format_turn
 -- The turns of buyers who were admitted from the waiting room: `live[buyer]` is one that has not
--- ended, `take` counts what its buyer takes, `write` stores that.
+-- ended, `take` counts what its buyer takes, `want` what is no longer there, `write` stores that.
+-- Both are what turns convert to: counting only what is taken would call ever more people for the
+-- few units that come back after a sale has sold out.
 local function read_turns(keys, buyers, now)
   local asked, slots, fields = {}, {}, {}
   for i = 1, #buyers do
@@ -25,16 +27,32 @@ local function read_turns(keys, buyers, now)
     slot[k % 2 == 1 and 'done' or 'units'] = tonumber(value) or 0
   end
 
-  local function take(buyer, lines)
-    local turn = live[buyer]
+  local function count(turn, lines)
     local slot = slots[turn.slot]
     for k = 2, #lines, 2 do
       slot.units = slot.units + lines[k]
     end
-    if not turn.done then
-      turn.done, slot.done, changed[buyer] = true, slot.done + 1, turn
-    end
     slot.changed = true
+  end
+
+  local function take(buyer, lines)
+    local turn = live[buyer]
+    if turn.used ~= 'w' then
+      count(turn, lines)
+    end
+    if turn.used ~= '1' then
+      local slot = slots[turn.slot]
+      slot.done, slot.changed = slot.done + 1, true
+      turn.used, changed[buyer] = '1', turn
+    end
+  end
+
+  local function want(buyer, lines)
+    local turn = live[buyer]
+    if turn.used == '0' then
+      count(turn, lines)
+      turn.used, changed[buyer] = 'w', turn
+    end
   end
 
   local function write()
@@ -57,5 +75,5 @@ local function read_turns(keys, buyers, now)
     end
   end
 
-  return { live = live, take = take, write = write }
+  return { live = live, take = take, want = want, write = write }
 end

@@ -107,7 +107,7 @@ local function judge(i)
     return TURN_OVER
   end
   row.a, row.changed = row.a + 1, true
-  return ADMITTED, { number = number, ends = ends, slot = row.slot, done = false }
+  return ADMITTED, { number = number, ends = ends, slot = row.slot, used = '0' }
 end
 
 local codes, details, sets = {}, {}, {}

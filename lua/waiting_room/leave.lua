@@ -49,7 +49,7 @@ load_turns(k_room, room)
 -- The row of the turn that a place gives back, if it has one that nobody is done with.
 local function running_turn(i, number)
   local turn = parse_turn(admitted[i])
-  if turn and turn.number == number and turn.done then
+  if turn and turn.number == number and turn.used == '1' then
     return nil
   end
   local drawn = room.present and (room.present == 0 or room.seed)

@@ -1,7 +1,7 @@
 #!lua
 -- Opens a sale's waiting room, once: the same definition again changes nothing.
 --
--- KEYS  sale room admitted caps
+-- KEYS  sale room admitted
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       definition  what was asked for, as canonical JSON, kept for comparison and for readers
 --       rules       msgpack: {opens or 0, turn ttl, slot, conversion, margin, places_max, one place
@@ -10,7 +10,7 @@
 --       fixed       JSON: id of the key, commitment to the seed
 -- CODES o OPENED, Q CONFLICT, Z ENDED, J CLOCK_JUMP, u SALE_UNKNOWN, p PURGED, ! MALFORMED
 
-local k_sale, k_room, k_admitted, k_caps = unpack(KEYS)
+local k_sale, k_room, k_admitted = unpack(KEYS)
 local caller_ms, definition, rules_blob, rate_text, fixed = unpack(ARGV)
 
 -- include lib/load_shard
@@ -33,7 +33,7 @@ end
 if shard.state == 'ended' or shard.jumped then
   return { epoch, shard.now, 0, shard.jumped and CLOCK_JUMP or ENDED, '' }
 end
-if redis.call('EXISTS', k_admitted, k_caps) > 0 and redis.call('HLEN', k_admitted) > 0 then
+if redis.call('EXISTS', k_admitted) > 0 then
   return redis.error_reply('FLASHSALE_REMAINS keys of this waiting room exist without the room')
 end
 

@@ -12,6 +12,9 @@ waiting is bounded by what is left for the others (dynamic thresholds: Choudhury
 queue length thresholds for shared-memory packet switches", IEEE/ACM Transactions on Networking
 6(2), 1998, with a factor of one), so none can fill the queue alone.
 
+Each server of a cluster is sent batches as if it were the only one: those on their way to one that
+is silent hold up no sale of another.
+
 Operations of one buyer go one after the other, in the order they came: the next is not sent
 before the last was answered. The scripts are fastest for a batch of buyers they do not know yet,
 so holds that suggest a retry (of a buyer with an operation on its way just now, or whose last one
@@ -21,7 +24,7 @@ ended without an answer) travel in lanes of their own.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -42,7 +45,7 @@ BYTES_MAX = 64 * 1024 * 1024
 """Roughly their bytes: 256 an operation, 32 a sku or quantity, 4 a character of a note."""
 
 IN_FLIGHT_MAX = 16
-"""Batches of a client on their way at a time."""
+"""Batches of a client on their way to one server at a time."""
 
 LANE_IN_FLIGHT_MAX = 4
 """Of them, those of one lane: enough to keep a server busy across a network."""
@@ -95,6 +98,7 @@ class Lane(Struct, eq=False):
 class SaleQueue(Struct, eq=False):
     """What all lanes of a sale share: how much waits, its turns, each buyer's last operation."""
 
+    id: str
     last_of: dict[str, Pending]
     ready: deque[Lane]
     waiting: int = 0
@@ -102,10 +106,18 @@ class SaleQueue(Struct, eq=False):
     lanes: int = 0
 
 
+class Server(Struct, eq=False):
+    """What goes to one server: the sales that take turns, and how many batches are on their way."""
+
+    ready: deque[SaleQueue]
+    in_flight: int = 0
+
+
 class Batch(Struct, eq=False):
     """Operations that travel together. `deadline` is the last of theirs, `limit_ms` that one's."""
 
     lane: Lane
+    server: Server
     pending: list[Pending]
     deadline: float
     limit_ms: int
@@ -121,6 +133,8 @@ class Gathering:
 
     `offer` what a caller asks for, `take` batches until there is none to send now, tell each
     operation's end with `settled` and each batch's with `finished`, and take again.
+
+    server_of: names the server that decides a sale, as far as is known; it may change.
     """
 
     def __init__(
@@ -131,6 +145,7 @@ class Gathering:
         bytes_max: int = BYTES_MAX,
         in_flight_max: int = IN_FLIGHT_MAX,
         lane_in_flight_max: int = LANE_IN_FLIGHT_MAX,
+        server_of: Callable[[str], Hashable] = lambda sale: None,
     ) -> None:
         self.batch_max = batch_max
         self.queue_max = check_int("queue_max", queue_max, 1, 10_000_000)
@@ -143,7 +158,8 @@ class Gathering:
         self.flying: set[Batch] = set()
         self._sales: dict[str, SaleQueue] = {}
         self._lanes: dict[tuple[Kind, int, bool], Lane] = {}
-        self._ready: deque[SaleQueue] = deque()
+        self._server_of = server_of
+        self._servers: dict[Hashable, Server] = {}
         self._behind: set[Pending] = set()
         self._suspects: set[tuple[str, str]] = set()
 
@@ -188,12 +204,12 @@ class Gathering:
 
     def take(self) -> Batch | None:
         """The batch to send now, if there is one; sales take turns, and in a sale its lanes."""
-        while self._ready and len(self.flying) < self.in_flight_max:
-            sale = self._ready.popleft()
+        while (server := self._server_with_room()) is not None:
+            sale = server.ready.popleft()
             lane = sale.ready.popleft()
             lane.ready = False
             if sale.ready:
-                self._ready.append(sale)
+                self._line_up(sale)
             if not self._may_go(lane):
                 continue
             chosen = self._choose(lane)
@@ -201,8 +217,9 @@ class Gathering:
                 self._close_if_empty(lane)
                 continue
             last = max(chosen, key=_deadline_of)
-            batch = Batch(lane, chosen, last.deadline, last.limit_ms)
+            batch = Batch(lane, server, chosen, last.deadline, last.limit_ms)
             lane.in_flight += 1
+            server.in_flight += 1
             self.flying.add(batch)
             self._make_ready(lane)
             return batch
@@ -244,6 +261,7 @@ class Gathering:
                 self.settled(pending, unanswered=True)
         self.flying.discard(batch)
         lane.in_flight -= 1
+        batch.server.in_flight -= 1
         self._make_ready(lane)
         self._close_if_empty(lane)
 
@@ -328,7 +346,7 @@ class Gathering:
         if lane is None:
             sale = self._sales.get(kind.sale)
             if sale is None:
-                sale = self._sales[kind.sale] = SaleQueue({}, deque())
+                sale = self._sales[kind.sale] = SaleQueue(kind.sale, {}, deque())
             lane = self._lanes[key] = Lane(kind, pace, suspect, sale, deque())
             sale.lanes += 1
         return lane
@@ -342,8 +360,25 @@ class Gathering:
         if not lane.ready and self._may_go(lane):
             lane.ready, sale = True, lane.sale
             if not sale.ready:
-                self._ready.append(sale)
+                self._line_up(sale)
             sale.ready.append(lane)
+
+    def _line_up(self, sale: SaleQueue) -> None:
+        """Let a sale wait for its next turn, at the server that decides it now."""
+        name = self._server_of(sale.id)
+        server = self._servers.get(name)
+        if server is None:
+            server = self._servers[name] = Server(deque())
+        server.ready.append(sale)
+
+    def _server_with_room(self) -> Server | None:
+        """A server that may be sent a batch, if there is one; what is idle is forgotten."""
+        for name, server in list(self._servers.items()):
+            if not server.ready and not server.in_flight:
+                del self._servers[name]
+            elif server.ready and server.in_flight < self.in_flight_max:
+                return server
+        return None
 
     def _unlink(self, pending: Pending) -> None:
         """Forget an operation that waits behind another one of its buyer."""

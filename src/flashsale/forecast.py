@@ -20,7 +20,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from flashsale.rooms import POLL_MIN_MS, Eta, Outlook, RoomView, Turns
+from flashsale.models import Outcome
+from flashsale.rooms import POLL_MIN_MS, Eta, Outlook, RoomState, RoomView, Turns
 
 
 class Rate(NamedTuple):
@@ -42,8 +43,9 @@ def admission_rate(view: RoomView) -> Rate | None:
     for turns in view.turns:
         counts[turns.slot - first] = turns.serving - before
         before = turns.serving
-    # The slot that is running counts for the part of it that has passed.
-    slots = len(counts) - 1 + (view.at_ms % slot_ms + 1) / slot_ms
+    # The first slot counts from the opening, if that was in it, the last as far as it has passed.
+    since_ms = max(first * slot_ms, view.room.opens_at_ms or 0)
+    slots = max(1, view.at_ms + 1 - since_ms) / slot_ms
     mean = sum(counts) / slots
     spread = sum((count - mean) ** 2 for count in counts) / max(1.0, slots - 1)
     error = math.sqrt(max(spread, mean) / slots)
@@ -53,6 +55,8 @@ def admission_rate(view: RoomView) -> Rate | None:
 
 def eta_of(view: RoomView, ahead: int) -> Eta | None:
     """When a place with so many ahead of it is called; None if nothing is being called."""
+    if view.state is RoomState.PAUSED or view.closed not in (None, Outcome.NOT_OPEN):
+        return None
     opening = 0
     if view.room.opens_at_ms is not None:
         opening = max(0, view.room.opens_at_ms - view.at_ms)

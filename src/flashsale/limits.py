@@ -116,6 +116,13 @@ def check_int(field: str, value: object, low: int, high: int) -> int:
     return value
 
 
+def check_share(field: str, value: object) -> float:
+    """A number from 0 to 1."""
+    if type(value) not in (int, float) or not 0 <= value <= 1:  # type: ignore[operator]
+        raise InvalidRequest(field, f"must be a number from 0 to 1, not {shown(value)}")
+    return float(value)  # type: ignore[arg-type]
+
+
 def check_note(field: str, value: object) -> str:
     """A short opaque text: valid Unicode without NUL, at most NOTE_MAX bytes."""
     rule = f"must be a str of at most {NOTE_MAX} bytes in UTF-8, without NUL"

@@ -355,6 +355,12 @@ class SkuView(Struct, frozen=True):
     sold: int
     limit: int | None = None
 
+    @property
+    def held_share(self) -> float:
+        """How much of what is neither sold nor set aside is held and unpaid, from 0 to 1."""
+        open_to_all = self.available + self.held
+        return self.held / open_to_all if open_to_all else 0.0
+
 
 class Snapshot(Struct, frozen=True):
     """A sale at one moment, read in one step.
@@ -371,6 +377,24 @@ class Snapshot(Struct, frozen=True):
     buyers: int
     due_at_ms: int | None
     skus: dict[str, SkuView]
+
+    def held_alarms(self, share: float = 0.8, sold_below: float = 0.5) -> tuple[str, ...]:
+        """A sentence for each sku that buyers may be denying to others: held, and not paid for.
+
+        That is, at least `share` of what is neither sold nor set aside is held, and less than
+        `sold_below` of the allotment is sold, both from 0 to 1. In the first minutes of a sale this
+        is as it should be; once the first holds have fallen due it is not: look at who holds
+        (`holds_of`, `channel=`), and bound it with `key=` and the sale's `key_holds_max`.
+        """
+        limits.check_share("share", share)
+        limits.check_share("sold_below", sold_below)
+        return tuple(
+            f"sku {sku.sku!r}: {sku.held_share:.0%} of what is not sold is held and unpaid "
+            f"({sku.held} of {sku.available + sku.held}), "
+            f"and {sku.sold} of {sku.allotment} are sold"
+            for sku in self.skus.values()
+            if sku.held and sku.held_share >= share and sku.sold < sold_below * sku.allotment
+        )
 
 
 class AuditReport(Struct, frozen=True):

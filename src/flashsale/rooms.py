@@ -129,7 +129,7 @@ class Turns(Struct, frozen=True):
 
     slot: its number (time ÷ slot length). serving: the highest place called by its end. arrived:
     how many were let in, done: how many are done with their turn (they hold, or left), units: what
-    they took.
+    they took, or wanted and did not find.
     """
 
     slot: int
@@ -148,8 +148,9 @@ class RoomView(Struct, frozen=True):
     published of it beforehand. serving: the highest place called; over: the highest whose turn has
     ended. turns: the others. outstanding: called, and neither over nor done; bound: how many that
     may be now. conversion: units a turn takes, as it is reckoned with. arrived: let in, in all;
-    no_shows: turns that ended without; left: places given up. units: taken in turns that have
-    ended. available, set_aside, held, sold: of the whole sale.
+    no_shows: turns that ended without; left: places given up. units: taken, or wanted in vain, in
+    turns that have ended. available, set_aside, held, sold: of the whole sale. measured_per_s:
+    places called a second, of late (None: none were).
     """
 
     sale: str
@@ -177,6 +178,7 @@ class RoomView(Struct, frozen=True):
     set_aside: int
     held: int
     sold: int
+    measured_per_s: float | None = None
 
     @property
     def waiting(self) -> int:

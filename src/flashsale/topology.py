@@ -10,6 +10,8 @@ from typing import TypeAlias
 
 from redis.crc import key_slot
 
+from flashsale.keys import ShardKeys
+
 Address: TypeAlias = tuple[str, int]
 
 SLOTS = 16_384
@@ -51,6 +53,12 @@ class Topology:
         if slot is None or not self.is_cluster:
             return self._seeds[0]
         return self._owners.get(slot)
+
+    def server_of(self, sale: str) -> Address | None:
+        """Which node of a cluster decides a sale; None: not known yet, or the only server."""
+        if not self.is_cluster:
+            return None
+        return self._owners.get(slot_of(ShardKeys.of(sale).sale))
 
     def knows(self, address: Address | None) -> bool:
         """Whether it is one of the given servers or of those of the map."""

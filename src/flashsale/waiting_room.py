@@ -112,7 +112,7 @@ def _open(sale: str, room: WaitingRoom, key: Key) -> Operation[None]:
     keys = ShardKeys.of(sale)
     call = Call(
         load_script("waiting_room/open"),
-        (keys.sale, keys.room, keys.admitted, keys.caps),
+        (keys.sale, keys.room, keys.admitted),
         (
             msgspec.json.encode(room, order="deterministic"),
             encode(rules),
@@ -188,7 +188,7 @@ def _read_room(
     turns = tuple(Turns(slot, *(number(f"{slot}{letter}") for letter in "sadu")) for slot in slots)
     over, arrived = number("over"), number("arrived")
     outstanding, bound, conversion = state
-    return RoomView(
+    view = RoomView(
         sale=sale,
         room=msgspec.json.decode(fields["definition"], type=WaitingRoom),
         state=RoomState(fields["state"].decode()),
@@ -215,6 +215,8 @@ def _read_room(
         held=units[2],
         sold=units[3],
     )
+    rate = forecast.admission_rate(view)
+    return msgspec.structs.replace(view, measured_per_s=None if rate is None else rate.mean)
 
 
 # --- joining, being let in, leaving ------------------------------------------------------------

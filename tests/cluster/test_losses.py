@@ -4,6 +4,7 @@ takes over, under load, and nothing is sold twice.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,9 +28,11 @@ from flashsale import (
     Sku,
     StoreUnavailable,
 )
+from flashsale.batching import IN_FLIGHT_MAX
 from flashsale.embedded import EmbeddedServer
 from flashsale.keys import ShardKeys
 from support.cluster import PRIMARIES, Cluster, slot_of, within
+from support.crowds import Ask, at_once, crowd, policy_of, until
 from support.shells import SHELLS, connect
 
 SHORT_MS = 200
@@ -173,6 +176,44 @@ def test_a_frozen_primary_stops_its_own_sales_until_it_thaws(
     fragile.wait_until_ok()
     selling.goes_on(0, 1, 2)
     selling.books_are_right()
+
+
+FROZEN_MS = 4_000
+"""How long calls wait for a frozen node while others ask for what is elsewhere."""
+
+
+def test_a_frozen_node_with_many_sales_holds_up_none_of_the_others(
+    fragile: Cluster, connect: Callable[..., FlashSale]
+) -> None:
+    """More batches wait for it than a server is sent at a time; also while the map is asked for."""
+    frozen, *others = fragile.nodes
+    shop = connect(fragile.url, timeout_ms=20_000)
+    lost = [sale_id_on(fragile, frozen) for _ in range(2 * IN_FLIGHT_MAX)]
+    alive = [sale_id_on(fragile, node) for node in others]
+    for sale_id in [*lost, *alive]:
+        shop.open(Sale(sale_id, [Sku("red", 1_000_000)]))
+
+    def holding(sale_id: str, buyer: str, **options: Any) -> Ask:
+        return lambda shop: shop.sale(sale_id).hold(buyer, {"red": 1}, hold_id="h", **options)
+
+    waiting = [holding(sale_id, "ann", timeout_ms=FROZEN_MS) for sale_id in lost]
+    with fragile.frozen(frozen), crowd(shop, waiting) as ends:
+        until(lambda: len(policy_of(shop).flying) >= IN_FLIGHT_MAX, shop)
+        over = time.monotonic() + FROZEN_MS / 1000
+        for number in itertools.count():
+            begun = time.monotonic()
+            answers = at_once(shop, [holding(sale_id, f"b-{number}") for sale_id in alive])
+            took = time.monotonic() - begun
+            assert {getattr(answer, "outcome", answer) for answer in answers} == {Outcome.HELD}
+            assert took < 1.5, number
+            if time.monotonic() > over:
+                break
+        assert {type(end) for end in ends()} <= {StoreUnavailable, OutcomeUnknown}
+    fragile.wait_until_ok()
+    for answer in at_once(shop, [holding(sale_id, "ann") for sale_id in lost]):
+        assert getattr(answer, "outcome", answer) is Outcome.HELD
+    for sale_id in [*lost, *alive]:
+        books_are_right(shop.sale(sale_id))
 
 
 # --- with replicas ------------------------------------------------------------------------

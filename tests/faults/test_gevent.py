@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 from flashsale.embedded import EmbeddedServer
 
@@ -47,21 +48,62 @@ with FlashSale.from_url(sys.argv[1], timeout_ms=20_000) as shop:
 """
 
 
-def test_greenlets_share_script_calls_and_a_killed_one_takes_nobody_along(
-    own_server: EmbeddedServer,
-) -> None:
+FEW_CONNECTIONS = """
+from gevent import monkey; monkey.patch_all()
+import json, sys
+import gevent
+from flashsale import FlashSale, HoldRequest, Sale, Sku
+
+def many(n):
+    return [HoldRequest(f"b{n}-{m}", {"red": 1}, "h") for m in range(2_000)]
+
+with FlashSale.from_url(sys.argv[1], timeout_ms=20_000, max_connections=1) as shop:
+    sale = shop.open(Sale("gevent", skus=[Sku("red", stock=100_000)]))
+    greens = [gevent.spawn(sale.hold_many, many(n)) for n in range(8)]
+    (node,) = shop._connections._nodes.values()
+    while len(node.free._waiting) < 7:
+        gevent.sleep(0)
+    gevent.killall(greens[2:7])  # at least four of them wait for the connection
+    gevent.joinall(greens, raise_error=False)
+    ends = [end for n in (0, 1, 7) for end in greens[n].value]
+    print(json.dumps({
+        "outcomes": sorted({getattr(end, "outcome", end).name for end in ends}),
+        "single": sale.hold("ann", {"red": 1}, hold_id="h").outcome.name,
+        "problems": sale.audit().problems,
+        "free": node.free.acquire() and not node.free.acquire(),
+    }))
+    node.free.release()
+"""
+
+
+def told_by(program: str, server: EmbeddedServer) -> dict[str, Any]:
+    """What a program tells that has gevent for itself."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, own_server.url],
+        [sys.executable, "-c", program, server.url],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_greenlets_share_script_calls_and_a_killed_one_takes_nobody_along(
+    own_server: EmbeddedServer,
+) -> None:
+    told = told_by(PROGRAM, own_server)
     assert told["mixed up"] == []
     assert told["problems"] == []
     assert told["idle"] is True
     assert told["calls"] <= 100  # 400 greenlets; some calls are those of the looking
     others = sum(1 + n % 2 for n in range(400) if n not in (0, 7, 399))
     assert told["held"] == others + sum(told["of the killed"])
+
+
+def test_a_greenlet_killed_while_it_waits_for_a_connection_takes_none_along(
+    own_server: EmbeddedServer,
+) -> None:
+    told = told_by(FEW_CONNECTIONS, own_server)
+    assert told == {"outcomes": ["HELD"], "single": "HELD", "problems": [], "free": True}

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flashsale import AsyncFlashSale, Outcome, Sale, Sku, limits
+from flashsale import AsyncFlashSale, Outcome, Sale, Sku, WaitingRoom, limits
 from flashsale.draw import proof_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +109,28 @@ async def test_the_live_room_example_draws_500_of_600() -> None:
         assert {a.outcome for a in answers} <= {Outcome.HELD, Outcome.NOT_DRAWN}
         snapshot = await sale.snapshot()
         assert snapshot.skus["lipstick"].held == 500
+
+
+async def test_the_waiting_room_example_queues_until_it_is_ones_turn() -> None:
+    text = README.split("## Waiting rooms", 1)[1].split("## For operators", 1)[0]
+    assert "WaitingRoom(rate_per_s=200, opens_at_ms=…)" in text
+    example: dict[str, Any] = {"Outcome": Outcome}
+    exec(compile(block_after("## Waiting rooms", "python"), "README.md", "exec"), example)
+    async with AsyncFlashSale.embedded() as shop:
+        sale = await shop.open(Sale("1111", [Sku("lipstick", 5)], admission=True))
+        await sale.queue.open(WaitingRoom(rate_per_s=200))
+        early = await sale.hold("b1", {"lipstick": 1}, hold_id="h")
+        assert early.outcome is Outcome.NOT_ADMITTED
+        ticket, poll_after_ms = await example["join"](sale, "b1", "phone-1")
+        assert poll_after_ms > 0
+        async with asyncio.timeout(10):
+            told = await example["poll"](sale, "b1", ticket)
+            while told[0] is Outcome.WAITING:
+                assert told[1] == 0
+                await asyncio.sleep(told[4] / 1000)
+                told = await example["poll"](sale, "b1", ticket)
+        assert told[0] is Outcome.ADMITTED
+        assert (await sale.hold("b1", {"lipstick": 1}, hold_id="h")).outcome is Outcome.HELD
 
 
 def test_the_players_proof_is_made_of_parts_with_their_lengths() -> None:

@@ -76,7 +76,9 @@ class GatheringMachine(RuleBasedStateMachine):
             bytes_max=BYTES_MAX,
             in_flight_max=IN_FLIGHT_MAX,
             lane_in_flight_max=LANE_IN_FLIGHT_MAX,
+            server_of=lambda sale: self.servers[sale],
         )
+        self.servers = {"red": 1, "blue": 1}
         self.asked: dict[str, Asked] = {}
         self.suspects: set[tuple[str, str]] = set()
 
@@ -154,6 +156,10 @@ class GatheringMachine(RuleBasedStateMachine):
         }
         assert known == {a.number for a in self.waiting()}
 
+    @rule(sale=st.sampled_from(["red", "blue"]), server=st.sampled_from([1, 2]))
+    def a_sale_moves(self, sale: str, server: int) -> None:
+        self.servers[sale] = server
+
     # --- batches ----------------------------------------------------------------------
 
     @rule(target=taken)
@@ -168,7 +174,8 @@ class GatheringMachine(RuleBasedStateMachine):
     def check_batch(self, batch: Batch) -> None:
         lane = batch.lane
         assert 1 <= len(batch.pending) <= BATCH_MAX
-        assert len(self.policy.flying) <= IN_FLIGHT_MAX
+        beside = sum(other.server is batch.server for other in self.policy.flying)
+        assert beside == batch.server.in_flight <= IN_FLIGHT_MAX
         together = sum(other.lane is lane for other in self.policy.flying)
         assert together <= LANE_IN_FLIGHT_MAX
         assert together == 1 or len(batch.pending) == BATCH_MAX or self.had_gone
@@ -194,9 +201,10 @@ class GatheringMachine(RuleBasedStateMachine):
         return any(a.caller.gone and not a.flown for a in self.asked.values())
 
     def nothing_may_go(self) -> None:
-        """What finds nothing of its lane on its way goes at once, unless too many batches fly."""
-        if len(self.policy.flying) == IN_FLIGHT_MAX:
-            return
+        """What finds nothing of its lane on its way goes at once, if its server has room."""
+        for server in self.policy._servers.values():
+            assert not server.ready or server.in_flight == IN_FLIGHT_MAX
+        held_up = {sale.id for server in self.policy._servers.values() for sale in server.ready}
         unsettled = [a for a in self.asked.values() if a.waits or (a.flown and not a.settled)]
         for asked in self.waiting():
             behind = any(
@@ -204,7 +212,8 @@ class GatheringMachine(RuleBasedStateMachine):
                 for other in unsettled
             )
             flies = any(batch.lane is asked.pending.lane for batch in self.policy.flying)
-            assert behind or flies or self.had_gone, "left behind"
+            held_up_with_others = asked.kind.sale in held_up
+            assert behind or flies or held_up_with_others or self.had_gone, "left behind"
 
     @rule(batch=taken, unanswered=st.booleans(), data=st.data())
     def answer_one(self, batch: Batch | None, unanswered: bool, data: st.DataObject) -> None:
@@ -277,7 +286,7 @@ def size_of(item: Item) -> int:
 def is_empty(policy: Gathering) -> bool:
     """Whether nothing is remembered but who is suspected."""
     return policy.idle and not (
-        policy.bytes or policy._sales or policy._lanes or policy._ready or policy._behind
+        policy.bytes or policy._sales or policy._lanes or policy._servers or policy._behind
     )
 
 
@@ -454,6 +463,42 @@ def test_a_thousand_waiting_of_a_noisy_sale_cost_a_quiet_one_a_single_batch() ->
     assert batch.lane.kind.sale == "quiet"
 
 
+def test_batches_on_their_way_to_a_silent_server_hold_up_no_sale_of_another() -> None:
+    policy = Gathering(in_flight_max=2, server_of=lambda sale: sale[0])
+    for n in range(5):
+        offer(policy, f"a{n}", "ann")
+    silent = [policy.take(), policy.take()]
+    assert policy.take() is None
+    for n in range(2):
+        offer(policy, f"b{n}", "bob")
+        batch = policy.take()
+        assert batch is not None
+        assert batch.lane.kind.sale == f"b{n}"
+    offer(policy, "b2", "bob")
+    assert policy.take() is None  # this server, too, has as many on their way as it may
+    assert silent[0] is not None
+    finish(policy, silent[0])
+    batch = policy.take()
+    assert batch is not None
+    assert batch.lane.kind.sale == "a2"
+
+
+def test_a_sale_that_has_moved_takes_its_next_turns_at_its_new_server() -> None:
+    """Once: it may have been waiting in the line of the old one."""
+    servers = {"moving": "old", "staying": "old"}
+    policy = Gathering(batch_max=1, in_flight_max=1, server_of=lambda sale: servers[sale])
+    offer(policy, "staying", "ann")
+    silent = policy.take()
+    servers["moving"] = "new"
+    for n in range(3):
+        offer(policy, "moving", f"b{n}")
+    assert [batch.lane.kind.sale for batch in rounds(policy)] == ["moving"] * 3
+    assert silent is not None
+    finish(policy, silent)
+    assert policy.take() is None
+    assert is_empty(policy)
+
+
 def test_whoever_has_gone_frees_room_also_behind_others_of_the_same_buyer() -> None:
     policy = Gathering(queue_max=8)
     first = offer(policy, "s", "ann")
@@ -497,6 +542,7 @@ def test_an_operation_without_an_answer_does_not_hold_up_its_buyer_for_ever() ->
     assert batch is not None
     assert batch.lane.suspect
     finish(policy, batch)
+    assert policy.take() is None
     assert is_empty(policy)
 
 

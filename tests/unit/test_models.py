@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from typing import Any
 
@@ -19,7 +20,10 @@ from flashsale import (
     Outcome,
     Rejected,
     Sale,
+    SaleState,
     Sku,
+    SkuView,
+    Snapshot,
     models,
 )
 from flashsale.models import OUTCOME_BY_CODE, SUCCESSES
@@ -233,3 +237,42 @@ def test_a_report_is_ok_when_it_lists_no_problem() -> None:
     report = models.AuditReport("1111", 1, 1, 0, 1, 1, 0, 0, ())
     assert report.ok
     assert not msgspec.structs.replace(report, problems=("something",)).ok
+
+
+# --- stock that is held and not paid for --------------------------------------------------------
+
+
+def view_of(available: int, held: int, sold: int, set_aside: int = 0) -> Snapshot:
+    units = available + set_aside + held + sold
+    sku = SkuView("red", units, available, set_aside, held, sold)
+    sale = Sale("1111", [Sku("red", units)])
+    return Snapshot(sale, SaleState.RUNNING, 1, 1, 1, held, None, {"red": sku})
+
+
+@pytest.mark.parametrize(
+    ("available", "held", "sold", "alarmed"),
+    [(2, 8, 0, True), (3, 7, 0, False), (0, 10, 0, True), (0, 9, 11, False), (0, 11, 9, True)],
+)
+def test_the_alarm_rings_when_stock_is_held_and_not_paid_for(
+    available: int, held: int, sold: int, alarmed: bool
+) -> None:
+    assert bool(view_of(available, held, sold).held_alarms()) is alarmed
+
+
+def test_nothing_held_is_no_alarm_whatever_the_thresholds() -> None:
+    assert view_of(0, 0, 0, set_aside=5).held_alarms(share=0, sold_below=1) == ()
+    assert view_of(0, 0, 0, set_aside=5).skus["red"].held_share == 0.0
+
+
+def test_the_alarm_names_the_sku_and_its_figures() -> None:
+    (told,) = view_of(1, 9, 2).held_alarms()
+    assert told == (
+        "sku 'red': 90% of what is not sold is held and unpaid (9 of 10), and 2 of 12 are sold"
+    )
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, math.nan, "1", True, None])
+@pytest.mark.parametrize("field", ["share", "sold_below"])
+def test_the_thresholds_of_the_alarm_are_shares(field: str, wrong: object) -> None:
+    with pytest.raises(InvalidRequest, match=rf"^{field}: must be a number from 0 to 1"):
+        view_of(1, 1, 1).held_alarms(**{field: wrong})

@@ -46,6 +46,15 @@ def test_all_keys_of_a_shard_have_one_slot() -> None:
     assert 0 <= slot_of(keys.sale) < SLOTS
 
 
+def test_a_sales_server_is_the_node_of_its_slot_once_the_map_is_known(cluster: Topology) -> None:
+    key = ShardKeys.of("1111").sale
+    assert cluster.server_of("1111") == cluster.owner_of(slot_of(key)) in (A, B)
+    cluster.moved(slot_of(key), D, A)
+    assert cluster.server_of("1111") == D
+    assert Topology([A]).server_of("1111") is None
+    assert Topology().server_of("1111") is None
+
+
 def test_the_map_is_wanted_until_it_is_learnt() -> None:
     topology = Topology([A, B])
     assert (topology.is_cluster, topology.is_stale, topology.who_to_ask()) == (True, True, A)

@@ -74,7 +74,10 @@ class AsyncFlashSale:
         self.durability = durability
         self._connections = Connections(client, durability)
         policy = Gathering(
-            batch_max=BATCH_MAX[durability], queue_max=queue_max, bytes_max=queue_bytes_max
+            batch_max=BATCH_MAX[durability],
+            queue_max=queue_max,
+            bytes_max=queue_bytes_max,
+            server_of=self._connections.topology.server_of,
         )
         self._gatherer = Gatherer(policy, self._drive)
         self._forks = FORKS.count
@@ -99,7 +102,8 @@ class AsyncFlashSale:
     ) -> Self:
         """Connect to `url`, or to FLASHSALE_URL; ConfigurationError if there is neither.
 
-        Of a cluster, any node will do. `max_connections` (1 to 10,000) is that to each server.
+        Of a cluster, any node will do. `max_connections` (1 to 10,000) is that to each server;
+        calls that find none free are served in the order in which they came.
         """
         server_check.check_options(timeout_ms, durability)
         seconds = timeout_ms / 1000

@@ -43,13 +43,13 @@ class Connections:
             manager = client.nodes_manager
             remap = manager.remap_host_port
             seeds = [(node.host, int(node.port)) for node in manager.startup_nodes.values()]
-            self._topology = Topology(seeds, lambda address: remap(*address))
+            self.topology = Topology(seeds, lambda address: remap(*address))
             kwargs = client.connection_kwargs
             self._kind: Any = kwargs["connection_class"]
             self._max = min(kwargs["max_connections"], MAX_CONNECTIONS)
         elif isinstance(client, Redis):
             pool = client.connection_pool
-            self._topology = Topology()
+            self.topology = Topology()
             kwargs, self._kind, self._max = (
                 pool.connection_kwargs,
                 pool.connection_class,
@@ -93,7 +93,7 @@ class Connections:
             node = None
             try:
                 async with asyncio.timeout(patience):
-                    node = self._node(self._topology.owner_of(None))
+                    node = self._node(self.topology.owner_of(None))
                     return await self._check(node)
             except Exception as error:  # every kind is judged in one place
                 pause = attempts.failed(error)
@@ -120,7 +120,7 @@ class Connections:
         return node
 
     async def _owner(self, slot: int) -> _Node:
-        topology = self._topology
+        topology = self.topology
         if topology.is_cluster is None:
             await self._check(self._node(None))
         if topology.is_stale:
@@ -141,7 +141,7 @@ class Connections:
 
     async def _forget_gone(self) -> None:
         """Nodes come and go, with new addresses each time: those that left are not kept."""
-        for address in [a for a in self._nodes if not self._topology.knows(a)]:
+        for address in [a for a in self._nodes if not self.topology.knows(a)]:
             node = self._nodes.pop(address, None)
             if node is not None:
                 node.gone = True
@@ -160,15 +160,15 @@ class Connections:
         """What a failed attempt tells of the servers; where to ask next time only, if anywhere."""
         if isinstance(error, redis.exceptions.MovedError):
             asked = node.address if node and node.address else self._given()
-            self._topology.moved(error.slot_id, (error.host, error.port), asked)
+            self.topology.moved(error.slot_id, (error.host, error.port), asked)
         elif isinstance(error, redis.exceptions.AskError):
             asked = node.address if node and node.address else self._given()
-            return self._topology.redirect((error.host, error.port), asked)
+            return self.topology.redirect((error.host, error.port), asked)
         elif isinstance(error, (redis.ConnectionError, OSError)) and node is not None:
             node.info = None  # another server may answer there now: it is checked again
-            self._topology.not_reached(node.address)
+            self.topology.not_reached(node.address)
         elif isinstance(error, (redis.exceptions.ClusterDownError, redis.exceptions.ReadOnlyError)):
-            self._topology.is_stale = bool(self._topology.is_cluster)
+            self.topology.is_stale = bool(self.topology.is_cluster)
         return None
 
     async def _check(self, node: _Node) -> server_check.ServerInfo:
@@ -181,10 +181,10 @@ class Connections:
                 policy = await self._exchange(node, [("CONFIG", "GET", "appendfsync")])
                 server_check.check_fsync(info, server_check.config_value(policy))
             node.info = found
-            if self._topology.is_cluster is None:
-                self._topology.is_cluster = False
+            if self.topology.is_cluster is None:
+                self.topology.is_cluster = False
                 if info.get("cluster_enabled") == "1":
-                    self._topology.found_cluster()
+                    self.topology.found_cluster()
         return node.info
 
     # --- one request, one reply -----------------------------------------------------------

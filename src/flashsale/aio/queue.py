@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flashsale import waiting_room
-from flashsale.errors import FlashSaleError
+from flashsale.attempts import out_of_time
+from flashsale.errors import FlashSaleError, StoreUnavailable
 from flashsale.rooms import JoinRequest, PlaceAnswer, RoomState, RoomView, WaitingRoom
 from flashsale.waiting_room import Seen
 
@@ -146,11 +147,16 @@ class AsyncQueueHandle:
             return seen
         looking = self._shop._looking.get(self.sale)
         if looking is None:
-            looking = asyncio.ensure_future(self._look(timeout_ms))
+            looking = asyncio.ensure_future(self._look(None))
             self._shop._looking[self.sale] = looking
             looking.add_done_callback(self._looked)
-        # One caller who is cancelled must not take the view from the others.
-        return await asyncio.shield(looking)
+        limit_ms = self._shop._limit(timeout_ms)
+        try:
+            async with asyncio.timeout(limit_ms / 1000):
+                # One caller who is cancelled must not take the view from the others.
+                return await asyncio.shield(looking)
+        except TimeoutError:
+            raise StoreUnavailable(out_of_time(limit_ms)) from None
 
     def _looked(self, looking: asyncio.Future[Seen]) -> None:
         self._shop._looking.pop(self.sale, None)

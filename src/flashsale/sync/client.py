@@ -73,7 +73,10 @@ class FlashSale:
         self.durability = durability
         self._connections = Connections(client, durability)
         policy = Gathering(
-            batch_max=BATCH_MAX[durability], queue_max=queue_max, bytes_max=queue_bytes_max
+            batch_max=BATCH_MAX[durability],
+            queue_max=queue_max,
+            bytes_max=queue_bytes_max,
+            server_of=self._connections.topology.server_of,
         )
         self._gatherer = Gatherer(policy, self._drive)
         self._forks = FORKS.count
@@ -95,7 +98,8 @@ class FlashSale:
     ) -> Self:
         """Connect to `url`, or to FLASHSALE_URL; ConfigurationError if there is neither.
 
-        Of a cluster, any node will do. `max_connections` (1 to 10,000) is that to each server.
+        Of a cluster, any node will do. `max_connections` (1 to 10,000) is that to each server;
+        calls that find none free are served in the order in which they came.
         """
         server_check.check_options(timeout_ms, durability)
         seconds = timeout_ms / 1000
@@ -216,7 +220,7 @@ class FlashSale:
                     reply: Any
                     match step:
                         case Call():
-                            reply = self._connections.send(step, attempts)
+                            reply = self._connections.finish(Ticket(step, attempts), begun)
                         case Send(call=call):
                             own = attempts
                             if begun:
@@ -225,7 +229,7 @@ class FlashSale:
                             begun.append(reply)
                         case Receive(ticket=ticket):
                             begun.remove(ticket)
-                            reply = self._connections.finish(ticket)
+                            reply = self._connections.finish(ticket, begun)
                         case Compute(function=function):
                             reply = function()
                         case Pause(seconds=seconds):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -16,6 +17,7 @@ from flashsale.attempts import CLOSED, Attempts
 from flashsale.calls import Call, Reply
 from flashsale.connecting import MAX_CONNECTIONS, commands_of, connection_options
 from flashsale.errors import ConfigurationError, StoreUnavailable
+from flashsale.sync.semaphores import FairSemaphore
 from flashsale.sync.sentinels import Primary
 from flashsale.topology import Address, Topology, slot_of
 
@@ -63,18 +65,20 @@ class _Node:
     def __init__(self, pool: redis.ConnectionPool, address: Address | None) -> None:
         self.pool = pool
         self.address = address
-        self.free = threading.Semaphore(pool.max_connections)
+        self.free = FairSemaphore(pool.max_connections)
         self.info: server_check.ServerInfo | None = None
         self.gone = False
 
 
 class Ticket(Struct, eq=False):
-    """A call whose reply is still to be read, or whose first attempt failed."""
+    """A call, perhaps on its way: it keeps a connection from `begin` until its reply is read."""
 
     call: Call
     attempts: Attempts
     node: _Node | None = None
     connection: Any = None
+    end: float = 0.0
+    reply: Reply | None = None
     error: Exception | None = None
 
 
@@ -93,11 +97,11 @@ class Connections:
             remap = manager.remap_host_port
             nodes = list(manager.nodes_cache.values())
             seeds = [(node.host, int(node.port)) for node in nodes]
-            self._topology = Topology(seeds, lambda address: remap(*address))
+            self.topology = Topology(seeds, lambda address: remap(*address))
             pool = client.get_redis_connection(nodes[0]).connection_pool
             most = min(pool.max_connections, MAX_CONNECTIONS)
         elif isinstance(client, redis.Redis):
-            self._topology = Topology()
+            self.topology = Topology()
             pool = client.connection_pool
             most = pool.max_connections
         else:
@@ -109,79 +113,46 @@ class Connections:
         if isinstance(pool, SentinelConnectionPool):
             self._options["connection_pool"] = Primary(pool, _bounded, self._primary_changed)
 
-    def send(self, call: Call, attempts: Attempts) -> Reply:
-        """The reply to a call, from whichever server decides its shard."""
-        slot = slot_of(call.keys[0])
-        asking: Address | None = None
-        while (patience := attempts.patience()) > 0:
-            node, redirected, asking = None, asking, None
-            _attempt.begin(patience)
-            try:
-                node = self._node(redirected) if redirected else self._owner(slot)
-                self._check(node)
-                commands = commands_of(call)
-                reply: Reply = self._exchange(node, commands, attempts, bool(redirected))
-                attempts.answered()
-                return reply
-            except Exception as error:  # every kind is judged in one place
-                pause = attempts.failed(error)
-                asking = self._learn_from(error, node, slot)
-            time.sleep(pause)
-        raise attempts.over()
-
     def begin(self, call: Call, attempts: Attempts) -> Ticket:
-        """Send a call and do not wait for its reply; what goes wrong is kept for `finish`."""
+        """Send a call and do not wait for its reply, if that waits for nobody; see `finish`."""
         ticket = Ticket(call, attempts)
-        if (patience := attempts.patience()) <= 0:
-            return ticket
+        node, patience = self._known_owner(slot_of(call.keys[0])), attempts.patience()
+        if node is None or patience <= 0 or not node.free.acquire():
+            return ticket  # it is sent when it is asked for
         _attempt.begin(patience)
+        ticket.node, ticket.end = node, _attempt.end
         try:
-            node = ticket.node = self._owner(slot_of(call.keys[0]))
-            self._check(node)
-            if not node.free.acquire(blocking=False):
-                return ticket  # it is sent when it is asked for
-            try:
-                self._check_open()
-                ticket.connection = node.pool.get_connection()
-                attempts.sending()
-                ticket.connection.send_command(*commands_of(call)[0])
-            except BaseException as error:
-                if ticket.connection is not None and not isinstance(error, Exception):
-                    ticket.connection.disconnect()  # as in `_exchange`
-                self._let_go(ticket)
-                raise
+            self._check_open()
+            ticket.connection = node.pool.get_connection()
+            attempts.sending()
+            ticket.connection.send_command(*commands_of(call)[0])
         except Exception as error:  # judged by `finish`
             ticket.error = error
+            self._let_go(ticket)
+        except BaseException:
+            if ticket.connection is not None:
+                ticket.connection.disconnect()  # as in `_exchange`
+            self._let_go(ticket)
+            raise
         return ticket
 
-    def finish(self, ticket: Ticket) -> Reply:
-        """The reply to what was begun; if it does not come, the call is sent again."""
-        attempts = ticket.attempts
-        try:
-            if ticket.error is not None:
-                raise ticket.error
-            if ticket.connection is not None:
-                try:
-                    patience = max(attempts.patience(), 0.001)
-                    connection = ticket.connection
-                    reply: Reply
-                    reply = connection.read_response(disable_decoding=True, timeout=patience)
-                except Exception:
-                    raise
-                except BaseException:
-                    connection.disconnect()
-                    raise
-                finally:
-                    self._let_go(ticket)
-                attempts.answered()
-                return reply
-        except redis.exceptions.NoScriptError:
-            attempts.sent = False
-        except Exception as error:  # every kind is judged in one place
-            pause = attempts.failed(error)
-            self._learn_from(error, ticket.node, slot_of(ticket.call.keys[0]))
+    def finish(self, ticket: Ticket, others: Sequence[Ticket]) -> Reply:
+        """The reply to a call; if it was not begun, or no reply comes, it is sent now.
+
+        Before that, the replies to `others` are read, which the same operation has begun: who
+        waits for a connection keeps none. Callers would wait for each other's, and a bulk call
+        for its own.
+        """
+        self._read(ticket)
+        if ticket.reply is not None:
+            return ticket.reply
+        for other in others:
+            self._read(other)
+        if ticket.error is not None:
+            pause = ticket.attempts.failed(ticket.error)
+            self._learn_from(ticket.error, ticket.node, slot_of(ticket.call.keys[0]))
             time.sleep(pause)
-        return self.send(ticket.call, attempts)
+        return self._send(ticket.call, ticket.attempts)
 
     def abandon(self, ticket: Ticket) -> None:
         """Nobody waits for this reply any more; its connection is not used again with it."""
@@ -195,7 +166,7 @@ class Connections:
             node = None
             _attempt.begin(patience)
             try:
-                node = self._node(self._topology.owner_of(None))
+                node = self._node(self.topology.owner_of(None))
                 return self._check(node)
             except Exception as error:  # every kind is judged in one place
                 pause = attempts.failed(error)
@@ -223,7 +194,7 @@ class Connections:
             return node
 
     def _owner(self, slot: int) -> _Node:
-        topology = self._topology
+        topology = self.topology
         if topology.is_cluster is None:
             self._check(self._node(None))
         if topology.is_stale:
@@ -241,9 +212,20 @@ class Connections:
             raise redis.exceptions.ClusterDownError(f"slot {slot} is served by no node")
         return self._node(owner)
 
+    def _known_owner(self, slot: int) -> _Node | None:
+        """The owner, if nobody has to be asked who it is and whether it can be trusted."""
+        topology = self.topology
+        if topology.is_cluster is None or topology.is_stale:
+            return None
+        owner = topology.owner_of(slot)
+        if owner is None and topology.is_cluster:
+            return None
+        node = self._node(owner)
+        return node if node.info is not None else None
+
     def _forget_gone(self) -> None:
         """Nodes come and go, with new addresses each time: those that left are not kept."""
-        for address in [a for a in list(self._nodes) if not self._topology.knows(a)]:
+        for address in [a for a in list(self._nodes) if not self.topology.knows(a)]:
             node = self._nodes.pop(address, None)
             if node is not None:
                 node.gone = True
@@ -262,14 +244,14 @@ class Connections:
         """What a failed attempt tells of the servers; where to ask next time only, if anywhere."""
         asked = node.address if node and node.address else self._given()
         if isinstance(error, redis.exceptions.MovedError):
-            self._topology.moved(error.slot_id, (error.host, error.port), asked)
+            self.topology.moved(error.slot_id, (error.host, error.port), asked)
         elif isinstance(error, redis.exceptions.AskError):
-            return self._topology.redirect((error.host, error.port), asked)
+            return self.topology.redirect((error.host, error.port), asked)
         elif isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)) and node:
             node.info = None  # another server may answer there now: it is checked again
-            self._topology.not_reached(node.address)
+            self.topology.not_reached(node.address)
         elif isinstance(error, (redis.exceptions.ClusterDownError, redis.exceptions.ReadOnlyError)):
-            self._topology.is_stale = bool(self._topology.is_cluster)
+            self.topology.is_stale = bool(self.topology.is_cluster)
         return None
 
     def _check(self, node: _Node) -> server_check.ServerInfo:
@@ -283,13 +265,52 @@ class Connections:
                 policy = self._exchange(node, [("CONFIG", "GET", "appendfsync")])
                 server_check.check_fsync(info, server_check.config_value(policy))
             node.info = found
-            if self._topology.is_cluster is None:
-                self._topology.is_cluster = False
+            if self.topology.is_cluster is None:
+                self.topology.is_cluster = False
                 if info.get("cluster_enabled") == "1":
-                    self._topology.found_cluster()
+                    self.topology.found_cluster()
         return found
 
     # --- one request, one reply -----------------------------------------------------------
+
+    def _send(self, call: Call, attempts: Attempts) -> Reply:
+        """The reply to a call, from whichever server decides its shard."""
+        slot = slot_of(call.keys[0])
+        asking: Address | None = None
+        while (patience := attempts.patience()) > 0:
+            node, redirected, asking = None, asking, None
+            _attempt.begin(patience)
+            try:
+                node = self._node(redirected) if redirected else self._owner(slot)
+                self._check(node)
+                commands = commands_of(call)
+                reply: Reply = self._exchange(node, commands, attempts, bool(redirected))
+                attempts.answered()
+                return reply
+            except Exception as error:  # every kind is judged in one place
+                pause = attempts.failed(error)
+                asking = self._learn_from(error, node, slot)
+            time.sleep(pause)
+        raise attempts.over()
+
+    def _read(self, ticket: Ticket) -> None:
+        """Read the reply to what was begun, as long as its attempt may take."""
+        connection = ticket.connection
+        if connection is None:
+            return
+        try:
+            seconds = max(ticket.end - time.monotonic(), 0.001)
+            ticket.reply = connection.read_response(disable_decoding=True, timeout=seconds)
+            ticket.attempts.answered()
+        except redis.exceptions.NoScriptError:
+            ticket.attempts.sent = False
+        except Exception as error:  # judged by `finish`
+            ticket.error = error
+        except BaseException:
+            connection.disconnect()  # as in `_exchange`
+            raise
+        finally:
+            self._let_go(ticket)
 
     def _exchange(
         self,
@@ -300,7 +321,7 @@ class Connections:
     ) -> Any:
         """Send the first command; the second, if any, is for NOSCRIPT."""
         end = _attempt.end
-        if not node.free.acquire(timeout=_attempt.seconds):
+        if not node.free.acquire(_attempt.seconds):
             raise redis.TimeoutError("every connection is in use")
         connection: Any = None
         try:

@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from flashsale import waiting_room
-from flashsale.errors import FlashSaleError
+from flashsale.attempts import out_of_time
+from flashsale.errors import FlashSaleError, StoreUnavailable
 from flashsale.rooms import JoinRequest, PlaceAnswer, RoomState, RoomView, WaitingRoom
 from flashsale.waiting_room import Seen
 
@@ -137,17 +138,26 @@ class QueueHandle:
 
     def _fresh(self, timeout_ms: int | None) -> Seen:
         """A view at most a second old: whoever needs one first reads it for all."""
-        shop = self._shop
-        seen = shop._rooms.get(self.sale)
-        if seen is not None and seen.is_fresh(time.monotonic()):
-            return seen
-        with shop._looking_lock:
-            looking = shop._looking.get(self.sale)
+        shop, limit_ms = self._shop, self._shop._limit(timeout_ms)
+        deadline = time.monotonic() + limit_ms / 1000
+        while True:
+            seen = shop._rooms.get(self.sale)
+            if seen is not None and seen.is_fresh(time.monotonic()):
+                return seen
+            with shop._looking_lock:
+                looking = shop._looking.get(self.sale)
+                if looking is None:
+                    own = shop._looking[self.sale] = Future()
             if looking is None:
-                own = shop._looking[self.sale] = Future()
-        if looking is not None:
-            # The one who reads is bounded by a time-out of its own, and tells us of it.
-            return looking.result()
+                return self._look_for_all(own, limit_ms)
+            try:
+                return looking.result(deadline - time.monotonic())
+            except TimeoutError:
+                raise StoreUnavailable(out_of_time(limit_ms)) from None
+            except FlashSaleError:
+                continue  # whoever read had less time, perhaps: now somebody else reads
+
+    def _look_for_all(self, own: Future[Seen], timeout_ms: int) -> Seen:
         try:
             seen = self._look(timeout_ms)
         except BaseException as error:
@@ -157,8 +167,8 @@ class QueueHandle:
             own.set_result(seen)
             return seen
         finally:
-            with shop._looking_lock:
-                shop._looking.pop(self.sale, None)
+            with self._shop._looking_lock:
+                self._shop._looking.pop(self.sale, None)
 
     def _look(self, timeout_ms: int | None) -> Seen:
         operation = waiting_room.look(self.sale, self._shop._keyring)
