@@ -14,7 +14,7 @@ from flashsale.errors import StoreUnavailable
 from flashsale.rehearsal import Size
 from flashsale.rehearsal.aftermath import CHECK_TIMEOUT_MS, clear_away, quiet, read_server
 from flashsale.rehearsal.queue import WAITING_ROOM, QueuePlan, QueueScenario
-from flashsale.rehearsal.queue.report import Ran, build_queue_report
+from flashsale.rehearsal.queue.building import Ran, build_queue_report
 from flashsale.rehearsal.queue.runner import key_of
 from flashsale.rehearsal.queue.watch import SAMPLE_EVERY_S, Sample, sample_of
 from flashsale.rooms import RoomView

@@ -197,3 +197,10 @@ def test_watch_has_the_queue_if_there_is_one(room: SaleHandle, cli: Callable[...
 def test_watch_has_none_without(sale: SaleHandle, cli: Callable[..., Told]) -> None:
     assert cli("watch", sale.id, "--once", "--json").json["queue"] is None
     assert "outstanding" not in cli("watch", sale.id, "--once").out
+
+
+@pytest.mark.parametrize("verb", ["open", "show", "pause", "resume", "rate"])
+def test_every_verb_has_help_with_an_example(verb: str, cli: Callable[..., Told]) -> None:
+    told = cli("queue", verb, "--help")
+    assert told.code == 0
+    assert f"$ flashsale queue {verb}" in told.out

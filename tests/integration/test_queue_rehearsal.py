@@ -18,8 +18,8 @@ from flashsale import Outcome, rehearsal, scripts, tokens, waiting_room
 from flashsale.cli.app import app
 from flashsale.embedded import EmbeddedServer
 from flashsale.rehearsal import QueueReport
+from flashsale.rehearsal.queue.building import Ran, build_queue_report
 from flashsale.rehearsal.queue.record import Act
-from flashsale.rehearsal.queue.report import Ran, build_queue_report
 from flashsale.rooms import RoomView
 from support.queues import SHORT, run_short
 

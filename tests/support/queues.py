@@ -9,7 +9,7 @@ import pytest
 
 from flashsale.rehearsal import WAITING_ROOM, QueueReport, run_queue
 from flashsale.rehearsal.queue import Habits, runner
-from flashsale.rehearsal.queue.report import Ran, build_queue_report
+from flashsale.rehearsal.queue.building import Ran, build_queue_report
 
 QUICK = Habits(
     no_show=0.1,

@@ -21,13 +21,14 @@ from flashsale.rehearsal.claims import Claim, Claims
 from flashsale.rehearsal.measures import percentiles
 from flashsale.rehearsal.queue import Habits, QueuePlan
 from flashsale.rehearsal.queue.books import Stock, gone_ms
+from flashsale.rehearsal.queue.building import picture_of
 from flashsale.rehearsal.queue.crowd import Fate, lay_out
 from flashsale.rehearsal.queue.driver import hostile_ticket
 from flashsale.rehearsal.queue.forecasts import calibrate, eta_error, found_stock, outlook_at
 from flashsale.rehearsal.queue.judging import Seen, problems_of, said_after_ms, void_reasons
 from flashsale.rehearsal.queue.picture import Panel, Part, time_axis
 from flashsale.rehearsal.queue.record import Act, Deed, End, Record, Visit
-from flashsale.rehearsal.queue.report import QueuePicture, picture_of
+from flashsale.rehearsal.queue.report import QueuePicture
 from flashsale.rehearsal.queue.visits import Visits
 from flashsale.rehearsal.queue.watch import Course, Sample
 from flashsale.rooms import Outlook, PlaceAnswer, WaitingRoom

@@ -47,7 +47,6 @@ class QueueFrame(msgspec.Struct, frozen=True):
 
 def queue_frame(view: RoomView) -> QueueFrame:
     """The numbers of a view."""
-    measured = forecast.admission_rate(view)
     return QueueFrame(
         state=view.state,
         opens_at_ms=view.room.opens_at_ms if view.present is None else None,
@@ -60,7 +59,7 @@ def queue_frame(view: RoomView) -> QueueFrame:
         left=view.left,
         conversion=round(view.conversion, 4),
         rate_per_s=view.rate_per_s,
-        measured_per_s=None if measured is None else round(measured.mean, 2),
+        measured_per_s=None if view.measured_per_s is None else round(view.measured_per_s, 2),
         eta_last=forecast.eta_of(view, view.waiting - 1) if view.waiting else None,
     )
 

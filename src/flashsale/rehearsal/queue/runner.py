@@ -23,8 +23,9 @@ from flashsale.rehearsal.aftermath import CHECK_TIMEOUT_MS, clear_away, quiet, r
 from flashsale.rehearsal.describing import address_of
 from flashsale.rehearsal.driver import CONNECTIONS_MAX, Progress
 from flashsale.rehearsal.measures import cpu_spent, percentiles_of, require_extra
+from flashsale.rehearsal.queue.building import Ran, build_queue_report
 from flashsale.rehearsal.queue.driver import QueueDriver
-from flashsale.rehearsal.queue.report import QueueReport, Ran, build_queue_report
+from flashsale.rehearsal.queue.report import QueueReport
 from flashsale.rehearsal.queue.scenario import WAITING_ROOM, QueueScenario
 from flashsale.rehearsal.queue.visits import Visits
 from flashsale.rehearsal.queue.watch import Watcher
