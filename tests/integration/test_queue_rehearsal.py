@@ -194,3 +194,10 @@ def test_stock_that_is_left_while_people_wait(short: tuple[QueueReport, Ran]) ->
     record.unserved = 7
     samples = [*ran.samples[:-1], msgspec.structs.replace(ran.samples[-1], sold=11)]
     assert has(falsified(ran, record=record, samples=samples), "1 units were left unsold, though")
+
+
+@pytest.mark.parametrize("option", ["--sale", "--curve"])
+def test_it_has_its_own_sale_and_crowd(option: str) -> None:
+    done = CliRunner().invoke(app, ["rehearse", "waiting_room", option, "mine"])
+    assert done.exit_code == 2
+    assert f"{option}: is not for waiting_room, which has its own" in done.stderr

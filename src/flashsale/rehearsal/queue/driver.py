@@ -11,7 +11,7 @@ from random import Random
 from flashsale.aio import AsyncSaleHandle
 from flashsale.errors import FlashSaleError, Overloaded
 from flashsale.models import Outcome
-from flashsale.rehearsal.driver import REPORT_EVERY_S, TICK_S, Progress, no_collector
+from flashsale.rehearsal.driver import REPORT_EVERY_S, Progress, no_collector
 from flashsale.rehearsal.later import take
 from flashsale.rehearsal.queue.crowd import QueuePlan, buyer_of
 from flashsale.rehearsal.queue.record import Act, End, Result
@@ -19,15 +19,18 @@ from flashsale.rehearsal.queue.scenario import SKU
 from flashsale.rehearsal.queue.visits import Due, Visits
 from flashsale.rooms import JoinRequest
 
+TICK_S = 0.002
+"""The driver looks this often for what is due."""
+
 IN_FLIGHT_MAX = 20_000
 """Most acts that may be unanswered; what falls due beyond that is dropped and counted."""
 
 JOINERS = 2
-JOINS_MAX = 32
-"""Calls that join people at a time, and how many travel in one: signing their tickets takes 2 ms.
+JOINS_MAX = 16
+"""Calls that join people at a time, and how many travel in one: signing their tickets takes 1 ms.
 Who comes while all are busy waits, which counts as latency."""
 
-ASKING_S = 0.002
+ASKING_S = 0.001
 """Positions are told in a row for so long, without letting anything else happen."""
 
 HOLD_ID = "order"

@@ -84,7 +84,7 @@ def panels_of(picture: QueuePicture, units: int) -> list[Panel]:
         Panel(
             "queue",
             [
-                Part("waiting", "#3a7ca5", "#", picture.waiting),
+                Part("waiting, or gone without a word", "#3a7ca5", "#", picture.waiting),
                 Part("told that nothing is left", "#8a8f98", "o", picture.told),
                 Part("left before", "#4b4f57", ".", picture.left),
             ],

@@ -22,7 +22,7 @@ class Conversion(Struct, frozen=True):
 class QueuePicture(Struct, frozen=True, kw_only=True):
     """The course of a run at moments `step_s` apart, from its begin to its end.
 
-    waiting: in the queue, neither called nor gone; told: who heard that nothing is left; left: who
+    waiting: not called, and not known to have gone; told: who heard that nothing is left; left: who
     went before that, as far as they said so.
     """
 
