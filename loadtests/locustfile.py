@@ -28,9 +28,10 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from flashsale import FlashSaleError
-from flashsale.rehearsal import LIVE_ROOM
+from flashsale.rehearsal import LIVE_ROOM, WAITING_ROOM
 from loadtests.surge.master import Master
 from loadtests.surge.processes import LIFELINE, URL
+from loadtests.surge.queue_master import QueueMaster
 from loadtests.surge.room_master import RoomMaster
 from loadtests.surge.worker import Worker
 
@@ -47,7 +48,7 @@ def _options(parser: Any) -> None:
         parser.add_argument(name, include_in_web_ui=False, **settings)
 
     add("--url", env_var=URL, help="A server for load tests. Required")
-    add("--scenario", default="double11", help="double11, hot_sku or live_room")
+    add("--scenario", default="double11", help="double11, hot_sku, live_room or waiting_room")
     add("--seconds", type=float, help="How long buyers arrive. Default: 10")
     add("--rate-divisor", type=float, help="N of the rate 1/N. Default: what fits")
     add("--durability", default="memory", help="memory or fsync")
@@ -66,8 +67,9 @@ def _begin(environment: Environment, **_: Any) -> None:
         _parts["worker"] = Worker(environment)
     elif isinstance(runner, MasterRunner):
         try:
-            is_room = environment.parsed_options.scenario == LIVE_ROOM.name
-            _parts["master"] = (RoomMaster if is_room else Master)(environment)
+            kinds = {LIVE_ROOM.name: RoomMaster, WAITING_ROOM.name: QueueMaster}
+            kind = kinds.get(environment.parsed_options.scenario, Master)
+            _parts["master"] = kind(environment)
         except FlashSaleError as error:
             _fail(f"{type(error).__name__}: {error}")
     else:

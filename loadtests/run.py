@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import msgspec
 import typer
@@ -25,11 +25,15 @@ from flashsale.embedded import EmbeddedServer
 from flashsale.errors import ConfigurationError, InvalidRequest, StoreUnavailable
 from flashsale.rehearsal import (
     LIVE_ROOM,
+    WAITING_ROOM,
     LiveRoom,
     Progress,
+    QueueScenario,
+    Size,
     live_progress,
     parse_scale,
     render,
+    render_queue,
     render_room,
     scenario_named,
 )
@@ -37,7 +41,7 @@ from flashsale.rehearsal.describing import settle_s
 from flashsale.rehearsal.measures import require_extra
 from loadtests.surge.processes import Locusts
 from loadtests.surge.telling import peak_per_s
-from loadtests.surge.verdict import RoomSurgeReport, SurgeReport
+from loadtests.surge.verdict import QueueSurgeReport, RoomSurgeReport, SurgeReport
 
 WORKERS = 2
 WORKERS_MAX = 64
@@ -46,11 +50,13 @@ OVERHEAD_MAX_S = 240.0
 """What a run may take beside its arrivals and their settling: starting, laying out, checking."""
 
 OnProgress = Callable[[Progress], None]
+AnyReport: TypeAlias = SurgeReport | RoomSurgeReport | QueueSurgeReport
 
 
 def main(
     scenario: Annotated[
-        str, typer.Argument(metavar="SCENARIO", help="double11, hot_sku or live_room.")
+        str,
+        typer.Argument(metavar="SCENARIO", help="double11, hot_sku, live_room or waiting_room."),
     ] = "double11",
     workers: Annotated[
         int, typer.Option("--workers", metavar="N", help="Worker processes.")
@@ -58,7 +64,9 @@ def main(
     seconds: Annotated[
         float | None,
         typer.Option(
-            "--seconds", metavar="N", help="How long buyers arrive. Default: 10; 6 for live_room."
+            "--seconds",
+            metavar="N",
+            help="How long buyers arrive. Default: 10; live_room: 6; waiting_room: 30.",
         ),
     ] = None,
     scale: Annotated[
@@ -106,7 +114,8 @@ def main(
     with reporting(json=json, debug=debug) as report:
         require_extra()
         _check(workers, in_flight, durability)
-        what = LIVE_ROOM if scenario == LIVE_ROOM.name else scenario_named(scenario)
+        own: dict[str, Any] = {LIVE_ROOM.name: LIVE_ROOM, WAITING_ROOM.name: WAITING_ROOM}
+        what: Any = own[scenario] if scenario in own else scenario_named(scenario)
         size = what.sized(
             seconds=seconds,
             rate_divisor=None if scale is None else parse_scale(scale),
@@ -124,8 +133,8 @@ def main(
             options += ["--html", str(_writable(html))]
         if url is not None:
             connect(url).close()  # before anything is started, and with the plainer message
-        after_s = what.closes_after_s() if isinstance(what, LiveRoom) else settle_s(what, size)
-        at_most_s = size.seconds + after_s + OVERHEAD_MAX_S
+        kind, shown_by = _kind_of(what)
+        at_most_s = size.seconds + _after_s(what, size) + OVERHEAD_MAX_S
         with live_progress() as on_progress:
             result = surge(
                 options,
@@ -134,15 +143,29 @@ def main(
                 durability=durability,
                 at_most_s=at_most_s,
                 on_progress=on_progress,
-                kind=RoomSurgeReport if isinstance(what, LiveRoom) else SurgeReport,
+                kind=kind,
             )
-        shown: Any
-        if isinstance(result, RoomSurgeReport):
-            shown = render_room(result, ascii_only=report.ascii_only, title="Locust run")
-        else:
-            shown = render(result, ascii_only=report.ascii_only, title="Locust run")
+        shown = shown_by(result, ascii_only=report.ascii_only, title="Locust run")
         report.give(result, shown, generator_lines(result))
         raise typer.Exit(result.exit_code)
+
+
+def _kind_of(what: Any) -> tuple[type[AnyReport], Callable[..., Any]]:
+    """What a run of a scenario reports, and how that is shown."""
+    if isinstance(what, LiveRoom):
+        return RoomSurgeReport, render_room
+    if isinstance(what, QueueScenario):
+        return QueueSurgeReport, render_queue
+    return SurgeReport, render
+
+
+def _after_s(what: Any, size: Size) -> float:
+    """How long a run may take after the last arrival."""
+    if isinstance(what, LiveRoom):
+        return what.closes_after_s()
+    if isinstance(what, QueueScenario):
+        return what.at_most_s(size) - size.seconds
+    return settle_s(what, size)
 
 
 def surge(
@@ -153,8 +176,8 @@ def surge(
     durability: str,
     at_most_s: float,
     on_progress: OnProgress | None,
-    kind: type[SurgeReport] | type[RoomSurgeReport] = SurgeReport,
-) -> SurgeReport | RoomSurgeReport:
+    kind: type[AnyReport] = SurgeReport,
+) -> AnyReport:
     """Start everything, wait for the report, end everything."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flashsale-load-")))
@@ -200,7 +223,7 @@ def _split_cores(server: int) -> list[int] | None:
     return sorted(cores - {SERVER_CORE})
 
 
-def generator_lines(report: SurgeReport | RoomSurgeReport) -> Any:
+def generator_lines(report: AnyReport) -> Any:
     """What several processes add to a rehearsal's report, for people."""
     from rich.text import Text
 

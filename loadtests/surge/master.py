@@ -31,7 +31,13 @@ from flashsale.rehearsal.scenarios import fresh_id
 from flashsale.rehearsal.truth import Truth, judge
 from loadtests.surge.desk import Desk
 from loadtests.surge.telling import Order, pack, peak_per_s
-from loadtests.surge.verdict import Generator, RoomSurgeReport, SurgeReport, add_generator
+from loadtests.surge.verdict import (
+    Generator,
+    QueueSurgeReport,
+    RoomSurgeReport,
+    SurgeReport,
+    add_generator,
+)
 
 READY_MAX_S = 90.0
 """How long the pumps may take to lay out their shares."""
@@ -63,18 +69,18 @@ class Master:
             rate_divisor=options.rate_divisor,
             peak_per_s=peak_per_s(options.scenario),
         )
-        self._key = Key.random("loadtest")
+        seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
+        self._key = self._key_of(seed)
         self._shop = FlashSale.from_url(
             options.url, durability=options.durability, keys=[self._key]
         )
         self._info = redis.Redis.from_url(options.url)
         self._server = self._shop.server()
-        seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
         sale_id = fresh_id(self._scenario.name, secrets.token_hex(4))
         self._sale = self._scenario.sale_for(size, sale_id)
         self._order = self._first_order(size, seed)
-        self._plan = self._order.plan()
-        self._desk = Desk(self._order, self._plan)
+        self._plan = self._lay_out()
+        self._desk = self._new_desk()
         self._shop.open(self._sale)
         self._seats: dict[str, int] = {}
         self._ready: set[str] = set()
@@ -98,6 +104,15 @@ class Master:
             in_flight=options.in_flight,
             settle_s=self._settle_s(size),
         )
+
+    def _key_of(self, seed: int) -> Key:
+        return Key.random("loadtest")
+
+    def _lay_out(self) -> Any:
+        return self._order.plan()
+
+    def _new_desk(self) -> Any:
+        return Desk(self._order, self._plan)
 
     def _scenario_of(self, name: str) -> Any:
         return scenario_named(name)
@@ -215,7 +230,7 @@ class Master:
             self._info.close()
         return 2
 
-    def _judge(self) -> SurgeReport | RoomSurgeReport:
+    def _judge(self) -> SurgeReport | RoomSurgeReport | QueueSurgeReport:
         desk, order, sale = self._desk, self._order, self._sale
         calls = self._script_calls()
         facts = desk.facts()

@@ -16,8 +16,9 @@ from msgspec import Struct
 from flashsale import errors
 from flashsale.errors import FlashSaleError, ProtocolError
 from flashsale.models import OUTCOME_BY_CODE, Answer
-from flashsale.rehearsal import LIVE_ROOM, Plan, Size, scenario_named
+from flashsale.rehearsal import LIVE_ROOM, WAITING_ROOM, Plan, Size, scenario_named
 from flashsale.rehearsal.facts import Result
+from flashsale.rehearsal.queue import QueuePlan
 from flashsale.rehearsal.room import RoomPlan
 
 PEAK_PER_S = 2_000
@@ -26,6 +27,9 @@ the server, two workers and Locust's master, when every attempt is a call of its
 
 ROOM_PEAK_PER_S = 6_000
 """The same for a live room, whose cohorts do not come all at once: 60 % of it, at the peak."""
+
+QUEUE_PEAK_PER_S = 1_300
+"""Positions a second of a waiting room, if all of its people waited at once."""
 
 _ERRORS = {
     kind.__name__: kind
@@ -37,7 +41,8 @@ _TEXT_MAX = 200
 
 def peak_per_s(scenario: str) -> int:
     """The bound of a scenario."""
-    return ROOM_PEAK_PER_S if scenario == LIVE_ROOM.name else PEAK_PER_S
+    own = {LIVE_ROOM.name: ROOM_PEAK_PER_S, WAITING_ROOM.name: QUEUE_PEAK_PER_S}
+    return own.get(scenario, PEAK_PER_S)
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -66,6 +71,10 @@ class Order(Struct, frozen=True, kw_only=True):
     def room_plan(self) -> RoomPlan:
         """The whole run of a live room."""
         return LIVE_ROOM.plan(self.size, seed=self.seed)
+
+    def queue_plan(self) -> QueuePlan:
+        """The whole run of a waiting room."""
+        return WAITING_ROOM.plan(self.size, seed=self.seed)
 
 
 class Told(Struct, array_like=True, gc=False):

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from flashsale.rehearsal import FAILED, PASSED, VOID, Report, RoomReport
+from flashsale.rehearsal import FAILED, PASSED, VOID, QueueReport, Report, RoomReport
 from flashsale.rehearsal.measures import Percentiles
 from flashsale.rehearsal.report import CPU_MAX
 
@@ -98,6 +98,42 @@ def add_to_room(
         "exit_code": code,
     }
     return RoomSurgeReport(**(msgspec.structs.asdict(report) | own))
+
+
+class QueueSurgeReport(QueueReport, frozen=True, kw_only=True):
+    """A waiting room's report, and what `SurgeReport` adds; the objective is of every verb."""
+
+    generator: Generator
+    batch_mean: float | None
+    loopback: bool
+    objective_p99_ms: float | None
+    missed: list[str]
+
+
+def add_to_queue(
+    report: QueueReport,
+    generator: Generator,
+    *,
+    batch_mean: float | None,
+    objective_p99_ms: float | None,
+) -> QueueSurgeReport:
+    """As `add_generator`."""
+    void = [*report.void, *void_of(generator)]
+    slowest = max(told.p99 for told in report.latency_ms.values())
+    missed = missed_of(slowest, objective_p99_ms)
+    code = _code(books_right=report.exit_code != FAILED, void=void, missed=missed)
+    own: dict[str, Any] = {
+        "generator": generator,
+        "generator_cpu": max(report.generator_cpu, shared_cpu(generator)),
+        "batch_mean": batch_mean,
+        "loopback": is_loopback(report.address),
+        "objective_p99_ms": objective_p99_ms,
+        "missed": missed,
+        "void": void,
+        "passed": code == PASSED,
+        "exit_code": code,
+    }
+    return QueueSurgeReport(**(msgspec.structs.asdict(report) | own))
 
 
 def is_loopback(address: str) -> bool:

@@ -11,9 +11,11 @@ from gevent.event import AsyncResult, Event
 from locust.env import Environment
 
 from flashsale import FlashSale
-from flashsale.rehearsal import LIVE_ROOM
+from flashsale.rehearsal import LIVE_ROOM, WAITING_ROOM
 from flashsale.rehearsal.facts import Result
+from flashsale.rehearsal.queue.runner import key_of
 from loadtests.surge.pump import Pump
+from loadtests.surge.queue_pump import QueuePump
 from loadtests.surge.room_pump import RoomPump
 from loadtests.surge.telling import read_order
 
@@ -27,7 +29,7 @@ class Worker:
         self._order: AsyncResult[bytes] = AsyncResult()
         self._begin: AsyncResult[float] = AsyncResult()
         self._taken = False
-        self._pump: Pump | None = None
+        self._pump: Pump | QueuePump | None = None
         self._runner.register_message("order", lambda msg, **_: self._order.set(msg.data))
         self._runner.register_message("begin", lambda msg, **_: self._begin.set(msg.data))
         environment.events.report_to_master.add_listener(self._report)
@@ -46,12 +48,16 @@ class Worker:
         self._runner.send_message("pump", {"pid": os.getpid()})
         order = read_order(self._order.get())
         # In a thread of the system: Locust's heartbeat goes on meanwhile.
-        is_room = order.scenario == LIVE_ROOM.name
-        lay_out = order.room_plan if is_room else order.plan
+        ways: dict[str, Any] = {
+            LIVE_ROOM.name: (order.room_plan, RoomPump),
+            WAITING_ROOM.name: (order.queue_plan, QueuePump),
+        }
+        lay_out, pump_of = ways.get(order.scenario, (order.plan, Pump))
         plan: Any = gevent.get_hub().threadpool.apply(lay_out)
-        with FlashSale.from_url(order.url, durability=cast("Any", order.durability)) as shop:
+        level, keys = cast("Any", order.durability), [key_of(order.seed)]
+        with FlashSale.from_url(order.url, durability=level, keys=keys) as shop:
             shop.sale(order.sale).snapshot()
-            pump = (RoomPump if is_room else Pump)(shop, order, plan, self._on_answer)
+            pump: Pump | QueuePump = pump_of(shop, order, plan, self._on_answer)
             self._pump = pump
             # As in a rehearsal: with a run's answers in memory a collection takes 50 ms and more.
             gc.collect()

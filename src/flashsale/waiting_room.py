@@ -49,6 +49,7 @@ from flashsale.rooms import (
     RoomView,
     Turns,
     WaitingRoom,
+    check_rate,
 )
 from flashsale.scripts import load_script
 from flashsale.tokens import Ticket, read_ticket, sign_ticket
@@ -127,25 +128,25 @@ def _open(sale: str, room: WaitingRoom, key: Key) -> Operation[None]:
 
 def look(sale: str, keyring: Keyring) -> Operation[Seen]:
     """Move a room on and see it; reveal its seed if it has opened. Rejected without a room."""
-    seen = yield from _show(sale)
+    seen = yield from glance(sale)
     if seen.view.present and not seen.view.drawn:
         key = keyring.named(seen.view.key)
         seed = shuffle.make_seed(key.secret, sale)
         if not shuffle.check_seed(seed, seen.view.commitment, sale):
             raise ConfigurationError(f"keys: {key.id!r} is not the key that this room began with")
         yield from _told(sale, "reveal", seed)
-        seen = yield from _show(sale)
+        seen = yield from glance(sale)
     return seen
 
 
 def steer(
-    sale: str, keyring: Keyring, state: RoomState | None, rate_per_s: float | None
+    sale: str, keyring: Keyring | None, state: RoomState | None, rate_per_s: float | None
 ) -> Operation[Seen]:
-    """Pause or resume a room's calling, or change its rate."""
-    rate = "" if rate_per_s is None else f"{rate_per_s:.6f}"
+    """Pause or resume a room's calling, or change its rate; without a keyring it only glances."""
+    rate = "" if rate_per_s is None else f"{check_rate(rate_per_s):.6f}"
     word = "" if state is None else state.value
     yield from _told(sale, "steer", word, rate)
-    return (yield from look(sale, keyring))
+    return (yield from (glance(sale) if keyring is None else look(sale, keyring)))
 
 
 def _told(sale: str, name: str, *args: str) -> Operation[None]:
@@ -161,7 +162,8 @@ def _reject(sale: str, code: bytes) -> None:
     reject(sale, code)
 
 
-def _show(sale: str) -> Operation[Seen]:
+def glance(sale: str) -> Operation[Seen]:
+    """As `look`, without any key, and so without revealing the seed: for whoever only watches."""
     keys = ShardKeys.of(limits.check_id("sale", sale))
     base = shard_call("expire", keys)
     asked_at = time.monotonic()

@@ -11,10 +11,10 @@ from typing import Any
 
 import redis
 
-from faults.test_mutations import MUTANTS, mutate
+from faults.test_mutations import MUTANTS, Mutant, mutate
 from flashsale.embedded import EmbeddedServer
-from flashsale.rehearsal import Report, RoomReport
-from loadtests.surge.verdict import RoomSurgeReport, SurgeReport
+from flashsale.rehearsal import QueueReport, Report, RoomReport
+from loadtests.surge.verdict import QueueSurgeReport, RoomSurgeReport, SurgeReport
 from support.locusts import ROOT, started
 
 SMALL = ("double11", "--seconds", "1.5", "--scale", "1/2000", "--seed", "4")
@@ -26,6 +26,22 @@ SHORTER = {
     "Cohort(3.5,": "Cohort(0.95,",
     "Cohort(6.5,": "Cohort(1.1,",
     "Cohort(10.5,": "Cohort(1.3,",
+}
+
+
+QUICKER = {
+    "scenario": {
+        "people: int = 95_600": "people: int = 5_000",
+        "rate_per_unit_s: float = 0.1": "rate_per_unit_s: float = 1.0",
+        "turn_ttl_ms: int = 20_000": "turn_ttl_ms: int = 3_000",
+        "poll_max_ms: int = 5_000": "poll_max_ms: int = 1_000",
+        "hold_ttl_ms: int = 12_000": "hold_ttl_ms: int = 1_000",
+    },
+    "crowd": {
+        "react_s: float = 2.0": "react_s: float = 0.15",
+        "choose_s: float = 1.0": "choose_s: float = 0.05",
+        "pay_s: float = 3.0": "pay_s: float = 0.2",
+    },
 }
 
 
@@ -191,3 +207,47 @@ def test_a_live_room_ends_with_right_books_and_every_record_verified(tmp_path: P
     assert told["outcomes"]["enter"]["entered"] + unheard > 1_750
     assert told["cohorts"][-1]["first"]["wins"] == 0 < told["cohorts"][-1]["windows"]["wins"]
     assert told["batch_mean"] >= 1
+
+
+def quicker(folder: Path) -> str:
+    """A copy of the library whose waiting room is smaller and over sooner; where it is."""
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "lua", folder / "lua")
+    for name, changes in QUICKER.items():
+        source = folder / "src" / "flashsale" / "rehearsal" / "queue" / f"{name}.py"
+        text = source.read_text("utf-8")
+        for long, short in changes.items():
+            assert long in text
+            text = text.replace(long, short)
+        source.write_text(text, "utf-8")
+    return str(folder / "src")
+
+
+QUEUE = ("waiting_room", "--seconds", "3", "--scale", "1/10", "--seed", "4")
+
+
+def test_a_waiting_room_ends_with_everything_sold_and_everybody_told(tmp_path: Path) -> None:
+    html = tmp_path / "report.html"
+    with started(tmp_path, *QUEUE, "--html", str(html), PYTHONPATH=quicker(tmp_path)) as run:
+        code, told = run.result()
+    assert told["problems"] == []
+    assert (told["oversold"], told["lost"], told["conservation_ok"]) == (0, 0, True)
+    assert code == told["exit_code"] == (3 if told["void"] else 0)
+    names = set(QueueSurgeReport.__struct_fields__)
+    assert set(QueueReport.__struct_fields__) <= set(told) == names
+    assert (told["scenario"], told["people"], told["units"]) == ("waiting_room", 500, 10)
+    assert told["outcomes"]["pay"]["confirmed"] == told["picture"]["sold"][-1] == 10
+    assert told["outcomes"]["grab"] == {"not_admitted": 3 * told["bots"]}
+    assert told["offered"] == told["completed"] + told["dropped"]
+    assert counted_by_locust(html) == told["outcomes"]
+    assert told["batch_mean"] >= 1
+
+
+def test_a_waiting_room_without_enforcement_fails_the_run(tmp_path: Path) -> None:
+    path = quicker(tmp_path)
+    turns = "local turns = shard.admission and read_turns(keys, buyers, shard.now)"
+    mutate(tmp_path / "lua", Mutant("turns", "inventory/hold", turns, "local turns = false"))
+    with started(tmp_path, *QUEUE, PYTHONPATH=path) as run:
+        code, told = run.result()
+    assert (code, told["exit_code"]) == (1, 1)
+    assert any("held without a turn" in text for text in told["problems"])

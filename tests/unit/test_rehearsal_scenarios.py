@@ -143,7 +143,7 @@ def test_a_size_that_cannot_be_is_refused(wrong: dict[str, float], field: str) -
 def test_a_scenario_that_there_is_not_is_refused_with_those_that_there_are() -> None:
     assert scenario_named("hot_sku") is HOT_SKU
     with pytest.raises(
-        InvalidRequest, match="must be one of double11, hot_sku, live_room, not 'x'"
+        InvalidRequest, match="must be one of double11, hot_sku, live_room, waiting_room, not 'x'"
     ):
         scenario_named("x")
 

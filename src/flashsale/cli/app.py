@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flashsale.cli import cueing, looking, rehearsing, steering, verifying
+from flashsale.cli import cueing, looking, queueing, rehearsing, steering, verifying
 
 _REHEARSE, _WATCH, _STEER = "Rehearse", "Watch and check", "Steer"
 
@@ -40,12 +40,27 @@ def flashsale(
     """
 
 
-def _add(command: Callable[..., None], panel: str, *examples: str, name: str = "") -> None:
+queue = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Open, show and steer a sale's waiting room.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(queue, name="queue", rich_help_panel=_STEER)
+
+
+def _add(
+    command: Callable[..., None],
+    panel: str,
+    *examples: str,
+    name: str = "",
+    to: typer.Typer = app,
+) -> None:
     """Register a command under its own name; its help is its docstring and the examples."""
     paragraphs = [" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n")]
     paragraphs.append("\n".join(f"$ flashsale {example}" for example in examples))
     text = "\n\n".join(paragraphs)
-    app.command(name or command.__name__, rich_help_panel=panel, help=text)(command)
+    to.command(name or command.__name__, rich_help_panel=panel, help=text)(command)
 
 
 _add(
@@ -81,3 +96,14 @@ _add(steering.resume, _STEER, "resume 1111")
 _add(steering.restock, _STEER, "restock 1111 lipstick=+500 mug=-20 --op-id truck-3")
 _add(steering.end, _STEER, "end 1111")
 _add(steering.purge, _STEER, "purge 1111")
+_add(
+    queueing.open_room,
+    _STEER,
+    "queue open 1111 room.toml --key main=/run/secrets/flashsale",
+    name="open",
+    to=queue,
+)
+_add(queueing.show, _WATCH, "queue show 1111", "queue show 1111 --json | jq .waiting", to=queue)
+_add(queueing.pause, _STEER, "queue pause 1111", to=queue)
+_add(queueing.resume, _STEER, "queue resume 1111", to=queue)
+_add(queueing.rate, _STEER, "queue rate 1111 25", to=queue)

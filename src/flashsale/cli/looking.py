@@ -30,13 +30,13 @@ def watch(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Watch a sale live: stock, rates, deadlines. Ctrl-C ends it.
+    """Watch a sale live: stock, rates, deadlines, and its waiting room. Ctrl-C ends it.
 
-    A frame costs the server one read. If it stops answering, the watch goes on and says so.
+    A frame costs the server two reads. If it stops answering, the watch goes on and says so.
     If the screen is too small for all skus, those with the least left are shown.
     """
     with suppress(KeyboardInterrupt), operating(url, json=json, debug=debug) as (report, shop):
-        watch_sale(report, shop.sale(sale), interval_s=interval, once=once)
+        watch_sale(report, shop, sale, interval_s=interval, once=once)
 
 
 def snapshot(sale: SaleId, url: Url = None, json: Json = False, debug: Debug = False) -> None:

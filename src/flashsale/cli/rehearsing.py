@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 
 import typer
 
@@ -15,12 +14,15 @@ from flashsale.cli.reporting import Report, connect, reporting
 from flashsale.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from flashsale.rehearsal import Scenario
+    from flashsale.rehearsal import LiveRoom, QueueScenario, Scenario
+
+    What: TypeAlias = LiveRoom | QueueScenario | Scenario
 
 
 def rehearse(
     scenario: Annotated[
-        str, typer.Argument(metavar="SCENARIO", help="double11, hot_sku or live_room.")
+        str,
+        typer.Argument(metavar="SCENARIO", help="double11, hot_sku, live_room or waiting_room."),
     ] = "double11",
     url: Annotated[
         str | None,
@@ -36,7 +38,7 @@ def rehearse(
         typer.Option(
             "--seconds",
             metavar="N",
-            help="How long buyers arrive. Default: 10; live_room: 6, in which all is shown.",
+            help="How long buyers arrive. Default: 10; live_room: 6; waiting_room: 30.",
         ),
     ] = None,
     scale: Annotated[
@@ -72,12 +74,16 @@ def rehearse(
     beside it, first come, first served on the same taps: who wins, by lag, and whether the record
     of every draw verifies. About 25 s.
 
+    waiting_room runs 956 people a unit through a waiting room that opens while they come: who is
+    called, who in vain, whether what they were told was true, and when they were told that nothing
+    is left. About two minutes.
+
     The load is real. FLASHSALE_URL is not read, so that nobody rehearses on a server in
     service by accident: only --url names one.
 
     Exit code 0 if it passed; 1 if anything was oversold, lost or does not add up, a record does
-    not verify or lag decided who won; 2 for an error; 3 if the run is void, because the load could
-    not be sent as planned.
+    not verify, lag decided who won or the waiting room broke a rule; 2 for an error; 3 if the run
+    is void, because the load could not be sent as planned.
     """
     with reporting(json=json, debug=debug) as report:
         from flashsale import rehearsal
@@ -88,8 +94,10 @@ def rehearse(
             check_picture_path(svg)
         if url is not None:
             connect(url).close()  # before the crowd is laid out, and with the plainer message
-        what = None
-        if scenario == rehearsal.LIVE_ROOM.name:
+        what: What
+        own = {one.name: one for one in (rehearsal.LIVE_ROOM, rehearsal.WAITING_ROOM)}
+        if scenario in own:
+            what = cast("What", own[scenario])
             for name, given in (("--sale", sale), ("--curve", curve)):
                 if given is not None:
                     raise InvalidRequest(name, f"is not for {scenario}, which has its own")
@@ -112,20 +120,25 @@ def rehearse(
         raise typer.Exit(code)
 
 
-def _run(report: Report, what: Scenario | None, svg: Path | None, **options: Any) -> int:
-    """Run a scenario, or a live room if it is None; show what came of it."""
+def _run(report: Report, what: What, svg: Path | None, **options: Any) -> int:
+    """Run a scenario of any kind; show what came of it."""
     from flashsale import rehearsal
 
+    run, render = _ways(what)
     with rehearsal.live_progress() as on_progress:
-        if what is None:
-            room = rehearsal.run_room(rehearsal.LIVE_ROOM, on_progress=on_progress, **options)
-            name, code, value = room.scenario, room.exit_code, cast("object", room)
-            shown: Callable[..., Any] = partial(rehearsal.render_room, room)
-        else:
-            surge = rehearsal.run(what, on_progress=on_progress, **options)
-            name, code, value = surge.scenario, surge.exit_code, surge
-            shown = partial(rehearsal.render, surge)
+        told = run(what, on_progress=on_progress, **options)
     if svg is not None:
-        save_svg(shown(), svg, title=f"flashsale rehearse {name}")
-    report.give(value, shown(ascii_only=report.ascii_only))
-    return code
+        save_svg(render(told), svg, title=f"flashsale rehearse {told.scenario}")
+    report.give(told, render(told, ascii_only=report.ascii_only))
+    return int(told.exit_code)
+
+
+def _ways(what: What) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """How a scenario is run, and how its report is shown."""
+    from flashsale import rehearsal
+
+    if isinstance(what, rehearsal.LiveRoom):
+        return rehearsal.run_room, rehearsal.render_room
+    if isinstance(what, rehearsal.QueueScenario):
+        return rehearsal.run_queue, rehearsal.render_queue
+    return rehearsal.run, rehearsal.render

@@ -1,4 +1,4 @@
-"""Watching a sale: one snapshot a frame, and what changed since the frame before."""
+"""Watching a sale: one look a frame, and what changed since the frame before."""
 
 from __future__ import annotations
 
@@ -12,19 +12,37 @@ from rich.live import Live
 from rich.text import Text
 
 from flashsale.cli import tables, words
+from flashsale.cli.queueing import QueueFrame, queue_of, queue_table
 from flashsale.cli.rates import COUNTERS, Rates, rates_between, total_of
 from flashsale.cli.reporting import Report, print_json
 from flashsale.cli.stock_bar import Legend
 from flashsale.errors import StoreError
 from flashsale.models import SaleState, SkuView, Snapshot
-from flashsale.sync import SaleHandle
+from flashsale.sync import FlashSale
 
 _OTHER_LINES = 12
 """Lines of a frame that are not rows of skus."""
 
+_QUEUE_LINES = 4
+"""And those of a waiting room, if the sale has one."""
+
+
+class Look(Struct, frozen=True):
+    """A sale at one moment, and its waiting room."""
+
+    sale: Snapshot
+    queue: QueueFrame | None
+
+
+def look_at(shop: FlashSale, sale: str) -> Look:
+    """Two reads."""
+    return Look(shop.sale(sale).snapshot(), queue_of(shop, sale))
+
 
 class Frame(Struct, frozen=True):
-    """What `watch --json` prints. `total` sums the skus, `rates` need a frame before."""
+    """What `watch --json` prints. `total` sums the skus, `rates` need a frame before, `queue` is
+    None if the sale has no waiting room.
+    """
 
     sale: str
     state: SaleState
@@ -36,10 +54,12 @@ class Frame(Struct, frozen=True):
     rates: Rates | None
     total: dict[str, int]
     skus: dict[str, SkuView]
+    queue: QueueFrame | None
 
 
-def frame_of(before: Snapshot | None, now: Snapshot) -> Frame:
-    """A snapshot and its rates, for programs."""
+def frame_of(before: Look | None, look: Look) -> Frame:
+    """A look and its rates, for programs."""
+    now = look.sale
     total = total_of(now.skus.values())
     return Frame(
         sale=now.sale.id,
@@ -49,9 +69,10 @@ def frame_of(before: Snapshot | None, now: Snapshot) -> Frame:
         sequence=now.sequence,
         buyers=now.buyers,
         due_at_ms=now.due_at_ms,
-        rates=rates_between(before, now),
+        rates=rates_between(None if before is None else before.sale, now),
         total={name: getattr(total, name) for name in COUNTERS},
         skus=now.skus,
+        queue=look.queue,
     )
 
 
@@ -61,28 +82,36 @@ def still(now: Snapshot) -> RenderableType:
     return Group(tables.heading(now), tables.stock_table(now), legend, tables.due_line(now))
 
 
-def moving(before: Snapshot | None, now: Snapshot, rows: int | None = None) -> RenderableType:
-    """One frame of many, for people: a snapshot and what changed."""
-    rates = rates_between(before, now)
+def _queue(look: Look) -> list[RenderableType]:
+    return [] if look.queue is None else [queue_table(look.queue, look.sale.at_ms)]
+
+
+def moving(before: Look | None, look: Look, rows: int | None = None) -> RenderableType:
+    """One frame of many, for people: a look and what changed."""
+    now = look.sale
+    rates = rates_between(None if before is None else before.sale, now)
     return Group(
         tables.heading(now),
         tables.stock_table(now, rows, rates.taken_per_s_by_sku if rates else {}),
         Legend(set_aside=tables.any_set_aside(now)),
         tables.due_line(now),
         tables.rates_line(rates),
+        *_queue(look),
     )
 
 
-def watch_sale(report: Report, sale: SaleHandle, *, interval_s: float, once: bool) -> None:
+def watch_sale(
+    report: Report, shop: FlashSale, sale: str, *, interval_s: float, once: bool
+) -> None:
     """Show frames until interrupted. A server that stops answering is waited for.
 
     Raises what the first frame raises, and Rejected whenever the sale is not there.
     """
-    now = sale.snapshot()
+    now = look_at(shop, sale)
     if once:
-        report.give(frame_of(None, now), still(now))
+        report.give(frame_of(None, now), still(now.sale), *_queue(now))
         return
-    before: Snapshot | None = None
+    before: Look | None = None
     with _screen(report) as show:
         while True:
             show(before, now, "")
@@ -90,7 +119,7 @@ def watch_sale(report: Report, sale: SaleHandle, *, interval_s: float, once: boo
             lost_at = time.monotonic()
             while True:
                 try:
-                    before, now = now, sale.snapshot()
+                    before, now = now, look_at(shop, sale)
                     break
                 except StoreError as error:
                     silent = words.duration(int(1000 * (time.monotonic() - lost_at)))
@@ -98,7 +127,7 @@ def watch_sale(report: Report, sale: SaleHandle, *, interval_s: float, once: boo
                     time.sleep(interval_s)
 
 
-Show = Callable[[Snapshot | None, Snapshot, str], None]
+Show = Callable[[Look | None, Look, str], None]
 
 
 @contextmanager
@@ -111,13 +140,14 @@ def _screen(report: Report) -> Iterator[Show]:
         yield lambda *frame: _printed(report, *frame)
 
 
-def _on_screen(report: Report, before: Snapshot | None, now: Snapshot, lost: str) -> RenderableType:
-    rows = max(1, report.out.height - _OTHER_LINES)
+def _on_screen(report: Report, before: Look | None, now: Look, lost: str) -> RenderableType:
+    other = _OTHER_LINES + (0 if now.queue is None else _QUEUE_LINES)
+    rows = max(1, report.out.height - other)
     warning = Text(lost, "bold red", no_wrap=True, overflow="ellipsis")
     return Group(moving(before, now, rows), warning if lost else Text("Ctrl-C ends", "dim"))
 
 
-def _printed(report: Report, before: Snapshot | None, now: Snapshot, lost: str) -> None:
+def _printed(report: Report, before: Look | None, now: Look, lost: str) -> None:
     if lost:
         report.note(lost)
     elif report.json:

@@ -18,6 +18,13 @@ from flashsale.rehearsal.curves import Curve, RushCurve, SurgeCurve, TableCurve
 from flashsale.rehearsal.driver import Driver, Progress
 from flashsale.rehearsal.files import read_curve, read_sale
 from flashsale.rehearsal.published import DOUBLE11_CURVE
+from flashsale.rehearsal.queue import (
+    WAITING_ROOM,
+    QueueReport,
+    QueueScenario,
+    render_queue,
+    run_queue,
+)
 from flashsale.rehearsal.render import live_progress, render, show
 from flashsale.rehearsal.report import FAILED, PASSED, VOID, Report
 from flashsale.rehearsal.room import LIVE_ROOM, LiveRoom, RoomReport, render_room, run_room
@@ -41,12 +48,15 @@ __all__ = [
     "PASSED",
     "SCENARIOS",
     "VOID",
+    "WAITING_ROOM",
     "Crowd",
     "Curve",
     "Driver",
     "LiveRoom",
     "Plan",
     "Progress",
+    "QueueReport",
+    "QueueScenario",
     "Report",
     "RoomReport",
     "RushCurve",
@@ -60,8 +70,10 @@ __all__ = [
     "read_sale",
     "rehearse",
     "render",
+    "render_queue",
     "render_room",
     "run",
+    "run_queue",
     "run_room",
     "scenario_named",
     "show",

@@ -1,4 +1,4 @@
-"""A user's own sale (TOML) and arrival curve (CSV).
+"""A user's own sale and waiting room (TOML) and arrival curve (CSV).
 
 Every error names the file, the field or line, and the rule.
 """
@@ -17,6 +17,7 @@ import msgspec
 from flashsale.errors import InvalidRequest
 from flashsale.models import Sale, Sku
 from flashsale.rehearsal.curves import TableCurve, check_order, check_point
+from flashsale.rooms import WaitingRoom
 
 FILE_MAX_BYTES = 10_000_000
 """The largest file that is read."""
@@ -43,10 +44,7 @@ def read_sale(path: str | Path) -> Sale:
     become no limit).
     """
     path = Path(path)
-    try:
-        data = tomllib.loads(_read(path))
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidRequest(str(path), f"must be TOML: {error}") from None
+    data = _read_toml(path)
     _known_fields(path, "", data, Sale)
     skus = data.get("skus")
     for number, sku in enumerate(skus if isinstance(skus, list) else ()):
@@ -54,6 +52,24 @@ def read_sale(path: str | Path) -> Sale:
             _known_fields(path, f"skus[{number}].", sku, Sku)
     try:
         return msgspec.convert(data, Sale)
+    except msgspec.ValidationError as error:
+        raise _explained(path, error) from None
+
+
+def read_room(path: str | Path) -> WaitingRoom:
+    """Read a waiting room: the fields of `WaitingRoom`. Raises InvalidRequest, as `read_sale`.
+
+    Example::
+
+        rate_per_s = 50
+        opens_at_ms = 1_763_900_000_000
+        turn_ttl_ms = 120_000
+    """
+    path = Path(path)
+    data = _read_toml(path)
+    _known_fields(path, "", data, WaitingRoom)
+    try:
+        return msgspec.convert(data, WaitingRoom)
     except msgspec.ValidationError as error:
         raise _explained(path, error) from None
 
@@ -99,8 +115,15 @@ def _read(path: Path) -> str:
         raise InvalidRequest(str(path), "must be text in UTF-8") from None
 
 
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(_read(path))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidRequest(str(path), f"must be TOML: {error}") from None
+
+
 def _known_fields(
-    path: Path, prefix: str, data: dict[str, Any], model: type[Sale] | type[Sku]
+    path: Path, prefix: str, data: dict[str, Any], model: type[Sale | Sku | WaitingRoom]
 ) -> None:
     for name in data:
         if name not in model.__struct_fields__:

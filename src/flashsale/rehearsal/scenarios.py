@@ -237,7 +237,10 @@ SCENARIOS: dict[str, Scenario] = {one.name: one for one in (DOUBLE11, HOT_SKU)}
 
 
 LIVE_ROOM_NAME = "live_room"
-"""The scenario that is more than a curve and a crowd: `flashsale.rehearsal.room`."""
+"""A scenario that is more than a curve and a crowd: `flashsale.rehearsal.room`."""
+
+WAITING_ROOM_NAME = "waiting_room"
+"""Another one: `flashsale.rehearsal.queue`."""
 
 
 def scenario_named(name: str) -> Scenario:
@@ -245,5 +248,5 @@ def scenario_named(name: str) -> Scenario:
     try:
         return SCENARIOS[name]
     except KeyError:
-        known = ", ".join((*SCENARIOS, LIVE_ROOM_NAME))
+        known = ", ".join((*SCENARIOS, LIVE_ROOM_NAME, WAITING_ROOM_NAME))
         raise InvalidRequest("scenario", f"must be one of {known}, not {name!r}") from None
