@@ -19,10 +19,8 @@ places: `key=` bounds how many share a device, or whatever the service can tell 
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Sequence
-from typing import TypeAlias
 from zlib import crc32
 
 import msgspec
@@ -44,7 +42,6 @@ from flashsale.keys import ShardKeys, places_key
 from flashsale.models import Answer, Outcome
 from flashsale.rooms import (
     JoinRequest,
-    PlaceAnswer,
     RoomState,
     RoomView,
     Turns,
@@ -52,18 +49,13 @@ from flashsale.rooms import (
     check_rate,
 )
 from flashsale.scripts import load_script
-from flashsale.tokens import Ticket, read_ticket, sign_ticket
+from flashsale.tokens import Ticket
 
 VIEW_MS = 1_000
 """How old the view of a room may be from which a process tells positions."""
 
 ROOMS_MAX = 1_000
 """Rooms of which a process keeps a view."""
-
-EARLY_MS = 1_000
-"""How far ahead of this process's idea of the server's time a ticket may have been issued."""
-
-Judged: TypeAlias = "Ticket | PlaceAnswer"
 
 
 class Seen(Struct, frozen=True):
@@ -79,6 +71,13 @@ class Seen(Struct, frozen=True):
     def server_ms(self, now: float) -> int:
         """The server's time by now: never later than it is."""
         return self.view.at_ms + max(0, int((now - self.asked_at) * 1000) - 1)
+
+
+def remember(rooms: dict[str, Seen], seen: Seen) -> None:
+    """Keep a view for the callers of the next second."""
+    if len(rooms) >= ROOMS_MAX:
+        rooms.clear()
+    rooms[seen.view.sale] = seen
 
 
 # --- opening, looking, steering ---------------------------------------------------------------
@@ -369,167 +368,3 @@ def _read_numbers(kind: Kind, items: Sequence[Item], reply: object) -> list[Plac
             Placed(outcome, kind.sale, item.buyer, replayed=n in before, at_ms=now, number=number)
         )
     return answers
-
-
-# --- what is told ------------------------------------------------------------------------------
-
-
-def position(
-    seen: Seen, keyring: Keyring, buyer: str, text: object, *, now: float, chance: float
-) -> PlaceAnswer:
-    """Where the bearer of a ticket stands; `now` by this process's own clock."""
-    at_ms = seen.server_ms(now)
-    ticket = check_ticket(seen, keyring, buyer, text, at_ms)
-    if isinstance(ticket, PlaceAnswer):
-        return ticket
-    return place_in(seen.view, buyer, str(text), ticket, at_ms, chance)
-
-
-def joined(seen: Seen, answer: Answer, key: Key, chance: float) -> PlaceAnswer:
-    """What somebody who joined is told; their ticket is signed here."""
-    if answer.outcome is not Outcome.JOINED or not isinstance(answer, Placed):
-        return PlaceAnswer(answer.outcome, answer.sale, answer.buyer, at_ms=answer.at_ms)
-    expires_ms = answer.at_ms + seen.view.room.ticket_ttl_ms
-    ticket = Ticket(answer.number, answer.at_ms, expires_ms)
-    text = sign_ticket(key, answer.sale, answer.buyer, ticket)
-    told = place_in(seen.view, answer.buyer, text, ticket, answer.at_ms, chance)
-    outcome = answer.outcome if told.outcome is Outcome.WAITING else told.outcome
-    return msgspec.structs.replace(told, outcome=outcome, replayed=answer.replayed)
-
-
-def joined_many(
-    seen: Seen, answers: Sequence[Answer | FlashSaleError], key: Key
-) -> list[PlaceAnswer | FlashSaleError]:
-    """What many who joined are told, errors in their places."""
-    return [
-        answer if isinstance(answer, FlashSaleError) else joined(seen, answer, key, random.random())
-        for answer in answers
-    ]
-
-
-def remember(rooms: dict[str, Seen], seen: Seen) -> None:
-    """Keep a view for the callers of the next second."""
-    if len(rooms) >= ROOMS_MAX:
-        rooms.clear()
-    rooms[seen.view.sale] = seen
-
-
-def read_for(
-    view: RoomView, keyring: Keyring, buyer: str, text: str | None
-) -> Ticket | PlaceAnswer | None:
-    """What the ticket of a buyer to be let in says, if there is one; its times are the script's."""
-    limits.check_id("buyer", buyer)
-    if text is None:
-        if not view.room.one_place:
-            raise InvalidRequest("ticket", "is needed in a room without one_place")
-        return None
-    ticket = read_ticket(keyring, view.sale, buyer, text)
-    if isinstance(ticket, str):
-        wrong = Outcome.WRONG_TICKET
-        return PlaceAnswer(wrong, view.sale, buyer, rule=ticket, at_ms=view.at_ms)
-    return ticket
-
-
-def check_ticket(seen: Seen, keyring: Keyring, buyer: str, text: object, at_ms: int) -> Judged:
-    """What a ticket says, or what its bearer is told of it."""
-    sale = seen.view.sale
-    limits.check_id("buyer", buyer)
-    keyring.newest()  # without any key every ticket would be wrong: say so instead
-    ticket = read_ticket(keyring, sale, buyer, text)
-    outcome, rule = Outcome.WRONG_TICKET, ""
-    if isinstance(ticket, str):
-        rule = ticket
-    elif at_ms >= ticket.expires_ms:
-        outcome, rule = Outcome.TICKET_EXPIRED, _expired(ticket, at_ms)
-    elif ticket.issued_ms > at_ms + EARLY_MS:
-        rule = _in_future(ticket, at_ms)
-    elif ticket.number > seen.view.joined and ticket.issued_ms < seen.view.at_ms:
-        rule = "must bear a number that was given"
-    else:
-        return ticket
-    return PlaceAnswer(outcome, sale, buyer, rule=rule, at_ms=at_ms)
-
-
-def place_in(
-    view: RoomView, buyer: str, text: str, ticket: Ticket, at_ms: int, chance: float
-) -> PlaceAnswer:
-    """Where the bearer of a ticket stands, by a view of the room."""
-    at_ms = max(at_ms, view.at_ms)
-    place = shuffle.place_of(view.seed, view.present or 0, ticket.number) if view.drawn else None
-    known = (view.sale, buyer, text, ticket.number, place)
-    if view.closed in (Outcome.ENDED, Outcome.CLOSED):
-        return PlaceAnswer(view.closed, *known, at_ms=at_ms)
-    if place is not None and place <= view.serving:
-        turn = forecast.turn_of(view, place, at_ms)
-        if turn is None:
-            return PlaceAnswer(Outcome.TURN_OVER, *known, at_ms=at_ms)
-        outlook = forecast.outlook_of(view, 0)
-        return PlaceAnswer(
-            Outcome.CALLED, *known, ahead=0, outlook=outlook, turn_ends_ms=turn[1], at_ms=at_ms
-        )
-    ahead = None if place is None else place - view.serving - 1
-    eta = forecast.eta_of(view, view.joined // 2 if ahead is None else ahead)
-    return PlaceAnswer(
-        Outcome.WAITING,
-        *known,
-        ahead=ahead,
-        eta=eta,
-        outlook=forecast.outlook_of(view, ahead),
-        poll_after_ms=forecast.poll_before(view, None if ahead is None else eta, chance),
-        at_ms=at_ms,
-    )
-
-
-def admitted(
-    view: RoomView, answer: Answer, text: str, ticket: Ticket | None, chance: float
-) -> PlaceAnswer:
-    """What somebody who was to be let in is told."""
-    told = PlaceAnswer(
-        answer.outcome,
-        answer.sale,
-        answer.buyer,
-        ticket=text,
-        turn_ends_ms=answer.deadline_ms,
-        replayed=answer.replayed,
-        at_ms=answer.at_ms,
-    )
-    if ticket is None:
-        return told
-    if answer.outcome in (Outcome.WRONG_TICKET, Outcome.TICKET_EXPIRED):
-        return msgspec.structs.replace(told, rule=_broken_rule(view, ticket, answer))
-    if answer.outcome is Outcome.WAITING:
-        waits = place_in(view, answer.buyer, text, ticket, answer.at_ms, chance)
-        if waits.outcome is Outcome.WAITING:
-            return waits
-        # It was not called when the script looked, and is by the view: to be let in, ask again.
-        soon = forecast.poll_after_ms(view, 0, chance)
-        return msgspec.structs.replace(
-            waits, outcome=Outcome.WAITING, turn_ends_ms=None, poll_after_ms=soon
-        )
-    return msgspec.structs.replace(told, number=ticket.number)
-
-
-def _broken_rule(view: RoomView, ticket: Ticket, answer: Answer) -> str:
-    """Why the script refused a ticket that was rightly signed."""
-    if answer.outcome is Outcome.TICKET_EXPIRED:
-        return _expired(ticket, answer.at_ms)
-    if ticket.issued_ms > answer.at_ms:
-        return _in_future(ticket, answer.at_ms)
-    if not view.room.one_place:
-        return "must bear a number that was given"
-    return "must be the ticket of the place that the buyer has now"
-
-
-def _expired(ticket: Ticket, at_ms: int) -> str:
-    return f"expired at {ticket.expires_ms}, it is {at_ms}"
-
-
-def _in_future(ticket: Ticket, at_ms: int) -> str:
-    return f"must not be dated in the future: {ticket.issued_ms}, it is {at_ms}"
-
-
-def left(answer: Answer) -> PlaceAnswer:
-    """What somebody who left is told."""
-    return PlaceAnswer(
-        answer.outcome, answer.sale, answer.buyer, replayed=answer.replayed, at_ms=answer.at_ms
-    )

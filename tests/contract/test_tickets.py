@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flashsale import InvalidRequest, Key, Outcome, PlaceAnswer, waiting_room
+from flashsale import InvalidRequest, Key, Outcome, PlaceAnswer, places, waiting_room
 from flashsale.keyring import Keyring
 from flashsale.tokens import Ticket, read_ticket, sign_ticket
 from support.cues import KEY
@@ -81,7 +81,7 @@ def test_a_ticket_is_worth_nothing_from_its_expiry_on_to_the_millisecond(lab: La
     for at_ms, outcome in ((T0 + 4_999, Outcome.WAITING), (T0 + 5_000, EXPIRED)):
         hall.at(at_ms)
         seen = lab.shop.perform(waiting_room.look(hall.sale.id, RING))
-        told = waiting_room.position(seen, RING, "bob", bob.ticket, now=seen.asked_at, chance=0.0)
+        told = places.position(seen, RING, "bob", bob.ticket, now=seen.asked_at, chance=0.0)
         assert told.outcome is outcome
     refused_now = both(hall, "bob", bob.ticket)
     for answer in refused_now:

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from faults.test_mutations import MUTANTS, Mutant, mutate
-from flashsale import Outcome, rehearsal, scripts, tokens, waiting_room
+from flashsale import Outcome, places, rehearsal, scripts, tokens
 from flashsale.cli.app import app
 from flashsale.embedded import EmbeddedServer
 from flashsale.rehearsal import QueueReport
@@ -105,7 +105,7 @@ def test_an_admission_that_does_not_wait_for_the_call(
     turn = "if place > room.over and place <= row.s then"
     mutate(lua, Mutant("turn", "lib/turn_of", turn, "if place > room.over then"))
     # People are told that they are called while they are not: they come, and are let in.
-    honest = waiting_room.place_in
+    honest = places.place_in
 
     def hasty(view: RoomView, *args: Any) -> Any:
         told = honest(view, *args)
@@ -113,7 +113,7 @@ def test_an_admission_that_does_not_wait_for_the_call(
             return msgspec.structs.replace(told, outcome=Outcome.CALLED)
         return told
 
-    monkeypatch.setattr(waiting_room, "place_in", hasty)
+    monkeypatch.setattr(places, "place_in", hasty)
     report, _ = run_short()
     assert has(report, "was let in before their place was called")
 

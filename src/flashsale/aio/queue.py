@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flashsale import waiting_room
+from flashsale import places, waiting_room
 from flashsale.attempts import out_of_time
 from flashsale.errors import FlashSaleError, StoreUnavailable
 from flashsale.models import Outcome
@@ -64,7 +64,7 @@ class AsyncQueueHandle:
         seen = await self._fresh(timeout_ms)
         kind, item = waiting_room.join_kind(seen.view), waiting_room.join_item(buyer, key)
         answer = await self._shop._ask(kind, item, timeout_ms)
-        return waiting_room.joined(seen, answer, own, random.random())
+        return places.joined(seen, answer, own, random.random())
 
     async def join_many(
         self, requests: Sequence[JoinRequest], *, timeout_ms: int | None = None
@@ -77,7 +77,7 @@ class AsyncQueueHandle:
         seen = await self._fresh(timeout_ms)
         operation = waiting_room.join_many(seen.view, requests)
         answers = await self._shop.perform(operation, timeout_ms)
-        return waiting_room.joined_many(seen, answers, own)
+        return places.joined_many(seen, answers, own)
 
     async def position(
         self, buyer: str, ticket: str, *, timeout_ms: int | None = None
@@ -88,7 +88,7 @@ class AsyncQueueHandle:
         `rule` what is wrong with the ticket.
         """
         seen = await self._fresh(timeout_ms)
-        return waiting_room.position(
+        return places.position(
             seen,
             self._shop._keyring,
             buyer,
@@ -110,20 +110,20 @@ class AsyncQueueHandle:
         if not seen.view.drawn:
             # Looking reveals the seed, and nobody is called before that.
             seen = await self._fresh(timeout_ms)
-        checked = waiting_room.read_for(seen.view, self._shop._keyring, buyer, ticket)
+        checked = places.read_for(seen.view, self._shop._keyring, buyer, ticket)
         if isinstance(checked, PlaceAnswer):
             return checked
         kind, item = waiting_room.admit_kind(seen.view), waiting_room.admit_item(buyer, checked)
         answer = await self._shop._ask(kind, item, timeout_ms)
         if answer.outcome is Outcome.WAITING:
             seen = await self._fresh(timeout_ms)  # the forecast must not be of an old view
-        return waiting_room.admitted(seen.view, answer, ticket or "", checked, random.random())
+        return places.admitted(seen.view, answer, ticket or "", checked, random.random())
 
     async def leave(self, buyer: str, *, timeout_ms: int | None = None) -> PlaceAnswer:
         """Give a buyer's place up: LEFT. A turn goes to somebody else at once."""
         seen = await self._known(timeout_ms)
         kind, item = waiting_room.leave_kind(seen.view), waiting_room.leave_item(buyer)
-        return waiting_room.left(await self._shop._ask(kind, item, timeout_ms))
+        return places.left(await self._shop._ask(kind, item, timeout_ms))
 
     async def view(self, *, timeout_ms: int | None = None) -> RoomView:
         """The room at this moment; this moves it on."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-from flashsale import waiting_room
+from flashsale import places, waiting_room
 from flashsale.attempts import out_of_time
 from flashsale.errors import FlashSaleError, StoreUnavailable
 from flashsale.models import Outcome
@@ -62,7 +62,7 @@ class QueueHandle:
         seen = self._fresh(timeout_ms)
         kind, item = waiting_room.join_kind(seen.view), waiting_room.join_item(buyer, key)
         answer = self._shop._ask(kind, item, timeout_ms)
-        return waiting_room.joined(seen, answer, own, random.random())
+        return places.joined(seen, answer, own, random.random())
 
     def join_many(
         self, requests: Sequence[JoinRequest], *, timeout_ms: int | None = None
@@ -75,7 +75,7 @@ class QueueHandle:
         seen = self._fresh(timeout_ms)
         operation = waiting_room.join_many(seen.view, requests)
         answers = self._shop.perform(operation, timeout_ms)
-        return waiting_room.joined_many(seen, answers, own)
+        return places.joined_many(seen, answers, own)
 
     def position(self, buyer: str, ticket: str, *, timeout_ms: int | None = None) -> PlaceAnswer:
         """Where a buyer stands: WAITING, CALLED (`admit` them), TURN_OVER, or why not.
@@ -84,7 +84,7 @@ class QueueHandle:
         `rule` what is wrong with the ticket.
         """
         seen = self._fresh(timeout_ms)
-        return waiting_room.position(
+        return places.position(
             seen,
             self._shop._keyring,
             buyer,
@@ -106,20 +106,20 @@ class QueueHandle:
         if not seen.view.drawn:
             # Looking reveals the seed, and nobody is called before that.
             seen = self._fresh(timeout_ms)
-        checked = waiting_room.read_for(seen.view, self._shop._keyring, buyer, ticket)
+        checked = places.read_for(seen.view, self._shop._keyring, buyer, ticket)
         if isinstance(checked, PlaceAnswer):
             return checked
         kind, item = waiting_room.admit_kind(seen.view), waiting_room.admit_item(buyer, checked)
         answer = self._shop._ask(kind, item, timeout_ms)
         if answer.outcome is Outcome.WAITING:
             seen = self._fresh(timeout_ms)  # the forecast must not be of an old view
-        return waiting_room.admitted(seen.view, answer, ticket or "", checked, random.random())
+        return places.admitted(seen.view, answer, ticket or "", checked, random.random())
 
     def leave(self, buyer: str, *, timeout_ms: int | None = None) -> PlaceAnswer:
         """Give a buyer's place up: LEFT. A turn goes to somebody else at once."""
         seen = self._known(timeout_ms)
         kind, item = waiting_room.leave_kind(seen.view), waiting_room.leave_item(buyer)
-        return waiting_room.left(self._shop._ask(kind, item, timeout_ms))
+        return places.left(self._shop._ask(kind, item, timeout_ms))
 
     def view(self, *, timeout_ms: int | None = None) -> RoomView:
         """The room at this moment; this moves it on."""

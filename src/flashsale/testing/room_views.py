@@ -9,8 +9,8 @@ import msgspec
 from flashsale import shuffle
 from flashsale.errors import Rejected
 from flashsale.models import Outcome
+from flashsale.places import EARLY_MS
 from flashsale.rooms import PlaceAnswer, RoomView
-from flashsale.waiting_room import EARLY_MS
 
 if TYPE_CHECKING:
     from flashsale.testing.model import SaleModel
