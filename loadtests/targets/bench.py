@@ -27,6 +27,8 @@ BATCH = 256
 SKU = "lipstick"
 BASKET = {SKU: 1}
 TIMEOUT_MS = 60_000
+EMPTYING_S = 300
+"""How long emptying a server of ten million fields may take it."""
 
 Command = tuple[Any, ...]
 Packed = list[tuple[bytes, int]]
@@ -58,7 +60,9 @@ class Machine:
         self.server = EmbeddedServer.start(durability=durability, config=config)
         self.durability: Durability = durability
         self.pinned = pin(self.server.pid, 0)
-        self.client = redis.Redis.from_url(self.server.url, retry=Retry(NoBackoff(), 0))
+        self.client = redis.Redis.from_url(
+            self.server.url, retry=Retry(NoBackoff(), 0), socket_timeout=EMPTYING_S
+        )
         self.shop = FlashSale.from_url(
             self.server.url, timeout_ms=TIMEOUT_MS, durability=durability
         )
