@@ -125,7 +125,7 @@ def test_the_exit_code_is_the_reports(
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (("double12",), "scenario: must be one of double11, hot_sku, live_room, not 'double12'"),
+        (("double12",), "hot_sku, live_room, waiting_room, not 'double12'"),
         (("--scale", "2"), "scale: must be 1/N"),
         (("--scale", "1/0"), "scale: must be 1/N"),
         (("--seconds", "0"), "seconds: must be above 0"),

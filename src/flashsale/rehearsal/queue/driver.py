@@ -64,17 +64,18 @@ class QueueDriver:
         self._asks: deque[Due] = deque()
         self._joining, self._asking = asyncio.Event(), asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
+        self._tasks: asyncio.TaskGroup
         self._busy = self._held = self._paid = 0
         self._reported = 0.0
 
     async def run(self) -> None:
         """Until nobody has anything left to do, or the time is up."""
         with no_collector():
-            workers = [asyncio.create_task(self._join()) for _ in range(JOINERS)]
-            workers.append(asyncio.create_task(self._ask()))
-            try:
+            async with asyncio.TaskGroup() as tasks:
+                workers = [tasks.create_task(self._join()) for _ in range(JOINERS)]
+                workers.append(tasks.create_task(self._ask()))
+                self._tasks = tasks  # so that a defect in any of them ends the run, loudly
                 await self._go()
-            finally:
                 for worker in workers:
                     worker.cancel()
 
@@ -110,7 +111,7 @@ class QueueDriver:
             self._asks.append(due)
             self._asking.set()
         else:
-            task = asyncio.create_task(self._call(due))
+            task = self._tasks.create_task(self._call(due))
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
 

@@ -27,10 +27,16 @@ class Part(Struct, frozen=True):
 
 
 class Panel:
-    """Layers on top of each other, the first one at the bottom, up to `top`."""
+    """Layers on top of each other, the first one at the bottom, up to `top`.
 
-    def __init__(self, title: str, parts: Sequence[Part], top: int) -> None:
+    see_all: what is not 0 takes a cell at least.
+    """
+
+    def __init__(
+        self, title: str, parts: Sequence[Part], top: int, *, see_all: bool = True
+    ) -> None:
         self.title = title
+        self.see_all = see_all
         self.parts = parts
         self.top = max(1, top)
 
@@ -59,21 +65,20 @@ class Panel:
     def columns(self) -> list[list[int]]:
         """Per column the layer in each of its cells, from the bottom up."""
         return [
-            [layer for layer, size in enumerate(cells(values, self.top)) for _ in range(size)]
+            [layer for layer, size in enumerate(self.cells(values)) for _ in range(size)]
             for values in zip(*(part.values for part in self.parts), strict=True)
         ]
 
-
-def cells(values: Sequence[int], top: int) -> list[int]:
-    """Whole cells for layers; what is not 0 is seen, if need be at the cost of the largest."""
-    edges = [round(sum(values[: n + 1]) / top * ROWS) for n in range(len(values))]
-    sizes = [min(ROWS, edge) - min(ROWS, before) for before, edge in pairwise([0, *edges])]
-    for layer, value in enumerate(values):
-        if value > 0 and not sizes[layer]:
-            largest = sizes.index(max(sizes))
-            sizes[largest] -= sum(sizes) == ROWS or sizes[largest] > 1
-            sizes[layer] = 1
-    return sizes
+    def cells(self, values: Sequence[int]) -> list[int]:
+        """Whole cells for layers, to be seen if need be at the cost of the largest."""
+        edges = [round(sum(values[: n + 1]) / self.top * ROWS) for n in range(len(values))]
+        sizes = [min(ROWS, edge) - min(ROWS, before) for before, edge in pairwise([0, *edges])]
+        for layer, value in enumerate(values if self.see_all else ()):
+            if value > 0 and not sizes[layer]:
+                largest = sizes.index(max(sizes))
+                sizes[largest] -= sum(sizes) == ROWS or sizes[largest] > 1
+                sizes[layer] = 1
+        return sizes
 
 
 def panels_of(picture: QueuePicture, units: int) -> list[Panel]:
@@ -89,6 +94,7 @@ def panels_of(picture: QueuePicture, units: int) -> list[Panel]:
                 Part("left before", "#4b4f57", ".", picture.left),
             ],
             max(map(sum, zip(picture.waiting, picture.told, picture.left, strict=True)), default=1),
+            see_all=False,
         ),
         Panel(
             "called",
