@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from flashsale import JoinRequest, Key, SaleHandle, WaitingRoom, waiting_room
+from flashsale.keyring import Keyring
 from flashsale.keys import ShardKeys, places_key
 from flashsale.scripts import load_script
 from support.lab import Lab
@@ -29,7 +30,7 @@ def sale(lab: Lab) -> SaleHandle:
 
 def join(lab: Lab, sale: SaleHandle, requests: list[JoinRequest]) -> list[tuple[int, bool]]:
     """The numbers told, and whether each was there before."""
-    seen = lab.shop.perform(waiting_room._show(sale.id))
+    seen = lab.shop.perform(waiting_room.look(sale.id, Keyring([])))
     answers = lab.shop.perform(waiting_room.join_many(seen.view, requests))
     assert all(isinstance(answer, waiting_room.Placed) for answer in answers)
     return [(answer.number, answer.replayed) for answer in answers]
