@@ -6,12 +6,13 @@
 --       buyers      msgpack: array of buyers
 --       where       msgpack: for each of them, in which of the hashes of places given (from 1) its
 --                   place is
+--       numbers     msgpack: the number each of them gives up, 0: whichever they have
 -- CODES 8 LEFT, 9 ROOM_UNKNOWN, u SALE_UNKNOWN, p PURGED, ! MALFORMED
--- REPLY as every batch's; LEFT is replayed if there was no place.
+-- REPLY as every batch's; LEFT is replayed if there was no such place.
 
 local k_sale, k_room, k_admitted = unpack(KEYS)
 local k_places = { unpack(KEYS, 4) } -- those that hold these buyers
-local caller_ms, buyers_blob, where_blob = unpack(ARGV)
+local caller_ms, buyers_blob, where_blob, numbers_blob = unpack(ARGV)
 
 -- include lib/load_shard
 -- include lib/load_room
@@ -35,7 +36,8 @@ if not room then
   return { epoch, shard.now, 0, unknown, '' }
 end
 local buyers, where = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(where_blob)
-local n = check_batch(buyers, where)
+local numbers = cmsgpack.unpack(numbers_blob)
+local n = check_batch(buyers, where, numbers)
 local found, gone = nil, nil
 if room.one_place and are_ids(buyers) then
   found, gone = spread_reads(k_places, buyers, where)
@@ -61,7 +63,7 @@ local left = tonumber(redis.call('HGET', k_room, 'left')) or 0
 local before, details, ended = left, {}, {}
 for i = 1, n do
   local number = tonumber(found[buyers[i]])
-  if number then
+  if number and (numbers[i] == 0 or numbers[i] == number) then
     local row = running_turn(i, number)
     if row then
       row.d, row.changed = row.d + 1, true

@@ -58,7 +58,10 @@ def joined_many(
 def read_for(
     view: RoomView, keyring: Keyring, buyer: str, text: str | None
 ) -> Ticket | PlaceAnswer | None:
-    """What the ticket of a buyer to be let in says, if there is one; its times are the script's."""
+    """What the ticket of a buyer who is let in or leaves says, if there is one.
+
+    Its times are for the script to judge.
+    """
     limits.check_id("buyer", buyer)
     if text is None:
         if not view.room.one_place:
@@ -137,6 +140,9 @@ def admitted(
         at_ms=answer.at_ms,
     )
     if ticket is None:
+        if answer.outcome is Outcome.WAITING:
+            soon = forecast.poll_after_ms(view, None, chance)
+            return msgspec.structs.replace(told, poll_after_ms=soon)
         return told
     if answer.outcome in (Outcome.WRONG_TICKET, Outcome.TICKET_EXPIRED):
         return msgspec.structs.replace(told, rule=_broken_rule(view, ticket, answer))

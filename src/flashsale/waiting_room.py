@@ -274,9 +274,10 @@ def leave_kind(view: RoomView) -> Kind:
     return Kind("leave", view.sale, _extra(view.room), _leave_call)
 
 
-def leave_item(buyer: str) -> Item:
-    """One buyer who leaves."""
-    return Item(limits.check_id("buyer", buyer), "")
+def leave_item(buyer: str, ticket: Ticket | None) -> Item:
+    """One buyer who leaves, and the ticket of the place they give up."""
+    number = 0 if ticket is None else ticket.number
+    return Item(limits.check_id("buyer", buyer), "", (number,))
 
 
 def _extra(room: WaitingRoom) -> tuple[str, str]:
@@ -317,7 +318,8 @@ def _leave_call(kind: Kind, items: Sequence[Item]) -> Call:
     numbers, (where, _) = _spread(int(kind.extra[0]), buyers, [])
     places = (places_key(kind.sale, number) for number in numbers)
     used = (keys.sale, keys.room, keys.admitted, *places)
-    return Call(load_script("waiting_room/leave"), used, (encode(buyers), encode(where)))
+    args = (encode(buyers), encode(where), encode([item.lines[0] for item in items]))
+    return Call(load_script("waiting_room/leave"), used, args)
 
 
 def _group(hashes: int, buyers: Sequence[str]) -> dict[int, list[int]]:

@@ -84,7 +84,7 @@ NONE = encode([[0], [0], [0]])
 GOOD: dict[str, list[Any]] = {
     "join": [encode(["x"]), places("join", 1), b""],
     "admit": [encode(["c"]), encode([1]), NONE],
-    "leave": [encode(["c"]), encode([1])],
+    "leave": [encode(["c"]), encode([1]), encode([0])],
 }
 
 
@@ -94,7 +94,7 @@ def test_a_batch_with_a_buyer_who_is_none_is_refused_as_a_whole(hall: Hall, name
     rest = {
         "join": [three, b""],
         "admit": [three, encode([[0] * 3] * 3)],
-        "leave": [three],
+        "leave": [three, encode([0] * 3)],
     }[name]
     all_refused(hall, name, ([encode([bad]), *GOOD[name][1:]] for bad in BAD_IDS.values()))
     all_refused(hall, name, ([encode(["c", bad, "d"]), *rest] for bad in BAD_IDS.values()))
@@ -134,7 +134,9 @@ def test_a_batch_of_another_size_than_it_may_have_is_refused(
     hall: Hall, name: str, size: str
 ) -> None:
     count, told = SIZES[size]
-    rest = {"join": [b""], "admit": [encode([[0] * count] * 3)], "leave": []}[name]
+    rest = {"join": [b""], "admit": [encode([[0] * count] * 3)], "leave": [encode([0] * count)]}[
+        name
+    ]
     refused(hall, name, encode([f"x{n}" for n in range(count)]), places(name, count, told), *rest)
 
 
@@ -144,7 +146,7 @@ def test_the_largest_batch_is_taken(hall: Hall, name: str) -> None:
     rest = {
         "join": [encode([[f"k{n}" for n in range(count)], [1] * count])],
         "admit": [encode([[0] * count] * 3)],
-        "leave": [],
+        "leave": [encode([0] * count)],
     }[name]
     code = send(hall, name, encode([f"x{n}" for n in range(count)]), places(name, count), *rest)
     assert code == {"join": "1", "admit": "7" * count, "leave": "8"}[name]

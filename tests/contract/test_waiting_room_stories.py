@@ -209,7 +209,7 @@ def deed_of(stage: Stage, deed: str, number: int) -> Operation[Any] | None:
             waiting_room.admit_kind(seen), [waiting_room.admit_item(b, None) for b in BUYERS]
         )
     if deed == "leave":
-        return _all(waiting_room.leave_kind(seen), [waiting_room.leave_item(buyers[0])])
+        return _all(waiting_room.leave_kind(seen), [waiting_room.leave_item(buyers[0], None)])
     if deed in ("hold", "want"):
         lines = {"red": 1 if deed == "hold" else 50}
         return inventory.hold_many(

@@ -576,10 +576,25 @@ def test_leaving_removes_the_place_and_again_is_replayed(lab: Lab, opens_at_ms: 
     assert hall.join("ann")[0].number == 3
 
 
+def test_a_ticket_gives_up_the_place_it_is_for_and_no_other(lab: Lab) -> None:
+    hall = Hall(lab)
+    (before,) = hall.join("ann")
+    assert hall.queue.leave("ann", before.ticket).replayed is False
+    (after,) = hall.join("ann")
+    late = hall.queue.leave("ann", before.ticket)
+    assert (late.outcome, late.replayed) == (Outcome.LEFT, True)
+    assert hall.queue.join("ann").number == after.number
+    assert hall.queue.leave("bob", after.ticket).outcome is Outcome.WRONG_TICKET
+    assert hall.queue.leave("ann", after.ticket).replayed is False
+    assert hall.look().left == 2
+
+
 def test_leaving_twice_in_a_batch_leaves_once(lab: Lab) -> None:
     hall = Hall(lab)
     hall.call("ann", "bob")
-    reply = lab.eval("waiting_room/leave", hall.sale, encode(["ann"] * 2), encode([1, 1]))
+    reply = lab.eval(
+        "waiting_room/leave", hall.sale, encode(["ann"] * 2), encode([1, 1]), encode([0, 0])
+    )
     assert reply[3] == b"8"
     assert msgspec.msgpack.decode(reply[4]) == [2, "", 0, 1]
     assert hall.fields("left", f"{T0 // SLOT}d") == [1, 1]
@@ -789,7 +804,7 @@ def test_a_verb_without_a_room_a_sale_or_before_a_purge_says_which(lab: Lab, ver
 RAW: dict[str, tuple[Any, ...]] = {
     "join": (encode(["ann"]), encode([1]), b""),
     "admit": (encode(["ann"]), encode([1]), encode([[0], [0], [0]])),
-    "leave": (encode(["ann"]), encode([1])),
+    "leave": (encode(["ann"]), encode([1]), encode([0])),
     "reveal": ("ab" * 32,),
     "show": (),
     "steer": ("paused", ""),

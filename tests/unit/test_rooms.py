@@ -136,4 +136,4 @@ def test_a_bad_buyer_or_key_is_refused_with_its_field(name: str) -> None:
     with pytest.raises(InvalidRequest, match="key: must be 1 to 64 characters"):
         waiting_room.join_item("ann", IDENTIFIERS[name])
     with pytest.raises(InvalidRequest, match="buyer: must be 1 to 64 characters"):
-        waiting_room.leave_item(IDENTIFIERS[name])
+        waiting_room.leave_item(IDENTIFIERS[name], None)

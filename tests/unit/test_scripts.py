@@ -407,7 +407,9 @@ OPERATIONS = {
     "waiting_room/admit": batch(
         waiting_room.admit_kind(ROOM), waiting_room.admit_item("ann", None)
     ),
-    "waiting_room/leave": batch(waiting_room.leave_kind(ROOM), waiting_room.leave_item("ann")),
+    "waiting_room/leave": batch(
+        waiting_room.leave_kind(ROOM), waiting_room.leave_item("ann", None)
+    ),
     "waiting_room/show": waiting_room.look(SALE, Keyring(())),
     "waiting_room/reveal": waiting_room._told(SALE, "reveal", "00"),
     "waiting_room/steer": waiting_room.steer(SALE, Keyring(()), RoomState.PAUSED, None),

@@ -119,10 +119,20 @@ class AsyncQueueHandle:
             seen = await self._fresh(timeout_ms)  # the forecast must not be of an old view
         return places.admitted(seen.view, answer, ticket or "", checked, random.random())
 
-    async def leave(self, buyer: str, *, timeout_ms: int | None = None) -> PlaceAnswer:
-        """Give a buyer's place up: LEFT. A turn goes to somebody else at once."""
+    async def leave(
+        self, buyer: str, ticket: str | None = None, *, timeout_ms: int | None = None
+    ) -> PlaceAnswer:
+        """Give a buyer's place up: LEFT. A turn goes to somebody else at once.
+
+        With a ticket only the place it is for: a call that comes late, or twice, does no harm to a
+        buyer who has joined again meanwhile.
+        """
         seen = await self._known(timeout_ms)
-        kind, item = waiting_room.leave_kind(seen.view), waiting_room.leave_item(buyer)
+        kind = waiting_room.leave_kind(seen.view)
+        checked = places.read_for(seen.view, self._shop._keyring, buyer, ticket)
+        if isinstance(checked, PlaceAnswer):
+            return checked
+        item = waiting_room.leave_item(buyer, checked)
         return places.left(await self._shop._ask(kind, item, timeout_ms))
 
     async def view(self, *, timeout_ms: int | None = None) -> RoomView:
