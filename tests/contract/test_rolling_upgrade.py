@@ -35,7 +35,8 @@ from flashsale import (
     scripts,
 )
 from stateful.drawing import definitions
-from stateful.test_sale_machine import SHORT, HeldTimeMachine
+from stateful.running import SHORT
+from stateful.test_sale_machine import HeldTimeMachine
 from support.cluster import server_of
 from support.courses import ask, course
 from support.lab import T0, Lab

@@ -17,6 +17,7 @@ from flashsale import (
     CueHandle,
     FlashSale,
     Outcome,
+    Rejected,
     Sale,
     Sku,
     StoreError,
@@ -118,6 +119,44 @@ def test_two_hundred_threads_wait_for_a_late_result_with_a_few_tens_of_calls(
         answers = [one.result(timeout=20) for one in waiting]
         assert count_calls() - settled <= 40
     assert outcomes(answers) == ["NOT_ENTERED"]
+
+
+async def test_a_crowd_of_first_taps_reads_the_cue_once(
+    sale_opened: FlashSale, server_url: str, sale_id: str, count_calls: Callable[[], int]
+) -> None:
+    await asyncio.to_thread(open_now, sale_opened, sale_id, 1_900)
+    async with AsyncFlashSale.from_url(server_url, timeout_ms=10_000, keys=[KEY]) as shop:
+        mine, before = shop.sale(sale_id).cue_handle("drop"), count_calls()
+        taps = (mine.enter(f"b{n}", {"red": 1}, position_ms=100) for n in range(1_000))
+        assert outcomes([*await asyncio.gather(*taps)]) == ["ENTERED"]
+        assert count_calls() - before <= 20
+
+
+def test_a_crowd_of_threads_reads_the_cue_once(
+    sale_opened: FlashSale, server_url: str, sale_id: str, count_calls: Callable[[], int]
+) -> None:
+    open_now(sale_opened, sale_id, 1_900)
+    with (
+        FlashSale.from_url(server_url, timeout_ms=10_000, keys=[KEY]) as shop,
+        ThreadPoolExecutor(100) as pool,
+    ):
+        mine, before = shop.sale(sale_id).cue_handle("drop"), count_calls()
+        cues = list(pool.map(lambda _: mine.cue(), range(100)))
+        assert len({cue.nonce for cue in cues}) == 1
+        assert count_calls() - before <= 5
+
+
+def test_a_cue_that_is_not_there_is_told_to_everybody_who_asks_at_once(
+    sale_opened: FlashSale, server_url: str, sale_id: str
+) -> None:
+    with (
+        FlashSale.from_url(server_url, timeout_ms=10_000, keys=[KEY]) as shop,
+        ThreadPoolExecutor(20) as pool,
+    ):
+        mine = shop.sale(sale_id).cue_handle("none")
+        for asked in [pool.submit(mine.cue) for _ in range(20)]:
+            with pytest.raises(Rejected, match="cue_unknown"):
+                asked.result(timeout=10)
 
 
 # --- whoever leaves ------------------------------------------------------------------------

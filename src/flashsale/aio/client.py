@@ -16,6 +16,7 @@ from flashsale import inventory, limits, server_check
 from flashsale.aio.connections import Connections
 from flashsale.aio.gathering import Gatherer
 from flashsale.aio.handles import AsyncSaleHandle
+from flashsale.aio.sharing import Readings
 from flashsale.aio.waiting import Watches
 from flashsale.attempts import Attempts
 from flashsale.batches import Item, Kind
@@ -71,7 +72,7 @@ class AsyncFlashSale:
         self._cues: dict[tuple[str, str], Known] = {}
         self._watches = Watches()
         self._rooms: dict[str, Seen] = {}
-        self._looking: dict[str, asyncio.Future[Seen]] = {}
+        self._readings = Readings()
         self.timeout_ms = timeout_ms
         self.durability = durability
         self._connections = Connections(client, durability)

@@ -167,7 +167,13 @@ class AsyncCueHandle:
 
     async def _known(self, timeout_ms: int | None) -> window.Known:
         found = self._shop._cues.get((self.sale, self.id))
-        if found is None:
-            found = await self._shop.perform(window.know(self.sale, self.id), timeout_ms)
-            self._shop._remember_cue(found)
+        if found is not None:
+            return found
+        limit_ms = self._shop._limit(timeout_ms)
+        name = ("cue", self.sale, self.id)
+        return await self._shop._readings.share(name, lambda: self._know(None), limit_ms)
+
+    async def _know(self, timeout_ms: int | None) -> window.Known:
+        found = await self._shop.perform(window.know(self.sale, self.id), timeout_ms)
+        self._shop._remember_cue(found)
         return found

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flashsale import places, waiting_room
-from flashsale.attempts import out_of_time
-from flashsale.errors import FlashSaleError, StoreUnavailable
+from flashsale.errors import FlashSaleError
 from flashsale.models import Outcome
 from flashsale.rooms import (
     JoinRequest,
@@ -164,30 +162,16 @@ class AsyncQueueHandle:
 
     async def _known(self, timeout_ms: int | None) -> Seen:
         """A view of any age: what is asked of it never changes."""
-        return self._shop._rooms.get(self.sale) or await self._look(timeout_ms)
+        return self._shop._rooms.get(self.sale) or await self._fresh(timeout_ms)
 
     async def _fresh(self, timeout_ms: int | None) -> Seen:
         """A view at most a second old: whoever needs one first reads it for all."""
-        seen = self._shop._rooms.get(self.sale)
+        shop = self._shop
+        seen = shop._rooms.get(self.sale)
         if seen is not None and seen.is_fresh(time.monotonic()):
             return seen
-        looking = self._shop._looking.get(self.sale)
-        if looking is None:
-            looking = asyncio.ensure_future(self._look(None))
-            self._shop._looking[self.sale] = looking
-            looking.add_done_callback(self._looked)
-        limit_ms = self._shop._limit(timeout_ms)
-        try:
-            async with asyncio.timeout(limit_ms / 1000):
-                # One caller who is cancelled must not take the view from the others.
-                return await asyncio.shield(looking)
-        except TimeoutError:
-            raise StoreUnavailable(out_of_time(limit_ms)) from None
-
-    def _looked(self, looking: asyncio.Future[Seen]) -> None:
-        self._shop._looking.pop(self.sale, None)
-        if not looking.cancelled():
-            looking.exception()  # whoever waits is told; nobody may wait any more
+        limit_ms = shop._limit(timeout_ms)
+        return await shop._readings.share(("room", self.sale), lambda: self._look(None), limit_ms)
 
     async def _look(self, timeout_ms: int | None) -> Seen:
         operation = waiting_room.look(self.sale, self._shop._keyring)

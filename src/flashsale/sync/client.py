@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
-from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -23,6 +21,7 @@ from flashsale.models import Answer, Sale
 from flashsale.sync.connections import Connections, Ticket
 from flashsale.sync.gathering import Gatherer
 from flashsale.sync.handles import SaleHandle
+from flashsale.sync.sharing import Readings
 from flashsale.sync.waiting import Watches
 from flashsale.waiting_room import Seen
 from flashsale.window import CUES_MAX, Known
@@ -69,8 +68,7 @@ class FlashSale:
         self._cues: dict[tuple[str, str], Known] = {}
         self._watches = Watches()
         self._rooms: dict[str, Seen] = {}
-        self._looking: dict[str, Future[Seen]] = {}
-        self._looking_lock = Lock()
+        self._readings = Readings()
         self.timeout_ms = timeout_ms
         self.durability = durability
         self._connections = Connections(client, durability)

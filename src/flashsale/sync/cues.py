@@ -166,7 +166,13 @@ class CueHandle:
 
     def _known(self, timeout_ms: int | None) -> window.Known:
         found = self._shop._cues.get((self.sale, self.id))
-        if found is None:
-            found = self._shop.perform(window.know(self.sale, self.id), timeout_ms)
-            self._shop._remember_cue(found)
+        if found is not None:
+            return found
+        limit_ms = self._shop._limit(timeout_ms)
+        name = ("cue", self.sale, self.id)
+        return self._shop._readings.share(name, lambda: self._know(limit_ms), limit_ms)
+
+    def _know(self, timeout_ms: int | None) -> window.Known:
+        found = self._shop.perform(window.know(self.sale, self.id), timeout_ms)
+        self._shop._remember_cue(found)
         return found

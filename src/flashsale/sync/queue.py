@@ -5,12 +5,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from flashsale import places, waiting_room
-from flashsale.attempts import out_of_time
-from flashsale.errors import FlashSaleError, StoreUnavailable
+from flashsale.errors import FlashSaleError
 from flashsale.models import Outcome
 from flashsale.rooms import (
     JoinRequest,
@@ -160,41 +158,16 @@ class QueueHandle:
 
     def _known(self, timeout_ms: int | None) -> Seen:
         """A view of any age: what is asked of it never changes."""
-        return self._shop._rooms.get(self.sale) or self._look(timeout_ms)
+        return self._shop._rooms.get(self.sale) or self._fresh(timeout_ms)
 
     def _fresh(self, timeout_ms: int | None) -> Seen:
         """A view at most a second old: whoever needs one first reads it for all."""
-        shop, limit_ms = self._shop, self._shop._limit(timeout_ms)
-        deadline = time.monotonic() + limit_ms / 1000
-        while True:
-            seen = shop._rooms.get(self.sale)
-            if seen is not None and seen.is_fresh(time.monotonic()):
-                return seen
-            with shop._looking_lock:
-                looking = shop._looking.get(self.sale)
-                if looking is None:
-                    own = shop._looking[self.sale] = Future()
-            if looking is None:
-                return self._look_for_all(own, limit_ms)
-            try:
-                return looking.result(deadline - time.monotonic())
-            except TimeoutError:
-                raise StoreUnavailable(out_of_time(limit_ms)) from None
-            except FlashSaleError:
-                continue  # whoever read had less time, perhaps: now somebody else reads
-
-    def _look_for_all(self, own: Future[Seen], timeout_ms: int) -> Seen:
-        try:
-            seen = self._look(timeout_ms)
-        except BaseException as error:
-            own.set_exception(error)
-            raise
-        else:
-            own.set_result(seen)
+        shop = self._shop
+        seen = shop._rooms.get(self.sale)
+        if seen is not None and seen.is_fresh(time.monotonic()):
             return seen
-        finally:
-            with self._shop._looking_lock:
-                self._shop._looking.pop(self.sale, None)
+        limit_ms = shop._limit(timeout_ms)
+        return shop._readings.share(("room", self.sale), lambda: self._look(limit_ms), limit_ms)
 
     def _look(self, timeout_ms: int | None) -> Seen:
         operation = waiting_room.look(self.sale, self._shop._keyring)
