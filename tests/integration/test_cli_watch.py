@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from flashsale import FlashSale, Sale, SaleHandle, SaleState, Sku
-from flashsale.cli import words
+from flashsale import FlashSale, Sale, SaleHandle, SaleState, Sku, SkuView, Snapshot
+from flashsale.cli import watching, words
 from flashsale.cli.rates import rates_between
 from flashsale.cli.stock_bar import cells
 from flashsale.embedded import EmbeddedServer
@@ -38,6 +38,24 @@ def buy(sale: SaleHandle, buyer: str, units: int) -> None:
 def frames(process: Any) -> Iterator[Any]:
     for line in process.stdout:
         yield json.loads(line)
+
+
+def test_stock_that_is_held_and_not_paid_for_is_named(sale: SaleHandle, server_url: str) -> None:
+    args = ("watch", sale.id, "--url", server_url, "--once")
+    assert "unpaid" not in command.run(*args)[1]
+    sale.hold("ann", {"red": 90}, hold_id="one").unwrap()
+    told = " ".join(command.run(*args)[1].split())
+    assert "sku 'red': 90% of what is not sold is held and unpaid (90 of 100)" in told
+    (alarm,) = json.loads(command.run(*args, "--json")[1])["alarms"]
+    assert alarm.startswith("sku 'red'")
+
+
+def test_nobody_is_alarmed_while_the_first_holds_may_still_be_paid(server_url: str) -> None:
+    opened = Sale("1111", [Sku("red", 1)], opens_at_ms=1_000, hold_ttl_ms=500)
+    sku = SkuView("red", 1, 0, 0, 1, 0)
+    for at_ms, alarmed in ((1_499, False), (1_500, True)):
+        seen = Snapshot(opened, SaleState.RUNNING, at_ms, 1, 1, 1, None, {"red": sku})
+        assert bool(watching.alarms_of(seen)) is alarmed
 
 
 # --- as a process with pipes --------------------------------------------------------------

@@ -23,6 +23,9 @@ from flashsale.sync import FlashSale
 _OTHER_LINES = 12
 """Lines of a frame that are not rows of skus."""
 
+_ALARMS = 3
+"""Skus that a frame for people names at most because they are held and not paid for."""
+
 _QUEUE_LINES = 4
 """And those of a waiting room, if the sale has one."""
 
@@ -41,7 +44,7 @@ def look_at(shop: FlashSale, sale: str) -> Look:
 
 class Frame(Struct, frozen=True):
     """What `watch --json` prints. `total` sums the skus, `rates` need a frame before, `queue` is
-    None if the sale has no waiting room.
+    None if the sale has no waiting room; `alarms`: skus that are held and not paid for.
     """
 
     sale: str
@@ -55,6 +58,7 @@ class Frame(Struct, frozen=True):
     total: dict[str, int]
     skus: dict[str, SkuView]
     queue: QueueFrame | None
+    alarms: tuple[str, ...]
 
 
 def frame_of(before: Look | None, look: Look) -> Frame:
@@ -73,13 +77,26 @@ def frame_of(before: Look | None, look: Look) -> Frame:
         total={name: getattr(total, name) for name in COUNTERS},
         skus=now.skus,
         queue=look.queue,
+        alarms=alarms_of(now),
     )
+
+
+def alarms_of(now: Snapshot) -> tuple[str, ...]:
+    """Skus that are held and not paid for, once the first holds of the sale have fallen due."""
+    opened = now.sale.opens_at_ms
+    fresh = opened is not None and now.at_ms < opened + now.sale.hold_ttl_ms
+    return () if fresh else now.held_alarms()
+
+
+def _alarms(now: Snapshot) -> list[RenderableType]:
+    return [Text(alarm, "bold yellow") for alarm in alarms_of(now)[:_ALARMS]]
 
 
 def still(now: Snapshot) -> RenderableType:
     """One snapshot, for people."""
     legend = Legend(set_aside=tables.any_set_aside(now))
-    return Group(tables.heading(now), tables.stock_table(now), legend, tables.due_line(now))
+    parts = tables.heading(now), tables.stock_table(now), legend, tables.due_line(now)
+    return Group(*parts, *_alarms(now))
 
 
 def _queue(look: Look) -> list[RenderableType]:
@@ -97,6 +114,7 @@ def moving(before: Look | None, look: Look, rows: int | None = None) -> Renderab
         tables.due_line(now),
         tables.rates_line(rates),
         *_queue(look),
+        *_alarms(now),
     )
 
 
@@ -141,7 +159,7 @@ def _screen(report: Report) -> Iterator[Show]:
 
 
 def _on_screen(report: Report, before: Look | None, now: Look, lost: str) -> RenderableType:
-    other = _OTHER_LINES + (0 if now.queue is None else _QUEUE_LINES)
+    other = _OTHER_LINES + len(_alarms(now.sale)) + (0 if now.queue is None else _QUEUE_LINES)
     rows = max(1, report.out.height - other)
     warning = Text(lost, "bold red", no_wrap=True, overflow="ellipsis")
     return Group(moving(before, now, rows), warning if lost else Text("Ctrl-C ends", "dim"))
