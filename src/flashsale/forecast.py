@@ -5,8 +5,9 @@ from that.
 
 *When.* The admission rate is measured: places called in each slot of time whose turns have not
 ended. Its uncertainty is two standard errors of the mean over those slots, and at least that of a
-Poisson process, because calls come in steps. Before anything was called the room's own rate is all
-there is.
+Poisson process, because calls come in steps. Until a whole slot was seen the room's own rate is all
+there is. It is the rate that is foreseen, not the stock: whoever is `unlikely` to find any is
+called later than told, if at all.
 
 *Whether.* `likely` if what is available now exceeds what those ahead are expected to take: turns
 outstanding and places before this one, times the conversion. What unpaid holds may give back is not
@@ -23,6 +24,9 @@ from typing import NamedTuple
 from flashsale.models import Outcome
 from flashsale.rooms import POLL_MIN_MS, Eta, Outlook, RoomState, RoomView, Turns
 
+CROWD_POLLS_PER_S = 20_000
+"""How many of those who wait for the opening ask again in a second, once it is over."""
+
 
 class Rate(NamedTuple):
     """Places called a second: measured, and two standard errors lower and higher."""
@@ -33,19 +37,22 @@ class Rate(NamedTuple):
 
 
 def admission_rate(view: RoomView) -> Rate | None:
-    """The measured rate; None before anything was called, or if that is too long ago."""
+    """The measured rate; None before a whole slot of it was seen, or if that is too long ago.
+
+    The slot in which the first of them were called is left out: when in it that began, and whether
+    anybody would have been called before, is not known.
+    """
     if not view.turns:
         return None
-    slot_ms = view.room.slot_ms
-    first, last = view.turns[0].slot, view.at_ms // slot_ms
-    counts = [0] * (last - first + 1)
-    before = view.over
-    for turns in view.turns:
-        counts[turns.slot - first] = turns.serving - before
+    slot_ms, last = view.room.slot_ms, view.at_ms // view.room.slot_ms
+    since, before = view.turns[0].slot + 1, view.turns[0].serving
+    slots = (view.at_ms + 1 - since * slot_ms) / slot_ms
+    if slots < 1:
+        return None
+    counts = [0] * (last - since + 1)
+    for turns in view.turns[1:]:
+        counts[turns.slot - since] = turns.serving - before
         before = turns.serving
-    # The first slot counts from the opening, if that was in it, the last as far as it has passed.
-    since_ms = max(first * slot_ms, view.room.opens_at_ms or 0)
-    slots = max(1, view.at_ms + 1 - since_ms) / slot_ms
     mean = sum(counts) / slots
     spread = sum((count - mean) ** 2 for count in counts) / max(1.0, slots - 1)
     error = math.sqrt(max(spread, mean) / slots)
@@ -54,18 +61,23 @@ def admission_rate(view: RoomView) -> Rate | None:
 
 
 def eta_of(view: RoomView, ahead: int) -> Eta | None:
-    """When a place with so many ahead of it is called; None if nothing is being called."""
+    """When a place with so many ahead of it is called; None if nothing is being called.
+
+    Without a latest time while the stock, not the rate, decides how many may be called.
+    """
     if view.state is RoomState.PAUSED or view.closed not in (None, Outcome.NOT_OPEN):
         return None
-    opening = 0
-    if view.room.opens_at_ms is not None:
-        opening = max(0, view.room.opens_at_ms - view.at_ms)
-    rate = admission_rate(view)
+    opening = max(0, view.starts_at_ms - view.at_ms)
+    places, rate = (ahead + 1) * 1000, admission_rate(view)
     if rate is None:
-        expected = opening + round((ahead + 1) * 1000 / view.rate_per_s)
-        return Eta(expected, min(opening, expected), None) if view.serving == 0 else None
-    places = (ahead + 1) * 1000
-    latest = None if rate.low <= 0 else opening + round(places / rate.low)
+        if view.serving and not view.turns:
+            return None  # whatever it was that called places is long over
+        expected = opening + round(places / view.rate_per_s)
+        return Eta(expected, min(opening, expected), None)
+    if rate.mean <= 0:
+        return None
+    bound = rate.low <= 0 or view.outstanding >= view.bound
+    latest = None if bound else opening + round(places / rate.low)
     return Eta(opening + round(places / rate.mean), opening + round(places / rate.high), latest)
 
 
@@ -94,8 +106,9 @@ def poll_after_ms(view: RoomView, ahead: int | None, chance: float) -> int:
     """When somebody who waits should ask again; `chance`, from 0 to 1, spreads them.
 
     Half of the earliest time at which they may be called, so it grows with the position: between a
-    second and the room's `poll_max_ms`, and never so long that a turn is missed. The chance
-    shortens it by up to a half, so a crowd that came at once does not ask at once.
+    second and the room's `poll_max_ms`, and never more than a quarter of a turn. The chance
+    shortens it by up to a half, so a crowd that came at once does not ask at once. Before the
+    opening: when that is over, a crowd spread over as long as it takes to answer it.
     """
     return poll_before(view, None if ahead is None else eta_of(view, ahead), chance)
 
@@ -104,5 +117,12 @@ def poll_before(view: RoomView, eta: Eta | None, chance: float) -> int:
     """The same for whoever knows their ETA already."""
     longest = min(view.room.poll_max_ms, max(1, view.room.turn_ttl_ms // 4))
     shortest = min(POLL_MIN_MS, longest)
-    wanted = longest if eta is None else eta.earliest_ms // 2
+    if not view.drawn:
+        opening = max(0, view.starts_at_ms - view.at_ms)
+        wanted = opening + round(chance * view.joined * 1000 / CROWD_POLLS_PER_S)
+        if wanted <= longest:
+            return max(shortest, wanted)
+        wanted = longest
+    else:
+        wanted = longest if eta is None else eta.earliest_ms // 2
     return max(shortest, math.ceil(min(longest, max(shortest, wanted)) * (1 - chance / 2)))

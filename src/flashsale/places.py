@@ -18,6 +18,8 @@ from flashsale.rooms import PlaceAnswer, RoomView
 from flashsale.tokens import Ticket, read_ticket, sign_ticket
 from flashsale.waiting_room import Placed, Seen
 
+_STANDING_STILL = (Outcome.PAUSED, Outcome.NOT_OPEN, Outcome.CLOCK_JUMP)
+
 EARLY_MS = 1_000
 """How far ahead of this process's idea of the server's time a ticket may have been issued."""
 
@@ -140,10 +142,13 @@ def admitted(
         at_ms=answer.at_ms,
     )
     if ticket is None:
-        if answer.outcome is Outcome.WAITING:
+        if answer.outcome is Outcome.WAITING or answer.outcome in _STANDING_STILL:
             soon = forecast.poll_after_ms(view, None, chance)
             return msgspec.structs.replace(told, poll_after_ms=soon)
         return told
+    if answer.outcome in _STANDING_STILL:
+        soon = forecast.poll_after_ms(view, None, chance)
+        return msgspec.structs.replace(told, number=ticket.number, poll_after_ms=soon)
     if answer.outcome in (Outcome.WRONG_TICKET, Outcome.TICKET_EXPIRED):
         return msgspec.structs.replace(told, rule=_broken_rule(view, ticket, answer))
     if answer.outcome is Outcome.WAITING:

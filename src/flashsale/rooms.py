@@ -151,7 +151,8 @@ class RoomView(Struct, frozen=True):
     may be now. conversion: units a turn takes, as it is reckoned with. arrived: let in, in all;
     no_shows: turns that ended without; left: places given up. units: taken, or wanted in vain, in
     turns that have ended. available, set_aside, held, sold: of the whole sale. measured_per_s:
-    places called a second, of late (None: none were).
+    places called a second, of late (None: it cannot be said). starts_at_ms: nobody is called
+    before, the opening of the room or the sale, whichever is later (0: neither has one).
     """
 
     sale: str
@@ -180,6 +181,7 @@ class RoomView(Struct, frozen=True):
     held: int
     sold: int
     measured_per_s: float | None = None
+    starts_at_ms: int = 0
 
     @property
     def waiting(self) -> int:
@@ -210,8 +212,9 @@ class PlaceAnswer(Struct, frozen=True, gc=False):
     outcome: JOINED; WAITING, CALLED (let them in), TURN_OVER; ADMITTED; or why not. ticket: what
     the buyer keeps, and shows when asking again ("" if there is none). number: what joining gave.
     place: None until the room has opened. ahead: how many stand before them at most. eta: None if
-    nothing can be said. poll_after_ms: when to ask again, jittered; None if there is no need to.
-    turn_ends_ms: with CALLED and ADMITTED. replayed: the place, or the admission, was there before.
+    nothing can be said. poll_after_ms: when to ask again, jittered; None if that changes nothing:
+    let who was CALLED in at once, and tell whoever is out of it why. turn_ends_ms: with
+    CALLED and ADMITTED. replayed: the place, or the admission, was there before.
     rule: what a refused ticket breaks. at_ms: the server's time.
     """
 

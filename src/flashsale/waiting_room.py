@@ -187,7 +187,7 @@ def _read_room(
     slots = sorted(int(name[:-1]) for name in fields if name[:-1].isdigit() and name[-1] == "s")
     turns = tuple(Turns(slot, *(number(f"{slot}{letter}") for letter in "sadu")) for slot in slots)
     over, arrived = number("over"), number("arrived")
-    outstanding, bound, conversion = state
+    outstanding, bound, conversion, starts_at_ms = state
     view = RoomView(
         sale=sale,
         room=msgspec.json.decode(fields["definition"], type=WaitingRoom),
@@ -214,6 +214,7 @@ def _read_room(
         set_aside=units[1],
         held=units[2],
         sold=units[3],
+        starts_at_ms=starts_at_ms,
     )
     rate = forecast.admission_rate(view)
     return msgspec.structs.replace(view, measured_per_s=None if rate is None else rate.mean)

@@ -121,7 +121,8 @@ async def test_the_waiting_room_example_queues_until_it_is_ones_turn() -> None:
         await sale.queue.open(WaitingRoom(rate_per_s=200))
         early = await sale.hold("b1", {"lipstick": 1}, hold_id="h")
         assert early.outcome is Outcome.NOT_ADMITTED
-        ticket, poll_after_ms = await example["join"](sale, "b1", "phone-1")
+        outcome, ticket, poll_after_ms = await example["join"](sale, "b1", "phone-1")
+        assert outcome is Outcome.JOINED
         assert poll_after_ms > 0
         async with asyncio.timeout(10):
             told = await example["poll"](sale, "b1", ticket)

@@ -345,5 +345,10 @@ class RoomMachine(HeldTime):
             modelled.closed.code if modelled.closed else "",
             [part for pair in stored.items() for part in pair],
             [modelled.available, modelled.set_aside, modelled.held, modelled.sold],
-            [modelled.outstanding, modelled.bound, f"{modelled.conversion:.9f}".encode()],
+            [
+                modelled.outstanding,
+                modelled.bound,
+                f"{modelled.conversion:.9f}".encode(),
+                modelled.starts_at_ms,
+            ],
         )

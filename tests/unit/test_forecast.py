@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flashsale import Outcome, Outlook, RoomState, RoomView, WaitingRoom, forecast
+from flashsale import Eta, Outcome, Outlook, RoomState, RoomView, WaitingRoom, forecast
 from flashsale.rooms import POLL_MIN_MS, Turns
 
 CLOSED = (Outcome.PAUSED, Outcome.CLOSED, Outcome.ENDED, Outcome.CLOCK_JUMP)
@@ -74,6 +74,7 @@ def views(draw: st.DrawFn) -> RoomView:
         set_aside=draw(units),
         held=draw(units),
         sold=draw(units),
+        starts_at_ms=draw(st.just(0) | st.integers(T0 - 10**6, T0 + 10**8)),
     )
 
 
@@ -90,13 +91,14 @@ def test_an_estimate_lies_between_its_bounds_and_not_in_the_past(
 ) -> None:
     eta = forecast.eta_of(seen, ahead)
     if eta is None:
-        assert not seen.turns
+        measured = forecast.admission_rate(seen)
         assert seen.serving > 0
+        assert measured.mean == 0 if measured else not seen.turns
         return
     assert 0 <= eta.earliest_ms <= eta.expected_ms
     assert eta.latest_ms is None or eta.expected_ms <= eta.latest_ms
-    if seen.room.opens_at_ms is not None:
-        assert eta.earliest_ms >= max(0, seen.room.opens_at_ms - seen.at_ms)
+    if seen.starts_at_ms - seen.at_ms <= eta.expected_ms:
+        assert eta.earliest_ms >= max(0, seen.starts_at_ms - seen.at_ms)
 
 
 @FEWER
@@ -117,7 +119,7 @@ def test_whoever_stands_further_behind_is_never_told_an_earlier_time(
 @pytest.mark.parametrize("rate", [1, 7, 250])
 def test_a_steady_rate_is_measured_as_it_is_with_an_error_that_shrinks(rate: int) -> None:
     widths = []
-    for slots in (2, 8, 32):
+    for slots in (3, 9, 33):
         measured = forecast.admission_rate(called([rate] * slots))
         assert measured is not None
         assert measured.mean == pytest.approx(rate)
@@ -129,8 +131,8 @@ def test_a_steady_rate_is_measured_as_it_is_with_an_error_that_shrinks(rate: int
 
 
 def test_slots_in_which_nobody_was_called_count_and_a_bursty_rate_is_less_certain() -> None:
-    steady = forecast.admission_rate(called([100] * 8))
-    bursty = forecast.admission_rate(called([400, 0, 0, 0, 400, 0, 0, 0]))
+    steady = forecast.admission_rate(called([100] * 9))
+    bursty = forecast.admission_rate(called([100, 400, 0, 0, 0, 400, 0, 0, 0]))
     assert steady is not None
     assert bursty is not None
     assert bursty.mean == pytest.approx(steady.mean)
@@ -153,8 +155,7 @@ def test_before_anybody_was_called_the_rooms_own_rate_is_told_without_a_latest_t
     eta = forecast.eta_of(view(), 99)
     assert eta is not None
     assert (eta.expected_ms, eta.earliest_ms, eta.latest_ms) == (1_000, 0, None)
-    room = msgspec.structs.replace(ROOM, opens_at_ms=T0 + 60_000)
-    eta = forecast.eta_of(view(room=room, present=None), 99)
+    eta = forecast.eta_of(view(starts_at_ms=T0 + 60_000, present=None), 99)
     assert eta is not None
     assert (eta.expected_ms, eta.earliest_ms, eta.latest_ms) == (61_000, 60_000, None)
 
@@ -175,12 +176,32 @@ def test_a_sale_that_is_not_open_yet_does_not_hide_when_the_rooms_places_are_cal
     assert forecast.eta_of(view(closed=Outcome.NOT_OPEN), 3) is not None
 
 
-def test_a_rate_is_measured_from_the_opening_if_that_was_in_the_first_slot() -> None:
-    room = msgspec.structs.replace(ROOM, opens_at_ms=T0 + 800)
-    seen = msgspec.structs.replace(called([20, 100]), room=room)
-    measured = forecast.admission_rate(seen)
+def test_the_slot_in_which_calling_began_is_no_part_of_the_measure() -> None:
+    measured = forecast.admission_rate(called([1, 100, 100]))
     assert measured is not None
     assert measured.mean == pytest.approx(100)
+
+
+def test_until_a_whole_slot_was_seen_the_rooms_own_rate_is_told() -> None:
+    early = called([3, 50], part_ms=498)
+    assert forecast.admission_rate(early) is None
+    assert forecast.eta_of(early, 99) == Eta(1_000, 0, None)
+
+
+def test_while_the_stock_decides_how_many_are_called_no_latest_time_is_told() -> None:
+    free = called([100] * 5)
+    bound = msgspec.structs.replace(free, outstanding=free.bound)
+    told = [forecast.eta_of(seen, 99) for seen in (free, bound)]
+    assert [eta is not None and eta.latest_ms is None for eta in told] == [False, True]
+
+
+def test_before_the_opening_people_ask_again_when_it_is_over_spread_over_a_while() -> None:
+    soon = view(present=None, starts_at_ms=T0 + 5_000, joined=40_000)
+    assert forecast.poll_after_ms(soon, None, 0.0) == 5_000
+    assert forecast.poll_after_ms(soon, None, 1.0) == 7_000
+    later = view(present=None, starts_at_ms=T0 + 600_000, joined=40_000)
+    assert forecast.poll_after_ms(later, None, 0.0) == longest(later)
+    assert forecast.poll_after_ms(later, None, 1.0) == longest(later) // 2
 
 
 # --- whether ------------------------------------------------------------------------------

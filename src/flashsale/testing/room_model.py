@@ -165,13 +165,15 @@ class RoomModel:
         return max(1, math.floor(available / (self.conversion * (1 + self.room.margin))))
 
     def measured_per_s(self, now_ms: int) -> float | None:
-        """Places called a second since the first slot whose turns run, or since the opening."""
+        """Places called a second since the end of the first slot whose turns run."""
         live = self.turns[self.over :]
         if not live:
             return None
-        since_ms = max(live[0].slot * self.room.slot_ms, self.room.opens_at_ms or 0)
-        slots = max(1, now_ms + 1 - since_ms) / self.room.slot_ms
-        return len(live) / slots * (1000 / self.room.slot_ms)
+        since = live[0].slot + 1
+        slots = (now_ms + 1 - since * self.room.slot_ms) / self.room.slot_ms
+        if slots < 1:
+            return None
+        return sum(turn.slot >= since for turn in live) / slots * (1000 / self.room.slot_ms)
 
     def rows(self) -> tuple[Turns, ...]:
         """The turns that are not known to have ended, summed up slot by slot."""

@@ -56,6 +56,7 @@ class RoomViews:
             held=sum(sku.held for sku in units),
             sold=sum(sku.sold for sku in units),
             measured_per_s=room.measured_per_s(self._sale._now),
+            starts_at_ms=max(room.room.opens_at_ms or 0, self._sale.sale.opens_at_ms or 0),
         )
 
     def position(self, buyer: str, ticket: Ticket, *, seen: RoomView, now_ms: int) -> PlaceAnswer:
