@@ -142,7 +142,7 @@ class QueueHandle:
         return self._steer(RoomState.RUNNING, None, timeout_ms)
 
     def set_rate(self, rate_per_s: float, *, timeout_ms: int | None = None) -> RoomView:
-        """Call so many places a second from now on: above 0, to 1,000,000."""
+        """Call so many places a second from now on: 0.000001 to 1,000,000."""
         return self._steer(None, check_rate(rate_per_s), timeout_ms)
 
     # --- the shared view ------------------------------------------------------------------
@@ -153,24 +153,26 @@ class QueueHandle:
         keyring = self._shop._keyring
         operation = waiting_room.steer(self.sale, keyring, state, rate_per_s)
         seen = self._shop.perform(operation, timeout_ms)
-        waiting_room.remember(self._shop._rooms, seen)
+        self._shop._rooms.remember(seen)
         return seen.view
 
     def _known(self, timeout_ms: int | None) -> Seen:
         """A view of any age: what is asked of it never changes."""
+        self._shop._check_owner()
         return self._shop._rooms.get(self.sale) or self._fresh(timeout_ms)
 
     def _fresh(self, timeout_ms: int | None) -> Seen:
         """A view at most a second old: whoever needs one first reads it for all."""
         shop = self._shop
+        shop._check_owner()  # a kept view must not answer where nothing can be asked
         seen = shop._rooms.get(self.sale)
         if seen is not None and seen.is_fresh(time.monotonic()):
             return seen
         limit_ms = shop._limit(timeout_ms)
-        return shop._readings.share(("room", self.sale), lambda: self._look(limit_ms), limit_ms)
+        return shop._readings.share(("room", self.sale), self._look, limit_ms)
 
     def _look(self, timeout_ms: int | None) -> Seen:
         operation = waiting_room.look(self.sale, self._shop._keyring)
         seen = self._shop.perform(operation, timeout_ms)
-        waiting_room.remember(self._shop._rooms, seen)
+        self._shop._rooms.remember(seen)
         return seen
