@@ -23,6 +23,10 @@ POLL_MIN_MS = 1_000
 class WaitingRoom(Struct, frozen=True, kw_only=True):
     """How a sale's waiting room works, fixed when it is opened.
 
+    The key it is opened with places those who join before `opens_at_ms`: if that key is lost before
+    then, nobody of them can be placed and nobody is called, so keep it. Whoever has it could work
+    out when to join: the operator is trusted with that.
+
     rate_per_s: places called a second, 0.000001 to 1,000,000; `set_rate` changes it. opens_at_ms:
     whoever joins before gets a place by lot, whoever joins later stands behind them in the order of
     coming (None: open at once). turn_ttl_ms: how long a called buyer may act, at least (up to 1/32

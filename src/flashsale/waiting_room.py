@@ -2,19 +2,23 @@
 
 lua/waiting_room/ decides. A ticket is a number from a counter, signed, and kept by the client; the
 server keeps the counters, the highest place called and one small field a buyer, so that a buyer has
-one place. A position is a subtraction: every process works it out from a view of the room that it
-reads once a second, so polling costs the server next to nothing.
+one place; how many places a `key=` has had is counted in the same hashes, one more field a key: up
+to one more a buyer. A position is a subtraction: every process works it out from a view of the room
+that it reads once a second, so polling costs the server next to nothing.
 
 Guarantees. Before the opening the order of coming counts nothing (`flashsale.shuffle`), after it
-first come, first served; a buyer has at most one place; nobody is called beyond the turns that the
-available stock is expected to be for; nobody holds without a turn in a sale with `admission`,
-through any client, because the script that takes the stock looks; a room moves on whenever anybody
-asks, so no background job is needed. "Hopeless" is said while nothing is left that could come back
-by itself, and only then.
+first come, first served; a buyer has at most one place (but in a room without `one_place`, which
+only gives tickets); nobody is called beyond the turns that the available stock is expected to be
+for; nobody holds without a turn in a sale with `admission`, through any client, because the script
+that takes the stock looks; a room moves on whenever anybody asks, so no background job is needed.
+"Hopeless" is said while nothing is left that could come back by itself, and only then.
 
 Limits. A position is an upper bound: those who left are not subtracted. What a process tells may be
-a second old. A turn goes on while a sale is paused. Several accounts of one person have several
-places: `key=` bounds how many share a device, or whatever the service can tell them by.
+a second old. So `position` may say CALLED for a place that was left, and `admit` then NOT_JOINED. A
+turn goes on while a sale is paused. The units of all skus of a sale are summed: a hot sku that is
+gone does not stop the calling while others are left, so give it a sale of its own. Several accounts
+of one person have several places: `key=` bounds how many share a device, or whatever the service
+can tell them by.
 """
 
 from __future__ import annotations
