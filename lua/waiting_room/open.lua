@@ -17,7 +17,7 @@ local caller_ms, definition, rules_blob, rate_text, fixed = unpack(ARGV)
 -- include lib/load_shard
 
 local OPENED, CONFLICT, ENDED, CLOCK_JUMP, MALFORMED = 'o', 'Q', 'Z', 'J', '!' -- outcomes
-local DURATION_MAX, TIME_MAX, PLACES_MAX, HASHES_MAX = 2592000000, 9999999999999, 1e8, 400
+local DURATION_MAX, TIME_MAX, PLACES_MAX, HASHES_MAX = 2592000000, 9999999999999, 1e8, 250
 local CONVERSION_MAX, RATE_MAX, TURN_SLOTS = 1000, 1000000, 32
 
 local shard, refusal, time = load_shard(k_sale, caller_ms)

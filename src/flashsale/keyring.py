@@ -18,7 +18,10 @@ class Key(Struct, frozen=True):
     """A secret of 32 to 1,024 bytes and its name, which is published with what it made.
 
     `secrets.token_bytes(32)` makes a good one. Keep it where no buyer can read it, the same in
-    every process of a shop, and as long as anything made with it lives.
+    every process of a shop, and as long as anything made with it lives. If the key that a waiting
+    room was opened with is lost before the room opens, nobody who joined before can be placed, and
+    nobody is called. A room's seed follows from the key and the sale: whoever has the key could
+    choose when to join.
     """
 
     id: str

@@ -46,8 +46,11 @@ PLACES_PER_HASH = 400_000
 """Places in one hash, about: a larger one keeps a server busy when it moves between nodes, with
 smaller ones a batch takes more commands; so many fill a server's table before it doubles."""
 
-HASHES_MAX = 400
+HASHES_MAX = PLACES_MAX // PLACES_PER_HASH
 """Hashes of places of one waiting room."""
+
+NUMBER_MIN = 0.000_001
+"""The least rate, and the least conversion: a rate is told to the scripts with six decimals."""
 
 RATE_MAX = 1_000_000
 """Places called a second."""

@@ -10,6 +10,7 @@ import math
 from enum import Enum
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from flashsale import limits
 from flashsale.errors import InvalidRequest
@@ -22,11 +23,15 @@ POLL_MIN_MS = 1_000
 class WaitingRoom(Struct, frozen=True, kw_only=True):
     """How a sale's waiting room works, fixed when it is opened.
 
-    rate_per_s: places called a second, above 0, to 1,000,000; `set_rate` changes it. opens_at_ms:
+    The key it is opened with places those who join before `opens_at_ms`: if that key is lost before
+    then, nobody of them can be placed and nobody is called, so keep it. Whoever has it could work
+    out when to join: the operator is trusted with that.
+
+    rate_per_s: places called a second, 0.000001 to 1,000,000; `set_rate` changes it. opens_at_ms:
     whoever joins before gets a place by lot, whoever joins later stands behind them in the order of
     coming (None: open at once). turn_ttl_ms: how long a called buyer may act, at least (up to 1/32
     longer), 1 ms to 30 days. conversion: how many units a called place takes on average, as it is
-    assumed before turns have ended (it counts for 20 of them), above 0, to 1,000. margin: by how
+    assumed before turns have ended (it counts for 20 of them), 0.000001 to 1,000. margin: by how
     much the measured conversion is taken for higher, 0 to 1, so that fewer are called for stock
     that is gone: nobody is called beyond available ÷ (conversion · (1 + margin)) turns
     outstanding, but for a single one (in a sale without `admission` holds are not told apart by
@@ -50,12 +55,13 @@ class WaitingRoom(Struct, frozen=True, kw_only=True):
     poll_max_ms: int = 30_000
 
     def __post_init__(self) -> None:
-        check_rate(self.rate_per_s)
+        # Floats, also if ints were given: what is equal must be written alike.
+        force_setattr(self, "rate_per_s", check_rate(self.rate_per_s))
+        force_setattr(self, "conversion", _check_conversion(self.conversion))
+        force_setattr(self, "margin", _check_number("margin", self.margin, 0, 1))
         if self.opens_at_ms is not None:
             limits.check_int("opens_at_ms", self.opens_at_ms, 0, limits.TIME_MAX_MS)
         limits.check_int("turn_ttl_ms", self.turn_ttl_ms, 1, limits.DURATION_MAX_MS)
-        _check_number("conversion", self.conversion, 0, limits.CONVERSION_MAX, above=True)
-        _check_number("margin", self.margin, 0, 1)
         limits.check_int("places_max", self.places_max, 1, limits.PLACES_MAX)
         if type(self.one_place) is not bool:
             raise InvalidRequest("one_place", "must be True or False")
@@ -79,17 +85,19 @@ class WaitingRoom(Struct, frozen=True, kw_only=True):
 
 def check_rate(value: object) -> float:
     """Places called a second."""
-    return _check_number("rate_per_s", value, 0, limits.RATE_MAX, above=True)
+    return _check_number("rate_per_s", value, limits.NUMBER_MIN, limits.RATE_MAX)
 
 
-def _check_number(
-    field: str, value: object, low: float, high: float, *, above: bool = False
-) -> float:
-    rule = f"must be a number {'above' if above else 'from'} {low} to {high}"
+def _check_conversion(value: object) -> float:
+    return _check_number("conversion", value, limits.NUMBER_MIN, limits.CONVERSION_MAX)
+
+
+def _check_number(field: str, value: object, low: float, high: float) -> float:
+    rule = f"must be a number from {f'{low:.6f}'.rstrip('0').rstrip('.')} to {high}"
     if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
         raise InvalidRequest(field, f"{rule}, not {limits.shown(value)}")
-    number = float(value)  # type: ignore[arg-type]
-    if not low <= number <= high or (above and number < 1e-6):
+    number = float(value) + 0.0  # type: ignore[arg-type]  # and no -0.0, which equals 0.0
+    if not low <= number <= high:
         raise InvalidRequest(field, f"{rule}, not {limits.shown(value)}")
     return number
 

@@ -2,25 +2,30 @@
 
 lua/waiting_room/ decides. A ticket is a number from a counter, signed, and kept by the client; the
 server keeps the counters, the highest place called and one small field a buyer, so that a buyer has
-one place. A position is a subtraction: every process works it out from a view of the room that it
-reads once a second, so polling costs the server next to nothing.
+one place; how many places a `key=` has had is counted in the same hashes, one more field a key: up
+to one more a buyer. A position is a subtraction: every process works it out from a view of the room
+that it reads once a second, so polling costs the server next to nothing.
 
 Guarantees. Before the opening the order of coming counts nothing (`flashsale.shuffle`), after it
-first come, first served; a buyer has at most one place; nobody is called beyond the turns that the
-available stock is expected to be for; nobody holds without a turn in a sale with `admission`,
-through any client, because the script that takes the stock looks; a room moves on whenever anybody
-asks, so no background job is needed. "Hopeless" is said while nothing is left that could come back
-by itself, and only then.
+first come, first served; a buyer has at most one place (but in a room without `one_place`, which
+only gives tickets); nobody is called beyond the turns that the available stock is expected to be
+for; nobody holds without a turn in a sale with `admission`, through any client, because the script
+that takes the stock looks; a room moves on whenever anybody asks, so no background job is needed.
+"Hopeless" is said while nothing is left that could come back by itself, and only then.
 
 Limits. A position is an upper bound: those who left are not subtracted. What a process tells may be
-a second old. A turn goes on while a sale is paused. Several accounts of one person have several
-places: `key=` bounds how many share a device, or whatever the service can tell them by.
+a second old. So `position` may say CALLED for a place that was left, and `admit` then NOT_JOINED. A
+turn goes on while a sale is paused. The units of all skus of a sale are summed: a hot sku that is
+gone does not stop the calling while others are left, so give it a sale of its own. Several accounts
+of one person have several places: `key=` bounds how many share a device, or whatever the service
+can tell them by.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from threading import Lock
 from zlib import crc32
 
 import msgspec
@@ -64,6 +69,14 @@ class Seen(Struct, frozen=True):
     view: RoomView
     asked_at: float
 
+    def is_older(self, other: Seen) -> bool:
+        """Whether another view of the same room is the newer one: answers overtake each other."""
+        if abs(self.asked_at - other.asked_at) * 1000 >= VIEW_MS:
+            # One of them is of no use any more, and a server that took over may have another clock.
+            return self.asked_at < other.asked_at
+        # Of the same millisecond is also what steering found before and after.
+        return (self.view.at_ms, self.asked_at) < (other.view.at_ms, other.asked_at)
+
     def is_fresh(self, now: float) -> bool:
         """Whether positions may still be told from it."""
         return (now - self.asked_at) * 1000 < VIEW_MS
@@ -73,11 +86,23 @@ class Seen(Struct, frozen=True):
         return self.view.at_ms + max(0, int((now - self.asked_at) * 1000) - 1)
 
 
-def remember(rooms: dict[str, Seen], seen: Seen) -> None:
-    """Keep a view for the callers of the next second."""
-    if len(rooms) >= ROOMS_MAX:
-        rooms.clear()
-    rooms[seen.view.sale] = seen
+class Rooms(dict[str, Seen]):
+    """A process's views, by sale: the newest of each, for the callers of the next second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = Lock()  # of two threads the one with the older view may be the later one
+
+    def remember(self, seen: Seen) -> None:
+        """Keep a view, unless a newer one is here."""
+        sale = seen.view.sale
+        with self._lock:
+            kept = self.get(sale)
+            if kept is not None and seen.is_older(kept):
+                return
+            if len(self) >= ROOMS_MAX:
+                self.clear()
+            self[sale] = seen
 
 
 # --- opening, looking, steering ---------------------------------------------------------------
@@ -126,26 +151,33 @@ def _open(sale: str, room: WaitingRoom, key: Key) -> Operation[None]:
 
 
 def look(sale: str, keyring: Keyring) -> Operation[Seen]:
-    """Move a room on and see it; reveal its seed if it has opened. Rejected without a room."""
+    """Move a room on and see it; reveal its seed if it has opened. Rejected without a room.
+
+    Without the key that the room was opened with it stays undrawn until somebody who has it looks.
+    """
     seen = yield from glance(sale)
-    if seen.view.present and not seen.view.drawn:
-        key = keyring.named(seen.view.key)
-        seed = shuffle.make_seed(key.secret, sale)
-        if not shuffle.check_seed(seed, seen.view.commitment, sale):
-            raise ConfigurationError(f"keys: {key.id!r} is not the key that this room began with")
-        yield from _told(sale, "reveal", seed)
-        seen = yield from glance(sale)
-    return seen
+    key = keyring.find(seen.view.key)
+    if key is None or not seen.view.present or seen.view.drawn:
+        return seen
+    seed = shuffle.make_seed(key.secret, sale)
+    if not shuffle.check_seed(seed, seen.view.commitment, sale):
+        raise ConfigurationError(f"keys: {key.id!r} is not the key that this room began with")
+    yield from _told(sale, "reveal", seed)
+    return (yield from glance(sale))
 
 
 def steer(
-    sale: str, keyring: Keyring | None, state: RoomState | None, rate_per_s: float | None
+    sale: str, keyring: Keyring, state: RoomState | None, rate_per_s: float | None
 ) -> Operation[Seen]:
-    """Pause or resume a room's calling, or change its rate; without a keyring it only glances."""
+    """Pause or resume a room's calling, or change its rate; then look, with the keys there are."""
     rate = "" if rate_per_s is None else f"{check_rate(rate_per_s):.6f}"
     word = "" if state is None else state.value
     yield from _told(sale, "steer", word, rate)
-    return (yield from (glance(sale) if keyring is None else look(sale, keyring)))
+    try:
+        return (yield from look(sale, keyring))
+    except ConfigurationError:
+        # It is done, and needed no key: that a key is wrong must not look like a failure of it.
+        return (yield from glance(sale))
 
 
 def _told(sale: str, name: str, *args: str) -> Operation[None]:

@@ -676,24 +676,51 @@ def test_a_seed_that_is_none_is_refused(lab: Lab, seed: str) -> None:
         assert letters(hall, "reveal", seed) == "!"
 
 
-def test_a_process_whose_key_is_not_the_rooms_reveals_nothing(
+def test_a_process_without_the_rooms_key_reveals_nothing_and_does_what_needs_none(
+    lab: Lab, server_url: str, request: pytest.FixtureRequest
+) -> None:
+    hall = Hall(lab, opens_at_ms=OPENING)
+    hall.join("ann", "bob")
+    hall.at(OPENING)
+    shell = request.node.callspec.params["shop"]
+    with connect(shell, server_url, keys=[Key("other", bytes(32))]) as shop:
+        queue = shop.sale(hall.sale.id).queue
+        for view in (queue.view(), queue.pause(), queue.set_rate(7), queue.resume()):
+            assert (view.present, view.drawn, view.seed, view.serving) == (2, False, "", 0)
+        assert queue.admit("ann").outcome is Outcome.WAITING
+        joined = queue.join("cal")
+        assert (joined.outcome, joined.number, joined.place) == (Outcome.JOINED, 3, None)
+        assert queue.position("cal", joined.ticket).outcome is Outcome.WAITING
+        assert queue.leave("bob").outcome is Outcome.LEFT
+    assert hall.field("room", "seed") == b""
+    assert hall.look().seed == shuffle.make_seed(KEY.secret, hall.sale.id)
+
+
+def test_a_key_of_the_rooms_name_that_is_another_is_an_error_but_for_who_steers(
     lab: Lab, server_url: str, request: pytest.FixtureRequest
 ) -> None:
     hall = Hall(lab, opens_at_ms=OPENING)
     hall.join("ann")
     hall.at(OPENING)
     shell = request.node.callspec.params["shop"]
-    for key, rule in (
-        (Key("other", bytes(32)), "the key 'test' is needed for this"),
-        (Key(KEY.id, bytes(32)), "'test' is not the key that this room began with"),
-    ):
-        with (
-            connect(shell, server_url, keys=[key]) as shop,
-            pytest.raises(ConfigurationError, match=rule),
-        ):
-            shop.sale(hall.sale.id).queue.view()
+    with connect(shell, server_url, keys=[Key(KEY.id, bytes(32))]) as shop:
+        queue = shop.sale(hall.sale.id).queue
+        with pytest.raises(ConfigurationError, match="'test' is not the key that this room began"):
+            queue.view()
+        assert queue.pause().state is RoomState.PAUSED
     assert hall.field("room", "seed") == b""
-    assert hall.look().seed == shuffle.make_seed(KEY.secret, hall.sale.id)
+    assert hall.look().drawn
+
+
+def test_a_view_from_before_a_pause_that_arrives_late_undoes_nothing(lab: Lab) -> None:
+    hall = Hall(lab)
+    hall.join("ann")
+    before = lab.shop.perform(waiting_room.glance(hall.sale.id))
+    hall.queue.pause()  # in the same millisecond, by the sale's time
+    lab.shop._rooms.remember(before)
+    kept = lab.shop._rooms[hall.sale.id].view
+    assert (before.view.state, kept.state) == (RoomState.RUNNING, RoomState.PAUSED)
+    assert before.view.at_ms == kept.at_ms
 
 
 # --- show ---------------------------------------------------------------------------------

@@ -76,6 +76,44 @@ with FlashSale.from_url(sys.argv[1], timeout_ms=20_000, max_connections=1) as sh
 """
 
 
+A_ROOM = """
+from gevent import monkey; monkey.patch_all()
+import json, sys
+from collections import Counter
+import gevent, redis
+from flashsale import FlashSale, Key, Sale, Sku, WaitingRoom
+
+shop = FlashSale.from_url(sys.argv[1], timeout_ms=20_000, keys=[Key("test", bytes(32))])
+sale = shop.open(Sale("room", skus=[Sku("red", stock=100)], admission=True))
+queue = sale.queue
+queue.open(WaitingRoom(rate_per_s=100_000, conversion=1, margin=0))
+greens = [gevent.spawn(queue.join, f"b{n}") for n in range(300)]
+gevent.joinall(greens, raise_error=False)
+tickets = [green.value.ticket for green in greens]
+numbers = sorted(green.value.number for green in greens)
+
+queue.view()
+shop._rooms.clear()
+redis.Redis.from_url(sys.argv[1]).client_pause(300)
+greens = [gevent.spawn(queue.position, f"b{n}", tickets[n]) for n in range(300)]
+gevent.sleep(0.1)  # the first one reads, and the others wait for it
+assert len(shop._readings._under_way) == 1
+gevent.kill(greens[0])
+gevent.joinall(greens, raise_error=False)
+told = Counter(getattr(green.value, "outcome", green.value).name for green in greens[1:])
+let_in = [gevent.spawn(queue.admit, f"b{n}", tickets[n]) for n in range(300)]
+gevent.joinall(let_in, raise_error=False)
+print(json.dumps({
+    "numbers": numbers == list(range(1, 301)),
+    "killed": type(greens[0].value).__name__,
+    "told": told,
+    "let in": Counter(green.value.outcome.name for green in let_in),
+    "joined": queue.view().joined,
+}))
+shop.close()
+"""
+
+
 def told_by(program: str, server: EmbeddedServer) -> dict[str, Any]:
     """What a program tells that has gevent for itself."""
     done = subprocess.run(
@@ -107,3 +145,16 @@ def test_a_greenlet_killed_while_it_waits_for_a_connection_takes_none_along(
 ) -> None:
     told = told_by(FEW_CONNECTIONS, own_server)
     assert told == {"outcomes": ["HELD"], "single": "HELD", "problems": [], "free": True}
+
+
+def test_the_greenlets_of_a_waiting_room_share_its_view_and_a_killed_reader_takes_none_along(
+    own_server: EmbeddedServer,
+) -> None:
+    told = told_by(A_ROOM, own_server)
+    assert told == {
+        "numbers": True,
+        "killed": "GreenletExit",
+        "told": {"CALLED": 99, "WAITING": 200},
+        "let in": {"ADMITTED": 100, "WAITING": 200},
+        "joined": 300,
+    }

@@ -6,7 +6,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import textwrap
 from typing import Any
 
 import pytest
@@ -19,15 +18,21 @@ from flashsale import (
     FlashSale,
     InvalidRequest,
     Outcome,
+    Sale,
+    Sku,
     StoreUnavailable,
+    WaitingRoom,
 )
 from flashsale.embedded import free_port
+from support.cues import KEY
 
 # --- processes and event loops ------------------------------------------------------------
 
-FORKS = """
+IN_CHILD = """
 import asyncio, os, sys, traceback
-from flashsale import AsyncFlashSale, ConfigurationError, FlashSale, Sale, Sku
+from flashsale import (
+    AsyncFlashSale, ConfigurationError, FlashSale, Key, Outcome, Sale, Sku, WaitingRoom
+)
 
 url = sys.argv[1]
 
@@ -50,6 +55,13 @@ def in_child(work):
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
+def in_child_loop(work):
+    return in_child(lambda: refused(lambda: asyncio.run(work())))
+"""
+
+FORKS = (
+    IN_CHILD
+    + """
 shop = FlashSale.from_url(url)
 sale = shop.open(Sale("forked", [Sku("red", 5)]))
 codes = [
@@ -67,9 +79,6 @@ async def in_loop():
 runner = asyncio.Runner()
 async_shop, async_sale = runner.run(in_loop())
 
-def in_child_loop(work):
-    return in_child(lambda: refused(lambda: asyncio.run(work())))
-
 codes.append(in_child_loop(lambda: async_sale.find("ann", "h")))
 codes.append(in_child_loop(async_shop.aclose))
 
@@ -85,12 +94,71 @@ runner.close()
 shop.close()
 print(codes)
 """
+)
 
 
-def test_a_client_used_after_a_fork_says_so_and_the_parents_goes_on(server_url: str) -> None:
+FORKED_QUEUES = (
+    IN_CHILD
+    + """
+KEYS = [Key("test", bytes(32))]
+ROOM = WaitingRoom(rate_per_s=100_000, conversion=1, margin=0)
+
+def misuses(queue, cue):
+    return [
+        lambda: queue.position("ann", ticket),
+        lambda: queue.admit("ann", ticket),
+        lambda: queue.leave("ann", ticket),
+        lambda: queue.join("ann"),
+        queue.view,
+        queue.pause,
+        cue.cue,
+        lambda: cue.enter("ann", {"red": 1}, position_ms=100),
+        lambda: cue.result("ann"),
+    ]
+
+shop = FlashSale.from_url(url, keys=KEYS)
+sale = shop.open(Sale("forked", [Sku("red", 10)], admission=True))
+sale.queue.open(ROOM)
+ticket = sale.queue.join("ann").ticket
+cue = sale.cue("drop", at=0, cue_time_ms=sale.snapshot().at_ms, stock={"red": 5}, proof=False)
+cue.cue()
+sale.queue.view()
+codes = [in_child(lambda: refused(misuse)) for misuse in misuses(sale.queue, cue)]
+
+async def in_loop():
+    shop = AsyncFlashSale.from_url(url, keys=KEYS)
+    queue, cue = shop.sale("forked").queue, shop.sale("forked").cue_handle("drop")
+    await cue.cue()
+    await queue.view()
+    return shop, queue, cue
+
+runner = asyncio.Runner()
+async_shop, async_queue, async_cue = runner.run(in_loop())
+codes += [in_child_loop(misuse) for misuse in misuses(async_queue, async_cue)]
+
+def with_its_own():
+    with FlashSale.from_url(url, keys=KEYS) as own:
+        return own.sale("forked").queue.position("ann", ticket).outcome is Outcome.CALLED
+
+codes.append(in_child(with_its_own))
+assert sale.queue.admit("ann", ticket).outcome is Outcome.ADMITTED
+runner.run(async_shop.aclose())
+runner.close()
+shop.close()
+print(codes)
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("program", "children"), [(FORKS, 6), (FORKED_QUEUES, 19)], ids=["a sale", "a room and a cue"]
+)
+def test_a_client_used_after_a_fork_says_so_and_the_parents_goes_on(
+    server_url: str, program: str, children: int
+) -> None:
     # In a process of its own: this one has threads, and forking it would be a fault of ours.
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(FORKS), server_url],
+        [sys.executable, "-W", "error", "-c", program, server_url],
         capture_output=True,
         text=True,
         timeout=60,
@@ -99,7 +167,7 @@ def test_a_client_used_after_a_fork_says_so_and_the_parents_goes_on(server_url: 
     )
     with redis.Redis.from_url(server_url) as admin:
         admin.delete(*admin.keys("flashsale:{forked#0}:*"))
-    assert done.stdout.split("\n")[0] == "[0, 0, 0, 0, 0, 0]", done.stderr
+    assert done.stdout.split("\n")[0] == str([0] * children), done.stderr
     assert done.returncode == 0, done.stderr
 
 
@@ -136,6 +204,47 @@ def test_a_client_used_from_another_event_loop_says_so(server_url: str) -> None:
             Outcome.SALE_UNKNOWN
         )
         first.run(shop.aclose())
+
+
+def test_a_closed_client_answers_nothing_out_of_what_it_keeps(
+    server_url: str, sale_id: str
+) -> None:
+    with FlashSale.from_url(server_url, keys=[KEY]) as operator:
+        sale = operator.open(Sale(sale_id, [Sku("red", 5)], admission=True))
+        sale.queue.open(WaitingRoom(rate_per_s=100_000, conversion=1, margin=0))
+        at_ms = sale.snapshot().at_ms
+        sale.cue("drop", at=0, cue_time_ms=at_ms, stock={"red": 5}, proof=False)
+        ticket = sale.queue.join("ann").ticket
+
+    def kept(shop: Any) -> list[Any]:
+        """What is answered without asking the server, once it was asked."""
+        sale = shop.sale(sale_id)
+        queue, cue = sale.queue, sale.cue_handle("drop")
+        return [
+            lambda: queue.position("ann", ticket),
+            lambda: queue.admit("ann", "x"),
+            lambda: queue.leave("ann", "x"),
+            cue.cue,
+        ]
+
+    shop = FlashSale.from_url(server_url, keys=[KEY])
+    for ask in kept(shop):
+        ask()
+    shop.close()
+    for ask in kept(shop):
+        with pytest.raises(ConfigurationError, match="this FlashSale is closed"):
+            ask()
+
+    async def in_a_loop() -> None:
+        shop = AsyncFlashSale.from_url(server_url, keys=[KEY])
+        for ask in kept(shop):
+            await ask()
+        await shop.aclose()
+        for ask in kept(shop):
+            with pytest.raises(ConfigurationError, match="this AsyncFlashSale is closed"):
+                await ask()
+
+    asyncio.run(in_a_loop())
 
 
 # --- where the server is ------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from msgspec import Struct
 from typer.testing import CliRunner
 
-from flashsale import FlashSale, Key, Outcome, Sale, SaleHandle, Sku
+from flashsale import FlashSale, Key, Outcome, Rejected, Sale, SaleHandle, Sku
 from flashsale.cli.app import app
 from flashsale.rooms import RoomState, WaitingRoom
 
@@ -88,11 +88,23 @@ def test_a_room_is_opened_from_a_file_with_the_services_key(
     assert (told.code, "refused" in told.err) == (1, True)
 
 
+def test_a_file_and_a_program_that_say_the_same_open_the_same_room(
+    sale: SaleHandle, cli: Callable[..., Told], files: tuple[str, str]
+) -> None:
+    file, key = files
+    Path(file).write_text("rate_per_s = 200\nconversion = 1\nmargin = 0\n")
+    sale.queue.open(WaitingRoom(rate_per_s=200, conversion=1, margin=0))
+    assert cli("queue", "open", sale.id, file, "--key", key).code == 0
+    sale.queue.open(WaitingRoom(rate_per_s=200.0, conversion=1.0, margin=0.0))
+    with pytest.raises(Rejected):
+        sale.queue.open(WaitingRoom(rate_per_s=200, conversion=1, margin=0.5))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("rate = 5", "room.toml: rate: is not a field; the fields are rate_per_s"),
-        ("rate_per_s = 0", "rate_per_s: must be a number above 0"),
+        ("rate_per_s = 0", "rate_per_s: must be a number from 0.000001"),
         ("turn_ttl_ms = 5", "rate_per_s: is missing"),
         ("rate_per_s = ", "must be TOML"),
     ],
@@ -150,7 +162,7 @@ def test_pause_resume_and_rate_steer_the_room(room: SaleHandle, cli: Callable[..
 
 def test_a_rate_that_cannot_be_is_an_error(room: SaleHandle, cli: Callable[..., Told]) -> None:
     told = cli("queue", "rate", room.id, "0")
-    assert (told.code, "rate_per_s: must be a number above 0" in told.err) == (2, True)
+    assert (told.code, "rate_per_s: must be a number from 0.000001" in told.err) == (2, True)
 
 
 @pytest.mark.parametrize("verb", ["show", "pause", "resume", "rate"])

@@ -22,8 +22,8 @@ INTS: dict[str, tuple[int, int]] = {
     "poll_max_ms": (POLL_MIN_MS, 3_600_000),
 }
 NUMBERS: dict[str, tuple[float, float, str]] = {
-    "rate_per_s": (1e-6, limits.RATE_MAX, "must be a number above 0 to 1000000"),
-    "conversion": (1e-6, limits.CONVERSION_MAX, "must be a number above 0 to 1000"),
+    "rate_per_s": (1e-6, limits.RATE_MAX, "must be a number from 0.000001 to 1000000"),
+    "conversion": (1e-6, limits.CONVERSION_MAX, "must be a number from 0.000001 to 1000"),
     "margin": (0, 1, "must be a number from 0 to 1"),
 }
 NOT_NUMBERS = {
@@ -97,6 +97,26 @@ def test_a_room_needs_its_rate_by_name() -> None:
         WaitingRoom(5.0)  # type: ignore[misc]
 
 
+def test_the_rule_that_a_number_breaks_is_the_one_that_is_told() -> None:
+    rule = "conversion: must be a number from 0.000001 to 1000, not 5e-07"
+    refused("conversion", 5e-07, rule)
+    assert room(conversion=1e-06).conversion == 1e-06
+
+
+def test_rooms_that_are_equal_are_written_alike() -> None:
+    whole, broken = (
+        room(conversion=1, margin=0),
+        room(rate_per_s=100.0, conversion=1.0, margin=-0.0),
+    )
+    assert whole == broken
+    assert msgspec.json.encode(whole) == msgspec.json.encode(broken)
+    assert {type(getattr(whole, field)) for field in NUMBERS} == {float}
+
+
+def test_the_largest_room_has_as_many_hashes_as_a_room_may_have() -> None:
+    assert room(places_max=limits.PLACES_MAX).hashes == limits.HASHES_MAX
+
+
 @given(
     st.fixed_dictionaries(
         {"rate_per_s": st.floats(1e-6, 1e6) | st.integers(1, 10**6)},
@@ -125,7 +145,9 @@ def test_a_room_survives_being_written_and_its_parts_fit_their_bounds(rules: Any
 
 def test_a_rate_that_is_set_is_checked_like_that_of_the_room() -> None:
     for value in NOT_NUMBERS.values():
-        with pytest.raises(InvalidRequest, match="rate_per_s: must be a number above 0 to 1000000"):
+        with pytest.raises(
+            InvalidRequest, match=r"rate_per_s: must be .* from 0\.000001 to 1000000"
+        ):
             check_rate(value)
 
 

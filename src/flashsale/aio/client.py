@@ -26,7 +26,7 @@ from flashsale.connecting import FORKS, MAX_CONNECTIONS, url_or_environment
 from flashsale.errors import ConfigurationError, FlashSaleError
 from flashsale.keyring import Key, Keyring
 from flashsale.models import Answer, Sale
-from flashsale.waiting_room import Seen
+from flashsale.waiting_room import Rooms
 from flashsale.window import CUES_MAX, Known
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class AsyncFlashSale:
         self._keyring = Keyring(keys)
         self._cues: dict[tuple[str, str], Known] = {}
         self._watches = Watches()
-        self._rooms: dict[str, Seen] = {}
+        self._rooms = Rooms()
         self._readings = Readings()
         self.timeout_ms = timeout_ms
         self.durability = durability

@@ -103,6 +103,7 @@ class AsyncCueHandle:
         def ask() -> Awaitable[Answer]:
             return self._shop._ask(kind, item, None)
 
+        self._shop._check_owner()  # in another process nobody asks for those who wait
         watches = self._shop._watches
         while True:
             remaining = deadline - time.monotonic()
@@ -166,6 +167,7 @@ class AsyncCueHandle:
         return await self._shop.perform(settling.record(self.sale, self.id), timeout_ms)
 
     async def _known(self, timeout_ms: int | None) -> window.Known:
+        self._shop._check_owner()  # what is kept must not answer where nothing can be asked
         found = self._shop._cues.get((self.sale, self.id))
         if found is not None:
             return found

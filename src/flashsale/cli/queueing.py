@@ -175,7 +175,7 @@ def read_key(text: str) -> Key:
 def _steer(
     report: Report, shop: FlashSale, sale: str, state: RoomState | None, per_s: float | None
 ) -> None:
-    _give(report, shop.perform(waiting_room.steer(sale, None, state, per_s)).view)
+    _give(report, shop.perform(waiting_room.steer(sale, Keyring([]), state, per_s)).view)
 
 
 def _give(report: Report, view: RoomView) -> None:

@@ -23,7 +23,7 @@ from flashsale.sync.gathering import Gatherer
 from flashsale.sync.handles import SaleHandle
 from flashsale.sync.sharing import Readings
 from flashsale.sync.waiting import Watches
-from flashsale.waiting_room import Seen
+from flashsale.waiting_room import Rooms
 from flashsale.window import CUES_MAX, Known
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class FlashSale:
         self._keyring = Keyring(keys)
         self._cues: dict[tuple[str, str], Known] = {}
         self._watches = Watches()
-        self._rooms: dict[str, Seen] = {}
+        self._rooms = Rooms()
         self._readings = Readings()
         self.timeout_ms = timeout_ms
         self.durability = durability

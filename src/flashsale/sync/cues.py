@@ -102,6 +102,7 @@ class CueHandle:
         def ask() -> Answer:
             return self._shop._ask(kind, item, None)
 
+        self._shop._check_owner()  # in another process nobody asks for those who wait
         watches = self._shop._watches
         while True:
             remaining = deadline - time.monotonic()
@@ -165,12 +166,13 @@ class CueHandle:
         return self._shop.perform(settling.record(self.sale, self.id), timeout_ms)
 
     def _known(self, timeout_ms: int | None) -> window.Known:
+        self._shop._check_owner()  # what is kept must not answer where nothing can be asked
         found = self._shop._cues.get((self.sale, self.id))
         if found is not None:
             return found
         limit_ms = self._shop._limit(timeout_ms)
         name = ("cue", self.sale, self.id)
-        return self._shop._readings.share(name, lambda: self._know(limit_ms), limit_ms)
+        return self._shop._readings.share(name, self._know, limit_ms)
 
     def _know(self, timeout_ms: int | None) -> window.Known:
         found = self._shop.perform(window.know(self.sale, self.id), timeout_ms)

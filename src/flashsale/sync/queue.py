@@ -30,7 +30,8 @@ class QueueHandle:
     Attached without I/O. A view of the room is read once a second and shared by all callers of this
     process, so `position` costs the server next to nothing. Refusals are outcomes; a sale without a
     waiting room raises Rejected with ROOM_UNKNOWN. Tickets need a key (`keys=` of the client), the
-    same in every process.
+    same in every process; to look, steer, leave and be let in by name none is needed, but until
+    somebody who has the room's key has looked once after the opening, nobody is called.
     """
 
     def __init__(self, shop: FlashSale, sale_id: str) -> None:
@@ -43,7 +44,8 @@ class QueueHandle:
     def open(self, room: WaitingRoom, *, timeout_ms: int | None = None) -> RoomView:
         """Open the waiting room: the operator's one-time step, before anybody joins.
 
-        The same definition again is a no-op; another one raises Rejected with CONFLICT.
+        The same definition again is a no-op; another one raises Rejected with CONFLICT. The newest
+        key fixes the lot: keep it until the room has opened (`Key`).
         """
         key = self._shop._keyring.newest()
         self._shop.perform(waiting_room.open_room(self.sale, room, key), timeout_ms)
@@ -53,8 +55,9 @@ class QueueHandle:
         """Give a buyer a number and a ticket: JOINED, or why not.
 
         A buyer who has a place keeps it, however often and from wherever they join; one whose turn
-        is over gets a new one. key (an identifier: a device, an account's age): whose places are
-        counted together, if the room has a `key_places_max`.
+        is over gets a new one, unless the places of their key are used up. key (an identifier: a
+        device, an account's age): whose places are counted together, if the room has a
+        `key_places_max`. Without `one_place` every join gives another ticket.
         """
         own = self._shop._keyring.newest()
         seen = self._fresh(timeout_ms)
@@ -78,8 +81,9 @@ class QueueHandle:
     def position(self, buyer: str, ticket: str, *, timeout_ms: int | None = None) -> PlaceAnswer:
         """Where a buyer stands: WAITING, CALLED (`admit` them), TURN_OVER, or why not.
 
-        Worked out here from a view at most a second old. WRONG_TICKET and TICKET_EXPIRED say in
-        `rule` what is wrong with the ticket.
+        Worked out here from a view at most a second old, which knows nothing of single buyers: a
+        place that was left may be CALLED, and `admit` says NOT_JOINED. WRONG_TICKET and
+        TICKET_EXPIRED say in `rule` what is wrong with the ticket.
         """
         seen = self._fresh(timeout_ms)
         return places.position(
@@ -142,7 +146,7 @@ class QueueHandle:
         return self._steer(RoomState.RUNNING, None, timeout_ms)
 
     def set_rate(self, rate_per_s: float, *, timeout_ms: int | None = None) -> RoomView:
-        """Call so many places a second from now on: above 0, to 1,000,000."""
+        """Call so many places a second from now on: 0.000001 to 1,000,000."""
         return self._steer(None, check_rate(rate_per_s), timeout_ms)
 
     # --- the shared view ------------------------------------------------------------------
@@ -153,24 +157,26 @@ class QueueHandle:
         keyring = self._shop._keyring
         operation = waiting_room.steer(self.sale, keyring, state, rate_per_s)
         seen = self._shop.perform(operation, timeout_ms)
-        waiting_room.remember(self._shop._rooms, seen)
+        self._shop._rooms.remember(seen)
         return seen.view
 
     def _known(self, timeout_ms: int | None) -> Seen:
         """A view of any age: what is asked of it never changes."""
+        self._shop._check_owner()
         return self._shop._rooms.get(self.sale) or self._fresh(timeout_ms)
 
     def _fresh(self, timeout_ms: int | None) -> Seen:
         """A view at most a second old: whoever needs one first reads it for all."""
         shop = self._shop
+        shop._check_owner()  # a kept view must not answer where nothing can be asked
         seen = shop._rooms.get(self.sale)
         if seen is not None and seen.is_fresh(time.monotonic()):
             return seen
         limit_ms = shop._limit(timeout_ms)
-        return shop._readings.share(("room", self.sale), lambda: self._look(limit_ms), limit_ms)
+        return shop._readings.share(("room", self.sale), self._look, limit_ms)
 
     def _look(self, timeout_ms: int | None) -> Seen:
         operation = waiting_room.look(self.sale, self._shop._keyring)
         seen = self._shop.perform(operation, timeout_ms)
-        waiting_room.remember(self._shop._rooms, seen)
+        self._shop._rooms.remember(seen)
         return seen
