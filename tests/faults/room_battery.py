@@ -161,6 +161,10 @@ class RoomBattery:
         hall.queue.pause()
         assert hall.look(T0 + 70_000).serving == before
         assert hall.queue.resume().serving == before + 1
+        slow = Hall(self._lab, rate_per_s=0.0004)
+        slow.crowd(2)
+        steps = (0, *range(2_499_990, 2_500_001))
+        assert [slow.look(T0 + at).serving for at in steps] == [1] * 11 + [2]
         sold_out = Hall(self._lab, {"red": 0})
         sold_out.crowd(3)
         assert sold_out.look(T0 + 9).serving == 0

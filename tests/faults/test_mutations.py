@@ -199,6 +199,7 @@ MUTANTS = [
 
 
 ROOM_MUTANTS = [
+    Mutant("what a slow rate gathers", "lib/advance_room", "'%.9f'", "'%.6f'"),
     Mutant(
         "one place a buyer",
         "waiting_room/join",
@@ -400,8 +401,8 @@ ROOM_MUTANTS = [
     Mutant(
         "the bucket of a room that was steered",
         "waiting_room/steer",
-        "string.format('%.6f', math.min(1, tokens))",
-        "string.format('%.6f', tokens)",
+        "string.format('%.9f', math.min(1, tokens))",
+        "string.format('%.9f', tokens)",
     ),
 ]
 

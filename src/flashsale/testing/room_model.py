@@ -132,13 +132,13 @@ class RoomModel:
         slot = now_ms // self.room.slot_ms
         ends_ms = (slot + 1) * self.room.slot_ms + self.room.turn_ttl_ms
         self.turns += [Turn(slot, ends_ms) for _ in range(step)]
-        self.tokens, self.tokens_at_ms = float(f"{tokens - step:.6f}"), now_ms
+        self.tokens, self.tokens_at_ms = float(f"{tokens - step:.9f}"), now_ms
 
     def forget_tokens(self, now_ms: int) -> None:
         """Of what gathered at the rate so far no more than one is called at another."""
         if self.state is RoomState.RUNNING and self.tokens_at_ms is not None:
             self.tokens += max(0, now_ms - self.tokens_at_ms) * self.rate_per_s / 1000
-        self.tokens, self.tokens_at_ms = float(f"{min(1.0, self.tokens):.6f}"), now_ms
+        self.tokens, self.tokens_at_ms = float(f"{min(1.0, self.tokens):.9f}"), now_ms
 
     @property
     def outstanding(self) -> int:
