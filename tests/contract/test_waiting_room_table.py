@@ -496,6 +496,19 @@ def test_without_one_place_the_number_must_have_been_given(lab: Lab) -> None:
     assert letters(hall, "admit", encode(["ann"] * 4), encode([]), tickets) == "44--"
 
 
+def test_a_buyer_who_shows_two_tickets_in_turn_arrives_once_by_each(lab: Lab) -> None:
+    hall = Hall(lab, sale={"admission": False}, one_place=False)
+    tickets = [answer.ticket for answer in hall.call("ann", "ann")]
+    told = [hall.queue.admit("ann", tickets[n % 2]) for n in range(6)]
+    assert outcomes(told) == [Outcome.ADMITTED] * 6
+    assert [answer.replayed for answer in told] == [False] * 2 + [True] * 4
+    assert hall.fields(f"{T0 // SLOT}a") == [2]
+    now = hall.now()
+    both = encode([[1, 2, 1], [now] * 3, [now + 1] * 3])
+    assert letters(hall, "admit", encode(["ann"] * 3), encode([]), both) == "444"
+    assert hall.look().arrived == 2
+
+
 def test_why_the_sale_takes_no_hold_refuses_every_admission_too(lab: Lab) -> None:
     hall = Hall(lab, sale={"opens_at_ms": T0 + 100, "closes_at_ms": T0 + 10_000})
     hall.join("ann")

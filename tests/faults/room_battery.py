@@ -116,6 +116,10 @@ class RoomBattery:
         loose.call("ann")
         args = encode(["ann"]), encode([]), encode([[2], [T0], [ENDS]])
         assert self._lab.eval("waiting_room/admit", loose.sale, *args)[3] == b"-"
+        first, second = (answer.ticket for answer in loose.call("bob", "bob"))
+        for ticket in (first, second, first):
+            assert loose.queue.admit("bob", ticket).outcome is Outcome.ADMITTED
+        assert _counted(loose)[0] == 2
 
     def turns_end(self) -> None:
         hall = Hall(self._lab, {"red": 2})

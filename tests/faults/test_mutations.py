@@ -279,8 +279,11 @@ ROOM_MUTANTS = [
     Mutant(
         "a buyer twice in a batch of admissions",
         "waiting_room/admit",
-        "parse_turn(given[buyers[i]] or admitted[i])",
+        "parse_turn(given[names[i]] or admitted[i])",
         "parse_turn(admitted[i])",
+    ),
+    Mutant(
+        "an arrival of a number", "waiting_room/admit", "if not room.one_place then", "if false then"
     ),
     Mutant("the sale before an admission", "waiting_room/admit", "if closed then", "if false then"),
     Mutant(

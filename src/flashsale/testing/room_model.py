@@ -49,7 +49,7 @@ class RoomModel:
 
     numbers: of the places that buyers have. turns: of the places 1, 2, 3 … that were called.
     over: how many of those are known to have ended. admitted: by which number and for which turn
-    a buyer was let in last.
+    a buyer was let in last; where only tickets are given it is kept by number, ":7".
     """
 
     room: WaitingRoom

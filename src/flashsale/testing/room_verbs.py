@@ -183,10 +183,11 @@ class OracleRoom(RoomViews):
             return self._answer(Outcome.WAITING, buyer)
         if self._sale._now >= turn.ends_ms:
             return self._answer(Outcome.TURN_OVER, buyer)
-        replayed = room.admitted.get(buyer, (0, None))[0] == number
+        name = buyer if room.room.one_place else f":{number}"
+        replayed = room.admitted.get(name, (0, None))[0] == number
         if not replayed:
             turn.arrivals += 1
-            room.admitted[buyer] = number, turn
+            room.admitted[name] = number, turn
         return self._answer(Outcome.ADMITTED, buyer, turn=turn, replayed=replayed)
 
     def leave(self, buyer: str, *, now_ms: int) -> PlaceAnswer:
