@@ -59,17 +59,25 @@ class RoomBattery:
         hall = Hall(self._lab, {"red": 2, "blue": 9})
         hall.let_in("ann", "bob")
         hall.queue.admit("ann")
-        assert _hold(hall, "ann", "h1", {"red": 3}) is Outcome.SOLD_OUT
-        assert _hold(hall, "ann", "h2", {"red": 4}) is Outcome.SOLD_OUT
-        assert _counted(hall) == [2, 0, 3]
-        assert _hold(hall, "ann", "h3", {"red": 2}) is Outcome.HELD
-        assert _counted(hall) == [2, 1, 3]
+        hall.sale.cue("drop", at=1, cue_time_ms=T0, stock={"red": 1})
+        assert _hold(hall, "ann", "h0", {"red": 3}) is Outcome.SOLD_OUT  # there never were so many
+        assert _counted(hall) == [2, 0, 0]
+        assert _hold(hall, "ann", "h1", {"red": 2}) is Outcome.SOLD_OUT
+        assert _hold(hall, "ann", "h2", {"red": 2}) is Outcome.SOLD_OUT
+        assert _counted(hall) == [2, 0, 2]
+        assert _hold(hall, "ann", "h3", {"red": 1}) is Outcome.HELD
+        assert _counted(hall) == [2, 1, 2]
         assert _hold(hall, "ann", "h4", {"blue": 2}) is Outcome.HELD
-        assert _counted(hall) == [2, 1, 5]
+        assert _counted(hall) == [2, 1, 2]
         args = encode(["bob", "bob"]), encode([1, 1]), encode([[0, 0]] * 3)
         self._lab.raw.hdel(self._lab.keys(hall.sale).admitted, "bob")
         self._lab.eval("waiting_room/admit", hall.sale, *args)
         assert _counted(hall)[0] == 3
+        greedy = Hall(self._lab, {"red": 99})
+        greedy.let_in("ann")
+        assert _hold(greedy, "ann", "h1", {"red": 11}) is Outcome.HELD
+        assert _hold(greedy, "ann", "h2") is Outcome.HELD
+        assert _counted(greedy) == [1, 1, 10]
 
     def a_buyer_has_one_place(self) -> None:
         hall = Hall(self._lab)

@@ -283,7 +283,7 @@ ROOM_MUTANTS = [
         "parse_turn(admitted[i])",
     ),
     Mutant(
-        "an arrival of a number", "waiting_room/admit", "if not room.one_place then", "if false then"
+        "a number's arrival", "waiting_room/admit", "if not room.one_place then", "if false then"
     ),
     Mutant("the sale before an admission", "waiting_room/admit", "if closed then", "if false then"),
     Mutant(
@@ -335,7 +335,12 @@ ROOM_MUTANTS = [
     ),
     Mutant("a key's holds being kept", "inventory/hold", "  caps.write()\n", ""),
     Mutant("what a turn took", "inventory/hold", "    turns.take(buyer, basket.lines)\n", ""),
-    Mutant("what a turn wanted", "inventory/hold", "        turns.want(buyer, basket.lines)\n", ""),
+    Mutant(
+        "what a turn wanted",
+        "inventory/hold",
+        "        turns.want(buyer, basket.lines, book.rows)\n",
+        "",
+    ),
     Mutant("a turn's use being kept", "inventory/hold", "  turns.write()\n", ""),
     Mutant(
         "the end of a turn before a hold",
@@ -343,11 +348,22 @@ ROOM_MUTANTS = [
         "if turn and now < turn.ends then",
         "if turn then",
     ),
+    Mutant("what a turn takes once", "lib/read_turns", "if turn.used == '0' then", "if true then"),
     Mutant(
-        "wanted before it was taken", "lib/read_turns", "if turn.used ~= 'w' then", "if true then"
+        "wanted before it was taken",
+        "lib/read_turns",
+        "if turn.used == '0' then",
+        "if turn.used ~= '1' then",
     ),
+    Mutant("the most a turn counts", "lib/read_turns", "math.min(units, most)", "units"),
+    Mutant("what a sale had", "lib/read_turns", " and had(lines, rows) then", " then"),
     Mutant("done once", "lib/read_turns", "if turn.used ~= '1' then", "if true then"),
-    Mutant("wanted once", "lib/read_turns", "if turn.used == '0' then", "if true then"),
+    Mutant(
+        "wanted once",
+        "lib/read_turns",
+        "if turn.used == '0' and had",
+        "if turn.used ~= '1' and had",
+    ),
     Mutant(
         "the bound of turns outstanding", "lib/advance_room", "room.bound - outstanding,", "1e9,"
     ),

@@ -20,7 +20,7 @@ class Turn:
     """The time of one called place, and what came of it.
 
     arrivals: how often somebody was let in by it. done: its buyer holds, or left. wanted: there
-    was nothing left when its buyer asked. units: what it took, or wanted in vain.
+    was nothing left when its buyer asked. units: what it took first, or wanted in vain before.
     """
 
     slot: int
@@ -31,15 +31,15 @@ class Turn:
     units: int = 0
 
     def take(self, units: int) -> None:
-        """A new hold; what was wanted in vain before is not counted twice."""
-        if self.done or not self.wanted:
-            self.units += units
+        """A new hold: the first is counted, unless what was wanted in vain before it was."""
+        if not self.done and not self.wanted:
+            self.units = units
         self.done = True
 
     def want(self, units: int) -> None:
         """A basket that was sold out: once a turn, unless its buyer holds."""
         if not self.done and not self.wanted:
-            self.units += units
+            self.units = units
             self.wanted = True
 
 
@@ -152,6 +152,10 @@ class RoomModel:
             return self.room.conversion
         assumed = self.room.conversion * limits.PRIOR_TURNS
         return (assumed + self.units) / (limits.PRIOR_TURNS + self.over)
+
+    def counted(self, units: int) -> int:
+        """What a turn counts for so many units: there is a most for all turns."""
+        return min(units, math.floor(limits.TURN_UNITS * max(1, self.room.conversion)))
 
     @property
     def units(self) -> int:
