@@ -102,7 +102,7 @@ local function judge(i)
   end
   if room.one_place then
     local own = tonumber(found[buyers[i]])
-    if not own then
+    if not own or own < 0 then -- below 0: a place that its buyer has left
       return NOT_JOINED
     elseif number > 0 and number ~= own then
       return WRONG_TICKET -- a place that its buyer no longer has

@@ -37,6 +37,7 @@ class RoomBattery:
         self.tickets_are_good_for_their_place_and_time()
         self.turns_end()
         self.leaving_gives_a_turn_back_once()
+        self.leaving_uses_no_numbers_up()
         self.places_are_called_within_rate_stock_and_state()
         self.what_falls_due_is_called_for()
         self.numbers_are_fixed_at_the_opening()
@@ -152,9 +153,25 @@ class RoomBattery:
         assert _counted(hall)[1] == 2
         assert hall.look().left == 2
         assert _hold(hall, "b") is Outcome.NOT_ADMITTED
+        assert hall.queue.join("b").number == 4  # its turn was called
         self._lab.set_time(hall.sale, ENDS)
         hall.queue.leave("late")
         assert _counted(hall)[1] == 2
+
+    def leaving_uses_no_numbers_up(self) -> None:
+        hall = Hall(self._lab, {"red": 1})
+        hall.call("a", "b")
+        for _ in range(2):
+            assert [hall.queue.leave("b").replayed for _ in range(2)] == [False, True]
+            assert hall.queue.admit("b").outcome is Outcome.NOT_JOINED
+            assert hall.look().left == 1
+            back, again = hall.queue.join("b"), hall.queue.join("b")
+            assert (back.number, back.replayed, again.replayed) == (2, False, True)
+        assert hall.look().left == 0
+        hall.queue.leave("b")
+        hall.queue.leave("a")
+        hall.look(hall.now() + 1)
+        assert hall.queue.admit("b").outcome is Outcome.NOT_JOINED  # though it is called
 
     def places_are_called_within_rate_stock_and_state(self) -> None:
         hall = Hall(self._lab, {"red": 3}, rate_per_s=1)

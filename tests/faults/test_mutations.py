@@ -203,11 +203,29 @@ ROOM_MUTANTS = [
     Mutant(
         "one place a buyer",
         "waiting_room/join",
-        "if before and (given[buyer] or not is_over(tonumber(before))) then",
+        "if before and (given[buyer] or not is_over(number)) then",
         "if false then",
     ),
+    Mutant("a new place after a turn", "waiting_room/join", "not is_over(number)", "true"),
     Mutant(
-        "a new place after a turn", "waiting_room/join", "not is_over(tonumber(before))", "true"
+        "a place that was left and is had again",
+        "waiting_room/join",
+        "buyer, number, number",
+        "buyer, before, number",
+    ),
+    Mutant(
+        "the count of those who came back", "waiting_room/join", "back = back + 1", "back = back"
+    ),
+    Mutant("coming back is no replay", "waiting_room/join", "before > 0 and 1 or 0", "1"),
+    Mutant("no admission of who left", "waiting_room/admit", "if not own or own < 0", "if not own"),
+    Mutant(
+        "a number that stays its buyer's", "waiting_room/leave", "if place then", "if true then"
+    ),
+    Mutant(
+        "a place not left twice",
+        "waiting_room/leave",
+        "if number and number > 0 and",
+        "if number and",
     ),
     Mutant(
         "places of a room",
@@ -306,6 +324,7 @@ ROOM_MUTANTS = [
         "row.d, row.changed = row.d + 1, true",
         "row.changed = true",
     ),
+    Mutant("the place of who left a turn", "waiting_room/leave", "if place then", "if false then"),
     Mutant(
         "the admission of who left", "waiting_room/leave", "if admitted[i] then", "if false then"
     ),

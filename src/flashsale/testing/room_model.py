@@ -47,7 +47,8 @@ class Turn:
 class RoomModel:
     """One waiting room. `measured`: whether holds are counted, as in a sale with admission.
 
-    numbers: of the places that buyers have. turns: of the places 1, 2, 3 … that were called.
+    numbers: of the places that buyers have; put_by: of those that they left before they were
+    called, and may have again. turns: of the places 1, 2, 3 … that were called.
     over: how many of those are known to have ended. admitted: by which number and for which turn
     a buyer was let in last; where only tickets are given it is kept by number, ":7".
     """
@@ -66,6 +67,7 @@ class RoomModel:
     tokens: float = 1.0
     tokens_at_ms: int | None = None
     numbers: dict[str, int] = field(default_factory=dict)
+    put_by: dict[str, int] = field(default_factory=dict)
     key_places: Counter[str] = field(default_factory=Counter)
     turns: list[Turn] = field(default_factory=list)
     admitted: dict[str, tuple[int, Turn]] = field(default_factory=dict)
@@ -99,11 +101,35 @@ class RoomModel:
     def give_number(self, buyer: str, key: str) -> int:
         """The next number, to a buyer who has no place."""
         self.joined += 1
+        self.put_by.pop(buyer, None)
         if self.room.one_place:
             self.numbers[buyer] = self.joined
         if key and self.room.key_places_max is not None:
             self.key_places[key] += 1
         return self.joined
+
+    def take_back(self, buyer: str, now_ms: int) -> int | None:
+        """The number that a buyer left before it was called, unless its turn is over by now."""
+        number = self.put_by.get(buyer)
+        if number is None or self.is_over(number, now_ms):
+            return None
+        self.numbers[buyer] = self.put_by.pop(buyer)
+        self.left -= 1
+        return number
+
+    def give_up(self, buyer: str, now_ms: int) -> bool:
+        """Leave the place there is, and a turn that runs; whether there was one."""
+        number = self.numbers.pop(buyer, None)
+        if number is None:
+            return False
+        turn = self.turn_of(number)
+        if turn is None:
+            self.put_by[buyer] = number
+        elif now_ms < turn.ends_ms:
+            turn.done = True
+        self.admitted.pop(buyer, None)
+        self.left += 1
+        return True
 
     def running(self, buyer: str, now_ms: int) -> Turn | None:
         """The turn for which a buyer was let in, while it runs."""
