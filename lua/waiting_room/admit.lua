@@ -71,8 +71,8 @@ if room.one_place then
     return { epoch, shard.now, 0, MALFORMED, '' }
   end
 end
--- Where only tickets are given a turn is its number's: a buyer with two of them, shown in turn, would
--- otherwise arrive anew each time. No buyer begins with a colon.
+-- Where only tickets are given a turn is its number's: a buyer with two of them, shown in turn,
+-- would otherwise arrive anew each time. No buyer begins with a colon.
 local names = buyers
 if not room.one_place then
   names = {}

@@ -1,6 +1,6 @@
 #!lua
--- Gives buyers a number in the waiting room: a batch. A buyer who has a place keeps it; one who left
--- before it was called has it again.
+-- Gives buyers a number in the waiting room: a batch. A buyer who has a place keeps it; one who
+-- left before it was called has it again.
 --
 -- KEYS  sale room places
 -- ARGV  caller_ms   the caller's clock, for the check of the server's

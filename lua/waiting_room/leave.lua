@@ -1,7 +1,7 @@
 #!lua
 -- Gives places up: a batch. A turn that was running goes to somebody else at once. A place that is
--- not called yet stays its buyer's, with its number below 0: whoever joins and leaves again and again
--- would otherwise use the room's numbers up, and fill the queue with places of nobody.
+-- not called yet stays its buyer's, with its number below 0: whoever joins and leaves again and
+-- again would otherwise use the room's numbers up, and fill the queue with places of nobody.
 --
 -- KEYS  sale room admitted places
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
