@@ -160,7 +160,7 @@ for i = 1, n do
       if not code then
         take(i, buyer, id, basket, is_new)
       elseif turns and (code == SOLD_OUT or code == SOLD_OUT_MAY_RETURN) then
-        turns.want(buyer, basket.lines)
+        turns.want(buyer, basket.lines, book.rows)
       end
       answer(reply, i, code or HELD)
     end

@@ -71,7 +71,16 @@ if room.one_place then
     return { epoch, shard.now, 0, MALFORMED, '' }
   end
 end
-local admitted = redis.call('HMGET', keys.admitted, unpack(buyers))
+-- Where only tickets are given a turn is its number's: a buyer with two of them, shown in turn,
+-- would otherwise arrive anew each time. No buyer begins with a colon.
+local names = buyers
+if not room.one_place then
+  names = {}
+  for i = 1, n do
+    names[i] = string.format(':%.0f', numbers[i])
+  end
+end
+local admitted = redis.call('HMGET', keys.admitted, unpack(names))
 redis.call('HLEN', keys.skus) -- a wrong type must stop the sweep, which is a step of its own
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
@@ -81,7 +90,7 @@ if closed then
   return { epoch, shard.now, 0, closed, '' }
 end
 
-local given = {} -- in this batch: the same buyer may come again
+local given = {} -- in this batch: the same buyer or number may come again
 
 -- What a buyer is answered, and the turn that is theirs if they are admitted.
 local function judge(i)
@@ -93,7 +102,7 @@ local function judge(i)
   end
   if room.one_place then
     local own = tonumber(found[buyers[i]])
-    if not own then
+    if not own or own < 0 then -- below 0: a place that its buyer has left
       return NOT_JOINED
     elseif number > 0 and number ~= own then
       return WRONG_TICKET -- a place that its buyer no longer has
@@ -102,7 +111,7 @@ local function judge(i)
   elseif number < 1 or number > room.joined then
     return WRONG_TICKET
   end
-  local before = parse_turn(given[buyers[i]] or admitted[i])
+  local before = parse_turn(given[names[i]] or admitted[i])
   if before and before.number == number then
     if shard.now < before.ends then
       return ADMITTED, before, true
@@ -133,8 +142,8 @@ for i = 1, n do
     details[d + 1], details[d + 2], details[d + 3], details[d + 4] =
       i, '', turn.ends, replayed and 1 or 0
     if not replayed then
-      given[buyers[i]] = format_turn(turn)
-      sets[#sets + 1], sets[#sets + 2] = buyers[i], given[buyers[i]]
+      given[names[i]] = format_turn(turn)
+      sets[#sets + 1], sets[#sets + 2] = names[i], given[names[i]]
     end
   end
 end

@@ -1,5 +1,6 @@
 #!lua
--- Gives buyers a number in the waiting room: a batch. A buyer who has a place keeps it.
+-- Gives buyers a number in the waiting room: a batch. A buyer who has a place keeps it; one who
+-- left before it was called has it again.
 --
 -- KEYS  sale room places
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
@@ -12,7 +13,8 @@
 -- CODES 1 JOINED, 0 ROOM_FULL, + KEY_LIMIT, K CLOSED, Z ENDED, J CLOCK_JUMP, 9 ROOM_UNKNOWN,
 --       u SALE_UNKNOWN, p PURGED, ! MALFORMED
 -- REPLY as every batch's, but the third value is the first new number: those of one reply follow
---       each other. A detail's third value is a number given before.
+--       each other. A detail's third value is a number given before; replayed unless the buyer had
+--       left it.
 
 local k_sale, k_room = unpack(KEYS)
 local k_places = { unpack(KEYS, 3) } -- those that hold these buyers and keys
@@ -71,9 +73,12 @@ if closed then
   return { epoch, shard.now, 0, closed, '' }
 end
 local fixed = fix_present(room, shard.now)
-local joined = room.joined
+local joined, back = room.joined, 0 -- back: who had left and has the same place again
 
 local function finish(codes, details)
+  if back > 0 then
+    redis.call('HINCRBY', k_room, 'left', -back)
+  end
   if fixed then
     redis.call('HSET', k_room, 'joined', joined, 'present', room.present)
   else
@@ -137,12 +142,19 @@ end
 local codes, details, given, all_new = {}, {}, {}, true
 for i = 1, n do
   local buyer, key = buyers[i], marks and marks[1][i] ~= '' and ':' .. marks[1][i]
-  local before = found[buyer]
+  local before = tonumber(found[buyer])
   local count = key and room.key_max and (tonumber(counts[key]) or 0)
-  if before and (given[buyer] or not is_over(tonumber(before))) then
+  local number = before and math.abs(before)
+  if before and (given[buyer] or not is_over(number)) then
     local d = #details
-    details[d + 1], details[d + 2], details[d + 3], details[d + 4] = i, '', tonumber(before), 1
+    details[d + 1], details[d + 2], details[d + 3] = i, '', number
+    details[d + 4] = before > 0 and 1 or 0
     codes[i], all_new = JOINED, false
+    if before < 0 then
+      local set = sets[of_buyer[i]]
+      set[#set + 1], set[#set + 2], found[buyer] = buyer, number, number
+      back = back + 1
+    end
   elseif joined >= room.places_max then
     codes[i], all_new = ROOM_FULL, false
   elseif count and count >= room.key_max then

@@ -1,5 +1,7 @@
 #!lua
--- Gives places up: a batch. A turn that was running goes to somebody else at once.
+-- Gives places up: a batch. A turn that was running goes to somebody else at once. A place that is
+-- not called yet stays its buyer's, with its number below 0: whoever joins and leaves again and
+-- again would otherwise use the room's numbers up, and fill the queue with places of nobody.
 --
 -- KEYS  sale room admitted places
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
@@ -8,7 +10,7 @@
 --                   place is
 --       numbers     msgpack: the number each of them gives up, 0: whichever they have
 -- CODES 8 LEFT, 9 ROOM_UNKNOWN, u SALE_UNKNOWN, p PURGED, ! MALFORMED
--- REPLY as every batch's; LEFT is replayed if there was no such place.
+-- REPLY as every batch's; LEFT is replayed if there was no such place, or it was left before.
 
 local k_sale, k_room, k_admitted = unpack(KEYS)
 local k_places = { unpack(KEYS, 4) } -- those that hold these buyers
@@ -48,31 +50,44 @@ end
 local admitted = redis.call('HMGET', k_admitted, unpack(buyers))
 load_turns(k_room, room)
 
--- The row of the turn that a place gives back, if it has one that nobody is done with.
-local function running_turn(i, number)
+-- The place of a number if it was called, be its turn over or not.
+local function called_place(number)
+  local drawn = room.present and (room.present == 0 or room.seed)
+  local place = drawn and place_of(room.seed, room.present, number)
+  return place and place <= room.serving and place or nil
+end
+
+-- The row of the turn that a called place gives back, if it has one that nobody is done with.
+local function running_turn(i, number, place)
   local turn = parse_turn(admitted[i])
   if turn and turn.number == number and turn.used == '1' then
     return nil
   end
-  local drawn = room.present and (room.present == 0 or room.seed)
-  local place = drawn and place_of(room.seed, room.present, number)
-  return place and place <= room.serving and turn_of(room, place, shard.now) or nil
+  return turn_of(room, place, shard.now)
 end
 
 local left = tonumber(redis.call('HGET', k_room, 'left')) or 0
-local before, details, ended = left, {}, {}
+local before, details, ended, marked = left, {}, {}, {}
 for i = 1, n do
-  local number = tonumber(found[buyers[i]])
-  if number and (numbers[i] == 0 or numbers[i] == number) then
-    local row = running_turn(i, number)
+  local buyer = buyers[i]
+  local number = tonumber(found[buyer])
+  if number and number > 0 and (numbers[i] == 0 or numbers[i] == number) then
+    local place = called_place(number)
+    local row = place and running_turn(i, number, place)
     if row then
       row.d, row.changed = row.d + 1, true
     end
     if admitted[i] then
-      ended[#ended + 1] = buyers[i]
+      ended[#ended + 1] = buyer
     end
-    local list = gone[where[i]]
-    list[#list + 1], found[buyers[i]] = buyers[i], nil
+    if place then
+      local list = gone[where[i]]
+      list[#list + 1], found[buyer] = buyer, nil
+    else
+      local set = marked[where[i]] or {}
+      set[#set + 1], set[#set + 2], marked[where[i]] = buyer, -number, set
+      found[buyer] = -number
+    end
     left = left + 1
   else
     local d = #details
@@ -86,6 +101,9 @@ if left > before then
     if list[1] then
       redis.call('HDEL', k_places[w], unpack(list))
     end
+  end
+  for w, set in pairs(marked) do
+    redis.call('HSET', k_places[w], unpack(set))
   end
   if ended[1] then
     redis.call('HDEL', k_admitted, unpack(ended))

@@ -43,6 +43,6 @@ if room.state == 'running' then
 end
 redis.call('HSET', k_room, 'state', state ~= '' and state or room.state,
   'rate', rate_text ~= '' and rate_text or room.rate,
-  'tokens', string.format('%.6f', math.min(1, tokens)), 'tokens_at', shard.now)
+  'tokens', string.format('%.9f', math.min(1, tokens)), 'tokens_at', shard.now)
 redis.call('HSET', k_sale, 'now', shard.now)
 return { epoch, shard.now, '' }

@@ -64,6 +64,9 @@ TURN_SLOTS = 32
 PRIOR_TURNS = 20
 """How many turns the assumed conversion counts for, beside those measured."""
 
+TURN_UNITS = 10
+"""How many times the assumed conversion, and that at least 1, one turn counts at most."""
+
 BURST_S = 2
 """Seconds of the rate that may be called in one go, if nobody asked in between."""
 

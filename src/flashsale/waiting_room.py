@@ -388,18 +388,17 @@ def _read_numbers(kind: Kind, items: Sequence[Item], reply: object) -> list[Plac
     codes = codes * len(items) if len(codes) == 1 else codes
     if len(codes) != len(items):
         raise ProtocolError(f"join answered {len(codes)} outcomes to {len(items)} operations")
-    before: dict[int, int] = {}
+    before: dict[int, tuple[int, bool]] = {}
     if raw_details:
         flat = msgspec.msgpack.decode(raw_details)
-        before = {flat[at] - 1: flat[at + 2] for at in range(0, len(flat), 4)}
+        before = {flat[at] - 1: (flat[at + 2], flat[at + 3] == 1) for at in range(0, len(flat), 4)}
     answers = []
     for n, (item, code) in enumerate(zip(items, codes, strict=True)):
-        outcome, number = outcome_of(code, "join"), 0
-        if n in before:
-            number = before[n]
-        elif outcome is Outcome.JOINED:
+        outcome = outcome_of(code, "join")
+        number, replayed = before.get(n, (0, False))
+        if outcome is Outcome.JOINED and n not in before:
             number, following = following, following + 1
         answers.append(
-            Placed(outcome, kind.sale, item.buyer, replayed=n in before, at_ms=now, number=number)
+            Placed(outcome, kind.sale, item.buyer, replayed=replayed, at_ms=now, number=number)
         )
     return answers

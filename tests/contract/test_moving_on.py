@@ -4,6 +4,7 @@ millisecond. The formulas are those of lua/README.md, "Moving on".
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -38,6 +39,28 @@ def test_a_fractional_rate_loses_nothing_between_calls(lab: Lab) -> None:
     hall.crowd(100)
     times = range(0, 10_001, 100)
     assert serving(hall, *times) == [1 + at_ms * 3 // 2_000 for at_ms in times]
+
+
+@pytest.mark.parametrize("rate", [0.000001, 0.0003])
+def test_the_slowest_rate_calls_however_often_somebody_asks(lab: Lab, rate: float) -> None:
+    hall = Hall(lab, {"red": 1_000}, rate_per_s=rate, turn_ttl_ms=2_592_000_000)
+    hall.crowd(3)
+    next_ms = math.ceil(1_000 / rate)
+    assert serving(hall, 0) == [1]
+    # Each of these steps adds less than half a millionth of a place.
+    assert serving(hall, *range(next_ms - 20, next_ms)) == [1] * 20
+    assert serving(hall, next_ms) == [2]
+
+
+def test_steering_a_slow_room_again_and_again_loses_nothing(lab: Lab) -> None:
+    hall = Hall(lab, {"red": 1_000}, rate_per_s=0.0003)
+    hall.crowd(3)
+    next_ms = 3_333_334
+    assert serving(hall, 0, next_ms - 20) == [1, 1]
+    for at_ms in range(next_ms - 19, next_ms):
+        hall.at(T0 + at_ms)
+        assert hall.queue.resume().serving == 1
+    assert serving(hall, next_ms) == [2]
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(0.01, 1), (0.5, 1), (0.9, 1), (1.0, 2), (10.0, 20)])

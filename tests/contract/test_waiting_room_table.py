@@ -318,6 +318,7 @@ def test_a_key_has_so_many_places_and_they_are_never_counted_back(lab: Lab) -> N
     )
     limit = Outcome.KEY_LIMIT
     assert outcomes(answers) == [Outcome.JOINED, Outcome.JOINED, limit, *[Outcome.JOINED] * 2]
+    hall.look()
     hall.queue.leave("a")
     with nothing_written(hall):
         assert hall.queue.join("a", key="phone").outcome is limit
@@ -334,7 +335,6 @@ def test_keys_are_not_counted_in_a_room_that_does_not_say_so(lab: Lab) -> None:
 def test_of_several_reasons_to_refuse_a_join_the_first_of_the_order_answers(lab: Lab) -> None:
     hall = Hall(lab, sale={"closes_at_ms": T0 + 5_000}, places_max=2, key_places_max=1)
     hall.join("ann", "bob", key="")
-    hall.queue.leave("bob")
     keyed = encode([["k"], [1]])
     one = encode([[1], [1]])
 
@@ -496,6 +496,19 @@ def test_without_one_place_the_number_must_have_been_given(lab: Lab) -> None:
     assert letters(hall, "admit", encode(["ann"] * 4), encode([]), tickets) == "44--"
 
 
+def test_a_buyer_who_shows_two_tickets_in_turn_arrives_once_by_each(lab: Lab) -> None:
+    hall = Hall(lab, sale={"admission": False}, one_place=False)
+    tickets = [answer.ticket for answer in hall.call("ann", "ann")]
+    told = [hall.queue.admit("ann", tickets[n % 2]) for n in range(6)]
+    assert outcomes(told) == [Outcome.ADMITTED] * 6
+    assert [answer.replayed for answer in told] == [False] * 2 + [True] * 4
+    assert hall.fields(f"{T0 // SLOT}a") == [2]
+    now = hall.now()
+    both = encode([[1, 2, 1], [now] * 3, [now + 1] * 3])
+    assert letters(hall, "admit", encode(["ann"] * 3), encode([]), both) == "444"
+    assert hall.look().arrived == 2
+
+
 def test_why_the_sale_takes_no_hold_refuses_every_admission_too(lab: Lab) -> None:
     hall = Hall(lab, sale={"opens_at_ms": T0 + 100, "closes_at_ms": T0 + 10_000})
     hall.join("ann")
@@ -560,12 +573,14 @@ def test_a_jumped_clock_lets_nobody_in_and_calls_nobody(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("opens_at_ms", [None, OPENING])
-def test_leaving_removes_the_place_and_again_is_replayed(lab: Lab, opens_at_ms: int | None) -> None:
+def test_a_place_left_before_its_call_keeps_its_number_and_leaving_again_is_replayed(
+    lab: Lab, opens_at_ms: int | None
+) -> None:
     hall = Hall(lab, opens_at_ms=opens_at_ms)
     hall.join("ann", "bob")
     left = hall.queue.leave("ann")
     assert (left.outcome, left.replayed) == (Outcome.LEFT, False)
-    assert lab.raw.hkeys(places_key(hall.sale.id, 0)) == [b"bob"]
+    assert lab.raw.hgetall(places_key(hall.sale.id, 0)) == {b"ann": b"-1", b"bob": b"2"}
     assert hall.fields("left") == [1]
     with nothing_written(hall):
         again = hall.queue.leave("ann")
@@ -573,12 +588,77 @@ def test_leaving_removes_the_place_and_again_is_replayed(lab: Lab, opens_at_ms: 
     assert (again.outcome, again.replayed) == (Outcome.LEFT, True)
     assert (never.outcome, never.replayed) == (Outcome.LEFT, True)
     assert hall.look().left == 1
-    assert hall.join("ann")[0].number == 3
+
+
+def test_joining_and_leaving_in_turn_uses_no_numbers_up(lab: Lab) -> None:
+    hall = Hall(lab, places_max=3, key_places_max=1)
+    hall.queue.pause()
+    assert hall.queue.join("ann", key="phone").number == 1
+    hall.join("bob", "cyd")
+    for _ in range(4):
+        assert hall.queue.leave("ann").replayed is False
+        assert hall.queue.admit("ann").outcome is Outcome.NOT_JOINED
+        assert hall.fields("joined", "left") == [3, 1]
+        back = hall.queue.join("ann", key="phone")
+        assert (back.outcome, back.number, back.replayed) == (Outcome.JOINED, 1, False)
+        assert hall.queue.join("ann").replayed
+        assert hall.fields("joined", "left") == [3, 0]
+    assert lab.raw.hgetall(places_key(hall.sale.id, 0)) == {
+        b"ann": b"1", b"bob": b"2", b"cyd": b"3", b":phone": b"1",
+    }  # fmt: skip
+    hall.queue.resume()
+    hall.look()
+    assert hall.queue.admit("ann", back.ticket).outcome is Outcome.ADMITTED
+
+
+def test_those_who_come_back_are_told_among_new_ones_in_a_batch(lab: Lab) -> None:
+    hall = Hall(lab)
+    hall.join("ann", "bob", "cyd")
+    for buyer in ("ann", "cyd"):
+        hall.queue.leave(buyer)
+    answers = hall.join("dan", "cyd", "eve", "cyd", "bob", "ann")
+    assert [(answer.number, answer.replayed) for answer in answers] == [
+        (4, False), (3, False), (5, False), (3, True), (2, True), (1, False),
+    ]  # fmt: skip
+    assert hall.fields("joined", "left") == [5, 0]
+
+
+def test_a_place_that_was_left_is_called_and_its_buyer_may_come_back_until_its_turn_ends(
+    lab: Lab,
+) -> None:
+    hall = Hall(lab, {"red": 2})
+    hall.join("ann", "bob")
+    for buyer in ("ann", "bob"):
+        hall.queue.leave(buyer)
+    hall.look()
+    hall.look(hall.now() + 1)
+    assert hall.fields("serving", "left") == [2, 2]
+    assert hall.queue.admit("ann").outcome is Outcome.NOT_JOINED
+    assert hall.queue.leave("ann").replayed
+    assert hall.fields(f"{T0 // SLOT}d") == [0]
+    (ann,) = hall.join("ann")
+    assert (ann.number, ann.replayed, ann.outcome) == (1, False, Outcome.CALLED)
+    assert hall.queue.admit("ann").outcome is Outcome.ADMITTED
+    hall.look(ENDS)
+    (bob,) = hall.join("bob")
+    assert (bob.number, bob.replayed) == (3, False)
+    assert hall.fields("left") == [1]
+    assert lab.raw.hget(places_key(hall.sale.id, 0), "bob") == b"3"
+
+
+def test_a_place_that_was_called_is_gone_when_it_is_left(lab: Lab) -> None:
+    hall = Hall(lab)
+    hall.call("ann", "bob")
+    hall.queue.leave("ann")
+    assert lab.raw.hgetall(places_key(hall.sale.id, 0)) == {b"bob": b"2"}
+    (anew,) = hall.join("ann")
+    assert (anew.number, anew.replayed) == (3, False)
+    assert hall.fields("left") == [1]
 
 
 def test_a_ticket_gives_up_the_place_it_is_for_and_no_other(lab: Lab) -> None:
     hall = Hall(lab)
-    (before,) = hall.join("ann")
+    (before,) = hall.call("ann")
     assert hall.queue.leave("ann", before.ticket).replayed is False
     (after,) = hall.join("ann")
     late = hall.queue.leave("ann", before.ticket)

@@ -37,6 +37,7 @@ class RoomBattery:
         self.tickets_are_good_for_their_place_and_time()
         self.turns_end()
         self.leaving_gives_a_turn_back_once()
+        self.leaving_uses_no_numbers_up()
         self.places_are_called_within_rate_stock_and_state()
         self.what_falls_due_is_called_for()
         self.numbers_are_fixed_at_the_opening()
@@ -59,17 +60,25 @@ class RoomBattery:
         hall = Hall(self._lab, {"red": 2, "blue": 9})
         hall.let_in("ann", "bob")
         hall.queue.admit("ann")
-        assert _hold(hall, "ann", "h1", {"red": 3}) is Outcome.SOLD_OUT
-        assert _hold(hall, "ann", "h2", {"red": 4}) is Outcome.SOLD_OUT
-        assert _counted(hall) == [2, 0, 3]
-        assert _hold(hall, "ann", "h3", {"red": 2}) is Outcome.HELD
-        assert _counted(hall) == [2, 1, 3]
+        hall.sale.cue("drop", at=1, cue_time_ms=T0, stock={"red": 1})
+        assert _hold(hall, "ann", "h0", {"red": 3}) is Outcome.SOLD_OUT  # there never were so many
+        assert _counted(hall) == [2, 0, 0]
+        assert _hold(hall, "ann", "h1", {"red": 2}) is Outcome.SOLD_OUT
+        assert _hold(hall, "ann", "h2", {"red": 2}) is Outcome.SOLD_OUT
+        assert _counted(hall) == [2, 0, 2]
+        assert _hold(hall, "ann", "h3", {"red": 1}) is Outcome.HELD
+        assert _counted(hall) == [2, 1, 2]
         assert _hold(hall, "ann", "h4", {"blue": 2}) is Outcome.HELD
-        assert _counted(hall) == [2, 1, 5]
+        assert _counted(hall) == [2, 1, 2]
         args = encode(["bob", "bob"]), encode([1, 1]), encode([[0, 0]] * 3)
         self._lab.raw.hdel(self._lab.keys(hall.sale).admitted, "bob")
         self._lab.eval("waiting_room/admit", hall.sale, *args)
         assert _counted(hall)[0] == 3
+        greedy = Hall(self._lab, {"red": 99})
+        greedy.let_in("ann")
+        assert _hold(greedy, "ann", "h1", {"red": 11}) is Outcome.HELD
+        assert _hold(greedy, "ann", "h2") is Outcome.HELD
+        assert _counted(greedy) == [1, 1, 10]
 
     def a_buyer_has_one_place(self) -> None:
         hall = Hall(self._lab)
@@ -116,6 +125,10 @@ class RoomBattery:
         loose.call("ann")
         args = encode(["ann"]), encode([]), encode([[2], [T0], [ENDS]])
         assert self._lab.eval("waiting_room/admit", loose.sale, *args)[3] == b"-"
+        first, second = (answer.ticket for answer in loose.call("bob", "bob"))
+        for ticket in (first, second, first):
+            assert loose.queue.admit("bob", ticket).outcome is Outcome.ADMITTED
+        assert _counted(loose)[0] == 2
 
     def turns_end(self) -> None:
         hall = Hall(self._lab, {"red": 2})
@@ -140,9 +153,25 @@ class RoomBattery:
         assert _counted(hall)[1] == 2
         assert hall.look().left == 2
         assert _hold(hall, "b") is Outcome.NOT_ADMITTED
+        assert hall.queue.join("b").number == 4  # its turn was called
         self._lab.set_time(hall.sale, ENDS)
         hall.queue.leave("late")
         assert _counted(hall)[1] == 2
+
+    def leaving_uses_no_numbers_up(self) -> None:
+        hall = Hall(self._lab, {"red": 1})
+        hall.call("a", "b")
+        for _ in range(2):
+            assert [hall.queue.leave("b").replayed for _ in range(2)] == [False, True]
+            assert hall.queue.admit("b").outcome is Outcome.NOT_JOINED
+            assert hall.look().left == 1
+            back, again = hall.queue.join("b"), hall.queue.join("b")
+            assert (back.number, back.replayed, again.replayed) == (2, False, True)
+        assert hall.look().left == 0
+        hall.queue.leave("b")
+        hall.queue.leave("a")
+        hall.look(hall.now() + 1)
+        assert hall.queue.admit("b").outcome is Outcome.NOT_JOINED  # though it is called
 
     def places_are_called_within_rate_stock_and_state(self) -> None:
         hall = Hall(self._lab, {"red": 3}, rate_per_s=1)
@@ -161,6 +190,10 @@ class RoomBattery:
         hall.queue.pause()
         assert hall.look(T0 + 70_000).serving == before
         assert hall.queue.resume().serving == before + 1
+        slow = Hall(self._lab, rate_per_s=0.0004)
+        slow.crowd(2)
+        steps = (0, *range(2_499_990, 2_500_001))
+        assert [slow.look(T0 + at).serving for at in steps] == [1] * 11 + [2]
         sold_out = Hall(self._lab, {"red": 0})
         sold_out.crowd(3)
         assert sold_out.look(T0 + 9).serving == 0

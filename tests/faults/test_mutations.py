@@ -199,14 +199,33 @@ MUTANTS = [
 
 
 ROOM_MUTANTS = [
+    Mutant("what a slow rate gathers", "lib/advance_room", "'%.9f'", "'%.6f'"),
     Mutant(
         "one place a buyer",
         "waiting_room/join",
-        "if before and (given[buyer] or not is_over(tonumber(before))) then",
+        "if before and (given[buyer] or not is_over(number)) then",
         "if false then",
     ),
+    Mutant("a new place after a turn", "waiting_room/join", "not is_over(number)", "true"),
     Mutant(
-        "a new place after a turn", "waiting_room/join", "not is_over(tonumber(before))", "true"
+        "a place that was left and is had again",
+        "waiting_room/join",
+        "buyer, number, number",
+        "buyer, before, number",
+    ),
+    Mutant(
+        "the count of those who came back", "waiting_room/join", "back = back + 1", "back = back"
+    ),
+    Mutant("coming back is no replay", "waiting_room/join", "before > 0 and 1 or 0", "1"),
+    Mutant("no admission of who left", "waiting_room/admit", "if not own or own < 0", "if not own"),
+    Mutant(
+        "a number that stays its buyer's", "waiting_room/leave", "if place then", "if true then"
+    ),
+    Mutant(
+        "a place not left twice",
+        "waiting_room/leave",
+        "if number and number > 0 and",
+        "if number and",
     ),
     Mutant(
         "places of a room",
@@ -278,8 +297,11 @@ ROOM_MUTANTS = [
     Mutant(
         "a buyer twice in a batch of admissions",
         "waiting_room/admit",
-        "parse_turn(given[buyers[i]] or admitted[i])",
+        "parse_turn(given[names[i]] or admitted[i])",
         "parse_turn(admitted[i])",
+    ),
+    Mutant(
+        "a number's arrival", "waiting_room/admit", "if not room.one_place then", "if false then"
     ),
     Mutant("the sale before an admission", "waiting_room/admit", "if closed then", "if false then"),
     Mutant(
@@ -302,6 +324,7 @@ ROOM_MUTANTS = [
         "row.d, row.changed = row.d + 1, true",
         "row.changed = true",
     ),
+    Mutant("the place of who left a turn", "waiting_room/leave", "if place then", "if false then"),
     Mutant(
         "the admission of who left", "waiting_room/leave", "if admitted[i] then", "if false then"
     ),
@@ -331,7 +354,12 @@ ROOM_MUTANTS = [
     ),
     Mutant("a key's holds being kept", "inventory/hold", "  caps.write()\n", ""),
     Mutant("what a turn took", "inventory/hold", "    turns.take(buyer, basket.lines)\n", ""),
-    Mutant("what a turn wanted", "inventory/hold", "        turns.want(buyer, basket.lines)\n", ""),
+    Mutant(
+        "what a turn wanted",
+        "inventory/hold",
+        "        turns.want(buyer, basket.lines, book.rows)\n",
+        "",
+    ),
     Mutant("a turn's use being kept", "inventory/hold", "  turns.write()\n", ""),
     Mutant(
         "the end of a turn before a hold",
@@ -339,11 +367,22 @@ ROOM_MUTANTS = [
         "if turn and now < turn.ends then",
         "if turn then",
     ),
+    Mutant("what a turn takes once", "lib/read_turns", "if turn.used == '0' then", "if true then"),
     Mutant(
-        "wanted before it was taken", "lib/read_turns", "if turn.used ~= 'w' then", "if true then"
+        "wanted before it was taken",
+        "lib/read_turns",
+        "if turn.used == '0' then",
+        "if turn.used ~= '1' then",
     ),
+    Mutant("the most a turn counts", "lib/read_turns", "math.min(units, most)", "units"),
+    Mutant("what a sale had", "lib/read_turns", " and had(lines, rows) then", " then"),
     Mutant("done once", "lib/read_turns", "if turn.used ~= '1' then", "if true then"),
-    Mutant("wanted once", "lib/read_turns", "if turn.used == '0' then", "if true then"),
+    Mutant(
+        "wanted once",
+        "lib/read_turns",
+        "if turn.used == '0' and had",
+        "if turn.used ~= '1' and had",
+    ),
     Mutant(
         "the bound of turns outstanding", "lib/advance_room", "room.bound - outstanding,", "1e9,"
     ),
@@ -400,8 +439,8 @@ ROOM_MUTANTS = [
     Mutant(
         "the bucket of a room that was steered",
         "waiting_room/steer",
-        "string.format('%.6f', math.min(1, tokens))",
-        "string.format('%.6f', tokens)",
+        "string.format('%.9f', math.min(1, tokens))",
+        "string.format('%.9f', tokens)",
     ),
 ]
 

@@ -21,7 +21,9 @@ hostile_joins = st.builds(JoinRequest, hostile_identifiers(), keys) | st.builds(
 takes = st.builds(
     HoldRequest,
     buyer=members,
-    basket=st.sampled_from([{"red": 1}, {"red": 1}, {"red": 2, "blue": 1}, {"grey": 1}]),
+    basket=st.sampled_from(
+        [{"red": 1}] * 4 + [{"red": 2, "blue": 1}, {"grey": 1}, {"red": 12}, {"red": 10**6}]
+    ),
     hold_id=hold_ids,
     key=keys,
 )

@@ -291,6 +291,7 @@ LIMITS: dict[str, int] = {
     "CONVERSION_MAX": limits.CONVERSION_MAX,
     "TURN_SLOTS": limits.TURN_SLOTS,
     "PRIOR_TURNS": limits.PRIOR_TURNS,
+    "TURN_UNITS": limits.TURN_UNITS,
     "BURST_S": limits.BURST_S,
     "ROUNDS": shuffle.ROUNDS,
 }

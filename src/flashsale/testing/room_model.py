@@ -20,7 +20,7 @@ class Turn:
     """The time of one called place, and what came of it.
 
     arrivals: how often somebody was let in by it. done: its buyer holds, or left. wanted: there
-    was nothing left when its buyer asked. units: what it took, or wanted in vain.
+    was nothing left when its buyer asked. units: what it took first, or wanted in vain before.
     """
 
     slot: int
@@ -31,15 +31,15 @@ class Turn:
     units: int = 0
 
     def take(self, units: int) -> None:
-        """A new hold; what was wanted in vain before is not counted twice."""
-        if self.done or not self.wanted:
-            self.units += units
+        """A new hold: the first is counted, unless what was wanted in vain before it was."""
+        if not self.done and not self.wanted:
+            self.units = units
         self.done = True
 
     def want(self, units: int) -> None:
         """A basket that was sold out: once a turn, unless its buyer holds."""
         if not self.done and not self.wanted:
-            self.units += units
+            self.units = units
             self.wanted = True
 
 
@@ -47,9 +47,10 @@ class Turn:
 class RoomModel:
     """One waiting room. `measured`: whether holds are counted, as in a sale with admission.
 
-    numbers: of the places that buyers have. turns: of the places 1, 2, 3 … that were called.
+    numbers: of the places that buyers have; put_by: of those that they left before they were
+    called, and may have again. turns: of the places 1, 2, 3 … that were called.
     over: how many of those are known to have ended. admitted: by which number and for which turn
-    a buyer was let in last.
+    a buyer was let in last; where only tickets are given it is kept by number, ":7".
     """
 
     room: WaitingRoom
@@ -66,6 +67,7 @@ class RoomModel:
     tokens: float = 1.0
     tokens_at_ms: int | None = None
     numbers: dict[str, int] = field(default_factory=dict)
+    put_by: dict[str, int] = field(default_factory=dict)
     key_places: Counter[str] = field(default_factory=Counter)
     turns: list[Turn] = field(default_factory=list)
     admitted: dict[str, tuple[int, Turn]] = field(default_factory=dict)
@@ -99,11 +101,35 @@ class RoomModel:
     def give_number(self, buyer: str, key: str) -> int:
         """The next number, to a buyer who has no place."""
         self.joined += 1
+        self.put_by.pop(buyer, None)
         if self.room.one_place:
             self.numbers[buyer] = self.joined
         if key and self.room.key_places_max is not None:
             self.key_places[key] += 1
         return self.joined
+
+    def take_back(self, buyer: str, now_ms: int) -> int | None:
+        """The number that a buyer left before it was called, unless its turn is over by now."""
+        number = self.put_by.get(buyer)
+        if number is None or self.is_over(number, now_ms):
+            return None
+        self.numbers[buyer] = self.put_by.pop(buyer)
+        self.left -= 1
+        return number
+
+    def give_up(self, buyer: str, now_ms: int) -> bool:
+        """Leave the place there is, and a turn that runs; whether there was one."""
+        number = self.numbers.pop(buyer, None)
+        if number is None:
+            return False
+        turn = self.turn_of(number)
+        if turn is None:
+            self.put_by[buyer] = number
+        elif now_ms < turn.ends_ms:
+            turn.done = True
+        self.admitted.pop(buyer, None)
+        self.left += 1
+        return True
 
     def running(self, buyer: str, now_ms: int) -> Turn | None:
         """The turn for which a buyer was let in, while it runs."""
@@ -132,13 +158,13 @@ class RoomModel:
         slot = now_ms // self.room.slot_ms
         ends_ms = (slot + 1) * self.room.slot_ms + self.room.turn_ttl_ms
         self.turns += [Turn(slot, ends_ms) for _ in range(step)]
-        self.tokens, self.tokens_at_ms = float(f"{tokens - step:.6f}"), now_ms
+        self.tokens, self.tokens_at_ms = float(f"{tokens - step:.9f}"), now_ms
 
     def forget_tokens(self, now_ms: int) -> None:
         """Of what gathered at the rate so far no more than one is called at another."""
         if self.state is RoomState.RUNNING and self.tokens_at_ms is not None:
             self.tokens += max(0, now_ms - self.tokens_at_ms) * self.rate_per_s / 1000
-        self.tokens, self.tokens_at_ms = float(f"{min(1.0, self.tokens):.6f}"), now_ms
+        self.tokens, self.tokens_at_ms = float(f"{min(1.0, self.tokens):.9f}"), now_ms
 
     @property
     def outstanding(self) -> int:
@@ -152,6 +178,10 @@ class RoomModel:
             return self.room.conversion
         assumed = self.room.conversion * limits.PRIOR_TURNS
         return (assumed + self.units) / (limits.PRIOR_TURNS + self.over)
+
+    def counted(self, units: int) -> int:
+        """What a turn counts for so many units: there is a most for all turns."""
+        return min(units, math.floor(limits.TURN_UNITS * max(1, self.room.conversion)))
 
     @property
     def units(self) -> int:

@@ -135,6 +135,9 @@ class OracleRoom(RoomViews):
         own = room.numbers.get(buyer)
         if own is not None and not room.is_over(own, sale._now):
             return self._answer(Outcome.JOINED, buyer, number=own, replayed=True)
+        again = room.take_back(buyer, sale._now)
+        if again is not None:
+            return self._answer(Outcome.JOINED, buyer, number=again)
         if room.joined >= room.room.places_max:
             return self._answer(Outcome.ROOM_FULL, buyer)
         most = room.room.key_places_max
@@ -183,28 +186,26 @@ class OracleRoom(RoomViews):
             return self._answer(Outcome.WAITING, buyer)
         if self._sale._now >= turn.ends_ms:
             return self._answer(Outcome.TURN_OVER, buyer)
-        replayed = room.admitted.get(buyer, (0, None))[0] == number
+        name = buyer if room.room.one_place else f":{number}"
+        replayed = room.admitted.get(name, (0, None))[0] == number
         if not replayed:
             turn.arrivals += 1
-            room.admitted[buyer] = number, turn
+            room.admitted[name] = number, turn
         return self._answer(Outcome.ADMITTED, buyer, turn=turn, replayed=replayed)
 
     def leave(self, buyer: str, *, now_ms: int) -> PlaceAnswer:
-        """Give a buyer's place up, and with it a turn that runs."""
+        """Give a buyer's place up, and with it a turn that runs.
+
+        Who joins again before the place's turn is over has the same number, if it was not called.
+        """
         limits.check_id("buyer", buyer)
         room, now_ms = self._known(now_ms), self._sale._now
         if not room.room.one_place:
             raise InvalidRequest(
                 "leave", "needs a room with one_place: a ticket cannot be given up"
             )
-        number = room.numbers.pop(buyer, None)
-        if number is None:
+        if not room.give_up(buyer, now_ms):
             return self._answer(Outcome.LEFT, buyer, replayed=True)
-        turn = room.turn_of(number)
-        if turn is not None and now_ms < turn.ends_ms:
-            turn.done = True
-        room.admitted.pop(buyer, None)
-        room.left += 1
         self._sale.last_ms = now_ms
         return self._answer(Outcome.LEFT, buyer)
 

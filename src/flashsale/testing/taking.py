@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flashsale.models import Basket
+    from flashsale.testing.room_model import Turn
 
 
 class Taking(SaleModel):
@@ -60,15 +61,22 @@ class Taking(SaleModel):
             return self._take_again(known, lines)
         turn = None if self._room is None else self._room.running(buyer, self._now)
         refusal = self._why_no_hold(request, lines, may_hold=turn is not None)
+        if self._room is not None and turn is not None and self.sale.admission:
+            self._count(turn, self._room.counted(sum(lines.values())), lines, refusal)
         if refusal is not None:
             may_return = refusal is Outcome.SOLD_OUT and self._may_return(lines)
-            if turn is not None and self.sale.admission and refusal is Outcome.SOLD_OUT:
-                turn.want(sum(lines.values()))
             return self._answer(refusal, buyer, hold_id, may_return=may_return)
-        if turn is not None and self.sale.admission:
-            turn.take(sum(lines.values()))
         self._key_holds[request.key] += 1
         return self._write_held(request, lines)
+
+    def _count(self, turn: Turn, units: int, lines: dict[str, int], why: Outcome | None) -> None:
+        """What a turn took, or wanted in vain of what the sale ever had."""
+        if why is None:
+            turn.take(units)
+        elif why is Outcome.SOLD_OUT and all(
+            qty <= self._books.units[sku].allotment for sku, qty in lines.items()
+        ):
+            turn.want(units)
 
     def _write_held(self, request: HoldRequest, lines: dict[str, int]) -> Answer:
         buyer, hold_id = request.buyer, request.hold_id
