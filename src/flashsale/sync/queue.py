@@ -122,8 +122,8 @@ class QueueHandle:
     ) -> PlaceAnswer:
         """Give a buyer's place up: LEFT. A turn goes to somebody else at once.
 
-        With a ticket only the place it is for: a call that comes late, or twice, does no harm to a
-        buyer who has joined again meanwhile.
+        With a ticket only the place it is for: a call that comes late does no harm to a buyer who
+        has another number meanwhile. Whoever left before the call and joins again has the same.
         """
         seen = self._known(timeout_ms)
         kind = waiting_room.leave_kind(seen.view)
