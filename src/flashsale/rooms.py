@@ -157,10 +157,10 @@ class RoomView(Struct, frozen=True):
     published of it beforehand. serving: the highest place called; over: the highest whose turn has
     ended. turns: the others. outstanding: called, and neither over nor done; bound: how many that
     may be now. conversion: units a turn takes, as it is reckoned with. arrived: let in, in all;
-    no_shows: turns that ended without; left: places given up. units: taken first, or wanted in vain, in
-    turns that have ended. available, set_aside, held, sold: of the whole sale. measured_per_s:
-    places called a second, of late (None: it cannot be said). starts_at_ms: nobody is called
-    before, the opening of the room or the sale, whichever is later (0: neither has one).
+    no_shows: turns that ended without; left: places given up. units: taken first, or wanted and not
+    found, in turns that have ended. available, set_aside, held, sold: of the whole sale.
+    measured_per_s: places called a second, of late (None: it cannot be said). starts_at_ms: nobody
+    is called before, the opening of the room or the sale, whichever is later (0: neither has one).
     """
 
     sale: str
