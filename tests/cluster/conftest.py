@@ -16,6 +16,7 @@ from flashsale.embedded import EmbeddedServer
 from flashsale.keys import ShardKeys
 from support import shells
 from support.cluster import Cluster, client_for
+from support.cues import KEY
 from support.shells import SHELLS
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -61,7 +62,10 @@ def raw(server_url: str) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def _shops(server_url: str) -> Iterator[dict[str, FlashSale]]:
     with ExitStack() as stack:
-        yield {shell: stack.enter_context(shells.connect(shell, server_url)) for shell in SHELLS}
+        yield {
+            shell: stack.enter_context(shells.connect(shell, server_url, keys=[KEY]))
+            for shell in SHELLS
+        }
 
 
 @pytest.fixture(params=SHELLS)

@@ -25,6 +25,7 @@ from flashsale import (
     Sku,
     StoreError,
     StoreUnavailable,
+    WaitingRoom,
 )
 from flashsale.embedded import EmbeddedServer
 from flashsale.keys import ShardKeys
@@ -78,8 +79,13 @@ def finishing_after(seconds: float, move: Move) -> Iterator[None]:
 @pytest.fixture
 def sale(shop: FlashSale, new_sale_id: Callable[[], str]) -> Any:
     """A sale in which ann holds one and bob two; every key that a hold touches is there."""
-    sale = shop.open(Sale(new_sale_id(), [Sku("red", 20)], hold_ttl_ms=60_000))
-    ann = sale.hold("ann", {"red": 1}, hold_id="h").unwrap()
+    rules: Any = {"hold_ttl_ms": 60_000, "key_holds_max": 9}
+    sale = shop.open(Sale(new_sale_id(), [Sku("red", 20)], **rules))
+    sale.queue.open(WaitingRoom(rate_per_s=1_000_000, places_max=1_000))
+    sale.queue.join("eve")
+    sale.queue.view()
+    assert sale.queue.admit("eve").outcome is Outcome.ADMITTED
+    ann = sale.hold("ann", {"red": 1}, hold_id="h", key="phone").unwrap()
     sale.extend(ann, deadline_ms=ann.deadline_ms + 1_000).unwrap()
     sale.hold("bob", {"red": 2}, hold_id="h").unwrap()
     return sale

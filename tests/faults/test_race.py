@@ -120,7 +120,7 @@ def test_callers_killed_and_replies_lost_never_oversell_nor_lose_an_order(
     sale = operator.open(definition)
     callers = Callers(proxy.url, definition, tmp_path)
     try:
-        race(callers, proxy, seed, sale, seconds=60 if long else 5)
+        race(callers, proxy, seed, sale, seconds=60 if long else 8)
     finally:
         callers.stop()
 

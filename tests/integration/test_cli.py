@@ -48,7 +48,8 @@ class Told(Struct):
 
 
 def ask(*args: str, url: str | None = None) -> Told:
-    result = CliRunner().invoke(app, args, env={"FLASHSALE_URL": url}, catch_exceptions=False)
+    env = {"FLASHSALE_URL": url, "COLUMNS": None}  # as wide as where it is piped
+    result = CliRunner().invoke(app, args, env=env, catch_exceptions=False)
     return Told(result.exit_code, result.stdout, result.stderr)
 
 

@@ -125,7 +125,7 @@ def test_a_room_that_calls_beyond_its_bound(lua: Path) -> None:
 
 
 def test_a_room_that_gives_a_second_tab_a_second_place(lua: Path) -> None:
-    text = "if before and (given[buyer] or not is_over(tonumber(before))) then"
+    text = "if before and (given[buyer] or not is_over(number)) then"
     mutate(lua, Mutant("place", "waiting_room/join", text, "if false then"))
     assert has(run_short(turns_max=2)[0], "has two places")
 

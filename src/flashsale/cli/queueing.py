@@ -14,7 +14,6 @@ from flashsale import forecast, waiting_room
 from flashsale.cli import words
 from flashsale.cli.options import Debug, Json, SaleId, Url
 from flashsale.cli.reporting import Report, operating
-from flashsale.cli.tables import plain_table
 from flashsale.errors import FlashSaleError, InvalidRequest, Rejected
 from flashsale.keyring import Key, Keyring
 from flashsale.models import Outcome
@@ -74,28 +73,28 @@ def queue_of(shop: FlashSale, sale: str) -> QueueFrame | None:
         raise
 
 
-def queue_table(frame: QueueFrame, now_ms: int) -> RenderableType:
-    """One row for people."""
-    names = ("waiting", "serving", "outstanding", "arrived", "no-shows", "conversion", "rate")
-    table = plain_table("queue", *names, "last called in", numbers=(*names, "last called in"))
+def queue_line(frame: QueueFrame, now_ms: int) -> RenderableType:
+    """A line for people, which wraps on a narrow screen."""
     state = frame.state.value
     if frame.opens_at_ms is not None:
         state = f"opens in {words.duration(max(0, frame.opens_at_ms - now_ms))}"
-    measured = "" if frame.measured_per_s is None else f" (of {frame.rate_per_s:g})"
-    rate = frame.rate_per_s if frame.measured_per_s is None else frame.measured_per_s
+    rate = f"{frame.rate_per_s:g}/s"
+    if frame.measured_per_s is not None:
+        rate = f"{frame.measured_per_s:,.1f}/s of {rate}"
     last = "–" if frame.eta_last is None else words.duration(frame.eta_last.expected_ms)
-    table.add_row(
+    parts = [
+        Text("queue", "bold"),
         Text(state, "bold yellow" if frame.state is RoomState.PAUSED else "bold"),
-        f"{frame.waiting:,}",
-        f"{frame.serving:,}",
-        f"{frame.outstanding:,}/{frame.bound:,}",
-        f"{frame.arrived:,}",
-        f"{frame.no_shows:,}",
-        f"{frame.conversion:.2f}",
-        f"{rate:,.1f}/s{measured}",
-        last,
-    )
-    return table
+        Text(f"{frame.waiting:,} waiting"),
+        Text(f"{frame.serving:,} called"),
+        Text(f"{frame.outstanding:,}/{frame.bound:,} outstanding"),
+        Text(f"{frame.arrived:,} arrived"),
+        Text(f"{frame.no_shows:,} no-shows"),
+        Text(f"conversion {frame.conversion:.2f}"),
+        Text(f"rate {rate}"),
+        Text(f"last called in {last}"),
+    ]
+    return Text("  ").join(parts)
 
 
 def open_room(
@@ -182,4 +181,4 @@ def _give(report: Report, view: RoomView) -> None:
     frame = queue_frame(view)
     value = {"sale": view.sale, "at_ms": view.at_ms, **msgspec.to_builtins(frame)}
     value["room"] = msgspec.to_builtins(view.room)
-    report.give(value, Text(view.sale, "bold"), queue_table(frame, view.at_ms))
+    report.give(value, Text(view.sale, "bold"), queue_line(frame, view.at_ms))

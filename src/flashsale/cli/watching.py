@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from flashsale.cli import tables, words
-from flashsale.cli.queueing import QueueFrame, queue_of, queue_table
+from flashsale.cli.queueing import QueueFrame, queue_line, queue_of
 from flashsale.cli.rates import COUNTERS, Rates, rates_between, total_of
 from flashsale.cli.reporting import Report, print_json
 from flashsale.cli.stock_bar import Legend
@@ -100,7 +100,7 @@ def still(now: Snapshot) -> RenderableType:
 
 
 def _queue(look: Look) -> list[RenderableType]:
-    return [] if look.queue is None else [queue_table(look.queue, look.sale.at_ms)]
+    return [] if look.queue is None else [queue_line(look.queue, look.sale.at_ms)]
 
 
 def moving(before: Look | None, look: Look, rows: int | None = None) -> RenderableType:
