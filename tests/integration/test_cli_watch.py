@@ -167,6 +167,7 @@ def test_end_asks_and_does_as_it_is_told(
     with command.in_terminal("end", sale.id, FLASHSALE_URL=server_url) as terminal:
         terminal.wait_for("[y/N]")
         assert "146 units available, 0 held, 4 sold" in terminal.seen.replace("\r\n", " ")
+        time.sleep(0.5)  # it says so before it reads; a signal in between would find nobody reading
         terminal.type(answer if answer == "\x03" else f"{answer}\n")
         code = terminal.exit_code()
     assert (code == 0) is (state == "ended")
