@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -27,6 +30,7 @@ from flashsale import (
     Sku,
     StoreUnavailable,
 )
+from flashsale.aio.sentinels import Primary
 from support.sentinel import Watched
 from support.shells import SHELLS, closing_all, connect_through, parts_of
 
@@ -126,6 +130,36 @@ def test_sentinels_that_are_lost_delay_no_caller_past_its_time() -> None:
         os.kill(frozen.pid, signal.SIGCONT)
         for sale in sales:
             assert sale.confirm("ann", "h").outcome is Outcome.CONFIRMED
+
+
+def test_a_question_cut_short_at_any_moment_leaves_no_connection_behind(servers: Watched) -> None:
+    async def after(turns: int, primary: Primary) -> int:
+        """Cancel the question after so many turns of the loop; how many it took."""
+        task = asyncio.create_task(primary.get_master_address())
+        taken = 0
+        while not task.done() and taken < turns:
+            await asyncio.sleep(0)
+            taken += 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return taken
+
+    async def ask() -> None:
+        client = redis.asyncio.Sentinel(servers.addresses).master_for(servers.name)
+        primary = Primary(client.connection_pool, changed)
+        longest = max([await after(10_000, primary) for _ in range(20)])
+        for _ in range(5):
+            for turns in range(longest + 1):
+                await after(turns, primary)
+
+    async def changed() -> None: ...
+
+    unraisable: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", unraisable.append)
+        asyncio.run(ask())
+        gc.collect()
+    assert [str(found.exc_value) for found in unraisable] == []
 
 
 def test_a_sentinels_client_for_replicas_is_refused(

@@ -104,8 +104,9 @@ class Connections:
     async def close(self) -> None:
         """Close every connection, for good: whoever still waits for a reply is told so."""
         self._closed = True
-        for node in self._nodes.values():
-            await node.pool.disconnect()
+        pools = [node.pool for node in self._nodes.values()]
+        # Shielded, here and below: what a cancelled `disconnect` had not come to stays open.
+        await asyncio.shield(asyncio.gather(*(pool.disconnect() for pool in pools)))
 
     # --- which server ---------------------------------------------------------------------
 
@@ -145,7 +146,7 @@ class Connections:
             node = self._nodes.pop(address, None)
             if node is not None:
                 node.gone = True
-                await node.pool.disconnect(inuse_connections=False)
+                await asyncio.shield(node.pool.disconnect(inuse_connections=False))
 
     async def _primary_changed(self) -> None:
         """No connection to the former primary is used again."""

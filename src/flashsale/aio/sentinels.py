@@ -40,11 +40,11 @@ class Primary:
         self._changed = changed
         self._address: Address | None = None
         pools = [sentinel.connection_pool for sentinel in self._manager.sentinels]
-        self._sentinels: list[Callable[[], Redis]] = [
+        self._sentinels: list[Callable[[], _Questions]] = [
             partial(
-                _client,
+                _Questions,
                 pool.connection_class,
-                connection_options(pool.connection_kwargs, Retry) | {"socket_timeout": None},
+                **connection_options(pool.connection_kwargs, Retry) | {"socket_timeout": None},
             )
             for pool in pools
         ]
@@ -69,14 +69,31 @@ class Primary:
                 return address
         raise failure
 
-    async def _as_seen_by(self, sentinel: Callable[[], Redis]) -> Address:
-        manager = copy.copy(self._manager)
-        async with sentinel() as client:
-            manager.sentinels = [client]
+    async def _as_seen_by(self, sentinel: Callable[[], _Questions]) -> Address:
+        manager, pool = copy.copy(self._manager), sentinel()
+        manager.sentinels = [Redis(connection_pool=pool)]
+        try:
             address: Address = await manager.discover_master(self.service_name)
             return address
+        finally:
+            await pool.close_at_once()
 
 
-def _client(kind: type[Any], options: dict[str, Any]) -> Redis:
-    """For one question."""
-    return Redis.from_pool(ConnectionPool(kind, **options))
+class _Questions(ConnectionPool):
+    """For one question to a sentinel.
+
+    A pool's own `disconnect` waits, and whoever is cancelled while it waits leaves connections
+    open: this one is closed without waiting.
+    """
+
+    def __init__(self, kind: type[Any], **options: Any) -> None:
+        super().__init__(kind, **options)
+        self._made: list[Any] = []
+
+    def make_connection(self) -> Any:
+        self._made.append(super().make_connection())  # type: ignore[no-untyped-call]
+        return self._made[-1]
+
+    async def close_at_once(self) -> None:
+        for connection in self._made:
+            await connection.disconnect(nowait=True)
