@@ -2,7 +2,8 @@
 -- Creates a sale, once for ever: the same definition again changes nothing, another is a
 -- conflict, a purged id stays used.
 --
--- KEYS  sale skus stock buyers ledger deadlines restocks readers cues lags room admitted caps
+-- KEYS  sale skus stock buyers ledger deadlines restocks readers cues lags room admitted vacant
+--       caps
 -- ARGV  caller_ms   the caller's clock: a server far ahead of it opens nothing
 --       definition  the sale as canonical JSON, kept for comparison and for readers
 --       rules       msgpack: {ttl, opens, closes, limit, holds_max, extend_max, buyers_max,
@@ -11,7 +12,7 @@
 -- CODES o OPENED, Q CONFLICT, p PURGED, J CLOCK_JUMP, ! MALFORMED
 
 local k_sale, k_skus, k_stock, k_buyers, k_ledger, k_deadlines, k_restocks, k_readers, k_cues,
-  k_lags, k_room, k_admitted, k_caps = unpack(KEYS)
+  k_lags, k_room, k_admitted, k_vacant, k_caps = unpack(KEYS)
 local caller_ms, definition, rules_blob, skus_blob = unpack(ARGV)
 
 -- include lib/is_id
@@ -46,7 +47,7 @@ end
 
 -- Nothing may lie where the sale's other keys go: those are the remains of something lost.
 local remains = redis.call('EXISTS', k_skus, k_stock, k_buyers, k_ledger, k_deadlines,
-  k_restocks, k_readers, k_cues, k_lags, k_room, k_admitted, k_caps)
+  k_restocks, k_readers, k_cues, k_lags, k_room, k_admitted, k_vacant, k_caps)
 if remains > 0 then
   return redis.error_reply('FLASHSALE_REMAINS keys of this sale exist without the sale itself')
 end

@@ -1,7 +1,8 @@
 #!lua
 -- Deletes an ended sale's data and leaves a tombstone, so that its id stays used.
 --
--- KEYS  sale skus stock buyers ledger deadlines restocks readers cues lags room admitted caps
+-- KEYS  sale skus stock buyers ledger deadlines restocks readers cues lags room admitted vacant
+--       caps
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       number      how many cues the sale has; all their keys follow the others
 --       hashes      over how many hashes the places of the waiting room are spread, 0 without one;
@@ -12,7 +13,7 @@
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
   deadlines = KEYS[6], restocks = KEYS[7], readers = KEYS[8], cues = KEYS[9],
-  lags = KEYS[10], room = KEYS[11], admitted = KEYS[12], caps = KEYS[13],
+  lags = KEYS[10], room = KEYS[11], admitted = KEYS[12], vacant = KEYS[13], caps = KEYS[14],
 }
 local caller_ms, number, hashes = unpack(ARGV)
 local every_key = KEYS

@@ -1,7 +1,7 @@
 #!lua
 -- Lets called buyers in, for the rest of their turns: a batch. It moves the room on first.
 --
--- KEYS  sale skus stock buyers ledger deadlines room admitted places
+-- KEYS  sale skus stock buyers ledger deadlines room admitted vacant places
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       buyers      msgpack: array of buyers
 --       where       msgpack: for each of them, in which of the hashes of places given (from 1) its
@@ -14,9 +14,9 @@
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
-  deadlines = KEYS[6], room = KEYS[7], admitted = KEYS[8],
+  deadlines = KEYS[6], room = KEYS[7], admitted = KEYS[8], vacant = KEYS[9],
 }
-local k_places = { unpack(KEYS, 9) } -- those that hold these buyers
+local k_places = { unpack(KEYS, 10) } -- those that hold these buyers
 local caller_ms, buyers_blob, where_blob, tickets_blob = unpack(ARGV)
 
 -- include lib/load_shard
@@ -82,6 +82,7 @@ if not room.one_place then
 end
 local admitted = redis.call('HMGET', keys.admitted, unpack(names))
 redis.call('HLEN', keys.skus) -- a wrong type must stop the sweep, which is a step of its own
+redis.call('STRLEN', keys.vacant)
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 close_book(book, shard, keys, {})

@@ -1,8 +1,8 @@
 #!lua
 -- Gives buyers a number in the waiting room: a batch. A buyer who has a place keeps it; one who
--- left before it was called has it again.
+-- left before it was called has it again, unless it was passed over.
 --
--- KEYS  sale room places
+-- KEYS  sale room vacant places
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       buyers      msgpack: array of buyers, hash by hash: those of the first of the hashes given,
 --                   those of the next, …; hashes at the end may have only counts of keys
@@ -16,8 +16,8 @@
 --       each other. A detail's third value is a number given before; replayed unless the buyer had
 --       left it.
 
-local k_sale, k_room = unpack(KEYS)
-local k_places = { unpack(KEYS, 3) } -- those that hold these buyers and keys
+local k_sale, k_room, k_vacant = unpack(KEYS)
+local k_places = { unpack(KEYS, 4) } -- those that hold these buyers and keys
 local caller_ms, buyers_blob, order_blob, marks_blob = unpack(ARGV)
 
 -- include lib/load_shard
@@ -73,11 +73,15 @@ if closed then
   return { epoch, shard.now, 0, closed, '' }
 end
 local fixed = fix_present(room, shard.now)
-local joined, back = room.joined, 0 -- back: who had left and has the same place again
+local joined, back = room.joined, {} -- back: numbers that were left and are their buyers' again
 
 local function finish(codes, details)
-  if back > 0 then
-    redis.call('HINCRBY', k_room, 'left', -back)
+  if back[1] then
+    redis.call('HINCRBY', k_room, 'left', -#back)
+    redis.call('HINCRBY', k_room, 'vacant', -#back)
+    for _, number in ipairs(back) do
+      redis.call('SETBIT', k_vacant, number, 0)
+    end
   end
   if fixed then
     redis.call('HSET', k_room, 'joined', joined, 'present', room.present)
@@ -127,11 +131,14 @@ if not counts then
   return { epoch, shard.now, 0, MALFORMED, '' }
 end
 
--- A place whose turn has ended is a place no longer. Turns are read only if a called one comes.
-local function is_over(number)
+-- A place whose turn has ended, or that was passed over, is a place no longer. Turns are read only
+-- if a called one comes.
+local function is_over(number, was_left)
   local place = room.serving > 0 and place_of(room.seed or '', room.present, number)
   if not place or place > room.serving then
     return false
+  elseif was_left then
+    return true
   end
   if not room.turns then
     load_turns(k_room, room)
@@ -145,7 +152,7 @@ for i = 1, n do
   local before = tonumber(found[buyer])
   local count = key and room.key_max and (tonumber(counts[key]) or 0)
   local number = before and math.abs(before)
-  if before and (given[buyer] or not is_over(number)) then
+  if before and (given[buyer] or not is_over(number, before < 0)) then
     local d = #details
     details[d + 1], details[d + 2], details[d + 3] = i, '', number
     details[d + 4] = before > 0 and 1 or 0
@@ -153,7 +160,7 @@ for i = 1, n do
     if before < 0 then
       local set = sets[of_buyer[i]]
       set[#set + 1], set[#set + 2], found[buyer] = buyer, number, number
-      back = back + 1
+      back[#back + 1] = number
     end
   elseif joined >= room.places_max then
     codes[i], all_new = ROOM_FULL, false
@@ -170,6 +177,9 @@ for i = 1, n do
       set[#set + 1], set[#set + 2] = key, count + 1
     end
   end
+end
+if back[1] then
+  redis.call('STRLEN', k_vacant) -- a wrong type must stop this before anything is written
 end
 for w, set in pairs(sets) do
   if set[1] then

@@ -1,9 +1,10 @@
 #!lua
 -- Gives places up: a batch. A turn that was running goes to somebody else at once. A place that is
--- not called yet stays its buyer's, with its number below 0: whoever joins and leaves again and
--- again would otherwise use the room's numbers up, and fill the queue with places of nobody.
+-- not called yet is marked as vacant, to be passed over, and until then stays its buyer's, with its
+-- number below 0: whoever joins and leaves again and again would otherwise use the room's numbers
+-- up, and fill the queue with places of nobody.
 --
--- KEYS  sale room admitted places
+-- KEYS  sale room admitted vacant places
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       buyers      msgpack: array of buyers
 --       where       msgpack: for each of them, in which of the hashes of places given (from 1) its
@@ -12,8 +13,8 @@
 -- CODES 8 LEFT, 9 ROOM_UNKNOWN, u SALE_UNKNOWN, p PURGED, ! MALFORMED
 -- REPLY as every batch's; LEFT is replayed if there was no such place, or it was left before.
 
-local k_sale, k_room, k_admitted = unpack(KEYS)
-local k_places = { unpack(KEYS, 4) } -- those that hold these buyers
+local k_sale, k_room, k_admitted, k_vacant = unpack(KEYS)
+local k_places = { unpack(KEYS, 5) } -- those that hold these buyers
 local caller_ms, buyers_blob, where_blob, numbers_blob = unpack(ARGV)
 
 -- include lib/load_shard
@@ -67,7 +68,7 @@ local function running_turn(i, number, place)
 end
 
 local left = tonumber(redis.call('HGET', k_room, 'left')) or 0
-local before, details, ended, marked = left, {}, {}, {}
+local before, details, ended, marked, vacated = left, {}, {}, {}, {}
 for i = 1, n do
   local buyer = buyers[i]
   local number = tonumber(found[buyer])
@@ -86,7 +87,7 @@ for i = 1, n do
     else
       local set = marked[where[i]] or {}
       set[#set + 1], set[#set + 2], marked[where[i]] = buyer, -number, set
-      found[buyer] = -number
+      found[buyer], vacated[#vacated + 1] = -number, number
     end
     left = left + 1
   else
@@ -95,7 +96,11 @@ for i = 1, n do
   end
 end
 if left > before then
-  redis.call('HSET', k_room, 'left', left)
+  redis.call('STRLEN', k_vacant) -- a wrong type must stop this before anything is written
+  redis.call('HSET', k_room, 'left', left, 'vacant', room.vacant + #vacated)
+  for _, number in ipairs(vacated) do
+    redis.call('SETBIT', k_vacant, number, 1)
+  end
   redis.call('HSET', k_sale, 'now', shard.now)
   for w, list in pairs(gone) do
     if list[1] then

@@ -1,7 +1,7 @@
 #!lua
 -- Opens a sale's waiting room, once: the same definition again changes nothing.
 --
--- KEYS  sale room admitted places
+-- KEYS  sale room admitted vacant places
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       definition  what was asked for, as canonical JSON, kept for comparison and for readers
 --       rules       msgpack: {opens or 0, turn ttl, slot, conversion, margin, places_max, one place
@@ -10,8 +10,8 @@
 --       fixed       JSON: id of the key, commitment to the seed
 -- CODES o OPENED, Q CONFLICT, Z ENDED, J CLOCK_JUMP, u SALE_UNKNOWN, p PURGED, ! MALFORMED
 
-local k_sale, k_room, k_admitted = unpack(KEYS)
-local k_places = { unpack(KEYS, 4) } -- all of them
+local k_sale, k_room, k_admitted, k_vacant = unpack(KEYS)
+local k_places = { unpack(KEYS, 5) } -- all of them
 local caller_ms, definition, rules_blob, rate_text, fixed = unpack(ARGV)
 
 -- include lib/load_shard
@@ -35,7 +35,7 @@ if shard.state == 'ended' or shard.jumped then
   return { epoch, shard.now, 0, shard.state == 'ended' and ENDED or CLOCK_JUMP, '' }
 end
 -- Numbers of a room that was lost would be given once more.
-if redis.call('EXISTS', k_admitted, unpack(k_places)) > 0 then
+if redis.call('EXISTS', k_admitted, k_vacant, unpack(k_places)) > 0 then
   return redis.error_reply('FLASHSALE_REMAINS keys of this waiting room exist without the room')
 end
 
@@ -60,6 +60,6 @@ end
 redis.call('HSET', k_room, 'format', '1', 'definition', definition, 'state', 'running',
   'rules', rules_blob, 'rate', rate_text, 'fixed', fixed, 'joined', 0,
   'present', shard.now >= opens and 0 or '', 'seed', '', 'serving', 0, 'over', 0, 'units', 0,
-  'arrived', 0, 'left', 0)
+  'arrived', 0, 'passed', 0, 'left', 0, 'vacant', 0)
 redis.call('HSET', k_sale, 'now', shard.now)
 return { epoch, shard.now, 0, OPENED, '' }

@@ -2,7 +2,7 @@
 -- Moves the room on and shows it, with the sale's units: what a process keeps for a second, and
 -- works out everybody's position from.
 --
--- KEYS  sale skus stock buyers ledger deadlines room
+-- KEYS  sale skus stock buyers ledger deadlines room vacant
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 -- REPLY {epoch, now, code ("" or 9, u, p), why nobody may hold now ("" or a code), {field, value, …
 --        of the room}, {available, set aside, held, sold}, {outstanding turns, their bound,
@@ -12,7 +12,7 @@
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
-  deadlines = KEYS[6], room = KEYS[7],
+  deadlines = KEYS[6], room = KEYS[7], vacant = KEYS[8],
 }
 local caller_ms = ARGV[1]
 
@@ -35,6 +35,7 @@ if not room then
   return { epoch, shard.now, unknown, '', {}, {}, {} }
 end
 redis.call('HLEN', keys.skus) -- a wrong type must stop the sweep, which is a step of its own
+redis.call('STRLEN', keys.vacant)
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 close_book(book, shard, keys, {})

@@ -10,10 +10,11 @@ there is. It is the rate that is foreseen, not the stock: whoever is `unlikely` 
 called later than told, if at all.
 
 *Whether.* `likely` if what is available now exceeds what those ahead are expected to take: turns
-outstanding and places before this one, times the conversion. What unpaid holds may give back is not
-counted, so `likely` errs on the safe side. Before the opening a place is not known: then it is the
-chance of a place that stock is expected to reach, against one half. How often either came true is
-to be measured (`flashsale rehearse waiting_room` prints it), not promised.
+outstanding and places before this one, but for the share of those who left, times the conversion.
+What unpaid holds may give back is not counted, so `likely` errs on the safe side. Before the
+opening a place is not known: then it is the chance of a place that stock is expected to reach,
+against one half. How often either came true is to be measured (`flashsale rehearse waiting_room`
+prints it), not promised.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def eta_of(view: RoomView, ahead: int) -> Eta | None:
     if rate is None:
         if view.serving and not view.turns:
             return None  # whatever it was that called places is long over
-        expected = opening + round(places / view.rate_per_s)
+        expected = opening + round(places * _staying(view) / view.rate_per_s)
         return Eta(expected, min(opening, expected), None)
     if rate.mean <= 0:
         return None
@@ -86,8 +87,14 @@ def outlook_of(view: RoomView, ahead: int | None) -> Outlook:
     if view.gone:
         return Outlook.HOPELESS
     before = view.joined / 2 if ahead is None else ahead
-    taken = (view.outstanding + before) * view.conversion
+    taken = (view.outstanding + before * _staying(view)) * view.conversion
     return Outlook.LIKELY if view.available > taken else Outlook.UNLIKELY
+
+
+def _staying(view: RoomView) -> float:
+    """The share of the places not called yet whose buyers did not leave."""
+    places = view.joined - view.serving
+    return view.waiting / places if places else 1.0
 
 
 def turn_of(view: RoomView, place: int, at_ms: int) -> tuple[Turns, int] | None:

@@ -29,6 +29,7 @@ class ShardKeys(Struct, frozen=True):
     lags: str
     room: str
     admitted: str
+    vacant: str
     caps: str
 
     @classmethod

@@ -70,6 +70,9 @@ TURN_UNITS = 10
 BURST_S = 2
 """Seconds of the rate that may be called in one go, if nobody asked in between."""
 
+LOOKS_MAX = 128
+"""Places that one call of a script looks at, while some that were left may be among them."""
+
 BUYERS_MAX = 10_000_000
 """Buyers of one shard."""
 

@@ -138,7 +138,8 @@ class Turns(Struct, frozen=True):
 
     slot: its number (time ÷ slot length). serving: the highest place called by its end. arrived:
     how many were let in, done: how many are done with their turn (they hold, or left), units: what
-    they took, or wanted and did not find.
+    they took, or wanted and did not find; passed: how many of the places had been left, and had
+    none.
     """
 
     slot: int
@@ -146,6 +147,7 @@ class Turns(Struct, frozen=True):
     arrived: int
     done: int
     units: int
+    passed: int = 0
 
 
 class RoomView(Struct, frozen=True):
@@ -157,8 +159,9 @@ class RoomView(Struct, frozen=True):
     published of it beforehand. serving: the highest place called; over: the highest whose turn has
     ended. turns: the others. outstanding: called, and neither over nor done; bound: how many that
     may be now. conversion: units a turn takes, as it is reckoned with. arrived: let in, in all;
-    no_shows: turns that ended without; left: places given up. units: taken first, or wanted and not
-    found, in turns that have ended. available, set_aside, held, sold: of the whole sale.
+    no_shows: turns that ended without; left: places given up; vacant: those of them that are still
+    to be passed over; passed: those that were. units: taken first, or wanted and not found, in
+    turns that have ended. available, set_aside, held, sold: of the whole sale.
     measured_per_s: places called a second, of late (None: it cannot be said). starts_at_ms: nobody
     is called before, the opening of the room or the sale, whichever is later (0: neither has one).
     """
@@ -183,6 +186,8 @@ class RoomView(Struct, frozen=True):
     arrived: int
     no_shows: int
     left: int
+    vacant: int
+    passed: int
     units: int
     available: int
     set_aside: int
@@ -193,8 +198,8 @@ class RoomView(Struct, frozen=True):
 
     @property
     def waiting(self) -> int:
-        """Numbers given whose place has not been called (those who left are among them)."""
-        return self.joined - self.serving
+        """Those who have a place that was not called."""
+        return self.joined - self.serving - self.vacant
 
     @property
     def drawn(self) -> bool:

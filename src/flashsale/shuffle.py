@@ -8,8 +8,9 @@ function is one, Luby and Rackoff 1988). A crowd may be tiny: with eight rounds 
 would come 2 % too seldom, with the ten there are 400,000 draws show nothing. And an odd base makes
 even permutations alone, however many the rounds: some orders of five would come twice as often as
 others. The round function is SHA-1 of the seed, the round and the digit, because it is what a
-script inside the server can compute (lua/lib/place_of.lua is the same function); what is asked of
-it is to be unpredictable without the seed, for which its collisions do not matter.
+script inside the server can compute (lua/lib/place_of.lua is the same function, number_of.lua the
+way back); what is asked of it is to be unpredictable without the seed, for which its collisions do
+not matter.
 
 The seed is fixed before anybody joins and its commitment is public; it is revealed once the numbers
 are fixed. So anybody can check their own place: `check_seed`, then `place_of`.

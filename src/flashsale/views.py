@@ -114,7 +114,7 @@ def parts(sale: str, skus: Sequence[str]) -> Operation[tuple[int, dict[str, dict
 def place_hashes(sale: str) -> Operation[int]:
     """Over how many hashes the places of a sale's waiting room are spread; 0 without one."""
     base, keys = shard_call("expire", ShardKeys.of(sale)), ShardKeys.of(sale)
-    reply = yield Call(load_script("waiting_room/show"), (*base.keys, keys.room), ())
+    reply = yield Call(load_script("waiting_room/show"), (*base.keys, keys.room, keys.vacant), ())
     flat = expect(reply, 7, "show")[4]
     fields = {flat[at]: flat[at + 1] for at in range(0, len(flat), 2)}
     if b"definition" not in fields:

@@ -9,9 +9,10 @@ that it reads once a second, so polling costs the server next to nothing.
 Guarantees. Before the opening the order of coming counts nothing (`flashsale.shuffle`), after it
 first come, first served; a buyer has at most one place (but in a room without `one_place`, which
 only gives tickets); nobody is called beyond the turns that the available stock is expected to be
-for; nobody holds without a turn in a sale with `admission`, through any client, because the script
-that takes the stock looks; a room moves on whenever anybody asks, so no background job is needed.
-"Hopeless" is said while nothing is left that could come back by itself, and only then.
+for; a place that its buyer left takes nobody's turn; nobody holds without a turn in a sale with
+`admission`, through any client, because the script that takes the stock looks; a room moves on
+whenever anybody asks, so no background job is needed. "Hopeless" is said while nothing is left that
+could come back by itself, and only then.
 
 Limits. A position is an upper bound: those who left are not subtracted. What a process tells may be
 a second old. So `position` may say CALLED for a place that was left, and `admit` then NOT_JOINED. A
@@ -137,7 +138,7 @@ def _open(sale: str, room: WaitingRoom, key: Key) -> Operation[None]:
     places = (places_key(sale, number) for number in range(room.hashes if room.one_place else 0))
     call = Call(
         load_script("waiting_room/open"),
-        (keys.sale, keys.room, keys.admitted, *places),
+        (keys.sale, keys.room, keys.admitted, keys.vacant, *places),
         (
             msgspec.json.encode(room, order="deterministic"),
             encode(rules),
@@ -198,7 +199,7 @@ def glance(sale: str) -> Operation[Seen]:
     keys = ShardKeys.of(limits.check_id("sale", sale))
     base = shard_call("expire", keys)
     asked_at = time.monotonic()
-    reply = yield Call(load_script("waiting_room/show"), (*base.keys, keys.room), ())
+    reply = yield Call(load_script("waiting_room/show"), (*base.keys, keys.room, keys.vacant), ())
     _, now, code, closed, raw, units, turns = expect(reply, 7, "show")
     _reject(sale, code)
     try:
@@ -217,8 +218,8 @@ def _read_room(
         return int(fields.get(name, b"0"))
 
     slots = sorted(int(name[:-1]) for name in fields if name[:-1].isdigit() and name[-1] == "s")
-    turns = tuple(Turns(slot, *(number(f"{slot}{letter}") for letter in "sadu")) for slot in slots)
-    over, arrived = number("over"), number("arrived")
+    turns = tuple(Turns(slot, *(number(f"{slot}{letter}") for letter in "sadup")) for slot in slots)
+    over, arrived, passed = number("over"), number("arrived"), number("passed")
     outstanding, bound, conversion, starts_at_ms = state
     view = RoomView(
         sale=sale,
@@ -239,8 +240,10 @@ def _read_room(
         bound=bound,
         conversion=float(conversion),
         arrived=arrived + sum(row.arrived for row in turns),
-        no_shows=max(0, over - arrived),
+        no_shows=max(0, over - arrived - passed),
         left=number("left"),
+        vacant=number("vacant"),
+        passed=passed + sum(row.passed for row in turns),
         units=number("units"),
         available=units[0],
         set_aside=units[1],
@@ -331,7 +334,8 @@ def _join_call(kind: Kind, items: Sequence[Item]) -> Call:
         if kind.extra[1] and any(cap_keys):
             numbers, (_, of_keys) = _spread(hashes, [], cap_keys, numbers)
             marks = encode([cap_keys, of_keys])
-    used = (keys.sale, keys.room, *(places_key(kind.sale, number) for number in numbers))
+    places = (places_key(kind.sale, number) for number in numbers)
+    used = (keys.sale, keys.room, keys.vacant, *places)
     return Call(load_script("waiting_room/join"), used, (encode(buyers), encode(order), marks))
 
 
@@ -341,7 +345,7 @@ def _admit_call(kind: Kind, items: Sequence[Item]) -> Call:
     tickets = encode([[item.lines[at] for item in items] for at in range(3)])
     base = shard_call("expire", keys)
     places = (places_key(kind.sale, number) for number in numbers)
-    used = (*base.keys, keys.room, keys.admitted, *places)
+    used = (*base.keys, keys.room, keys.admitted, keys.vacant, *places)
     args = (encode(buyers), encode(where), tickets)
     return Call(load_script("waiting_room/admit"), used, args)
 
@@ -350,7 +354,7 @@ def _leave_call(kind: Kind, items: Sequence[Item]) -> Call:
     keys, buyers = ShardKeys.of(kind.sale), [item.buyer for item in items]
     numbers, (where, _) = _spread(int(kind.extra[0]), buyers, [])
     places = (places_key(kind.sale, number) for number in numbers)
-    used = (keys.sale, keys.room, keys.admitted, *places)
+    used = (keys.sale, keys.room, keys.admitted, keys.vacant, *places)
     args = (encode(buyers), encode(where), encode([item.lines[0] for item in items]))
     return Call(load_script("waiting_room/leave"), used, args)
 

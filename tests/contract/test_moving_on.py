@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from flashsale import Outcome, RoomView
+from flashsale import Outcome, RoomView, limits
 from support.lab import T0, Lab
 from support.queues import ENDS, SLOT, TTL, Hall
 
 OPENING = T0 + 60_000
 SLOT_OF_T0 = T0 // SLOT
-FIELDS = "sadu"
+FIELDS = "sadup"
 
 
 def serving(hall: Hall, *times: int) -> list[int]:
@@ -271,9 +271,9 @@ def test_slots_whose_turns_have_ended_are_folded_and_their_fields_removed(lab: L
             hall.sale.hold(f"b{n}", {"red": 2}, hold_id="h").unwrap()
     slots = [SLOT_OF_T0, SLOT_OF_T0 + 1, SLOT_OF_T0 + 2]
     assert [hall.fields(*(f"{slot}{letter}" for letter in FIELDS)) for slot in slots] == [
-        [4, 0, 0, 0],
-        [8, 1, 1, 2],
-        [12, 2, 2, 4],
+        [4, 0, 0, 0, 0],
+        [8, 1, 1, 2, 0],
+        [12, 2, 2, 4, 0],
     ]
     folded = {0: (0, 0, 0), 1: (4, 0, 0), 2: (8, 2, 1), 3: (12, 6, 3)}
     for gone, (over, units, arrived) in folded.items():
@@ -333,6 +333,72 @@ def test_with_no_shows_leavers_and_holds_that_expire_the_whole_stock_still_sells
     assert view.serving < 120  # and not by calling everybody
     assert hall.sale.snapshot().skus["red"].sold == 6
     assert hall.sale.audit().problems == ()
+
+
+# --- places that were left ----------------------------------------------------------------
+
+
+def test_places_that_were_left_take_no_tokens_no_turns_and_no_stock(lab: Lab) -> None:
+    hall = Hall(lab, {"red": 2}, rate_per_s=1)
+    hall.queue.pause()
+    hall.crowd(9)
+    for n in (1, 2, 3, 5, 6, 9):
+        hall.queue.leave(f"b{n}")
+    view = hall.queue.resume()
+    assert (view.serving, view.outstanding, view.waiting, view.vacant) == (4, 1, 2, 3)
+    assert view.turns[0].passed == 3
+    view = hall.look(T0 + 999)
+    assert view.serving == 4  # what comes next is left, but it is not its time
+    view = hall.look(T0 + 1_000)
+    assert (view.serving, view.outstanding, view.waiting, view.vacant) == (7, 2, 1, 1)
+    assert hall.look(T0 + 5_000).serving == 7  # there is no stock for more
+    view = hall.look(ENDS + SLOT)
+    assert (view.serving, view.vacant, view.passed, view.left) == (9, 0, 6, 6)
+    assert (view.over, view.no_shows) == (7, 2)
+    assert hall.fields("passed", "vacant", "over") == [5, 0, 7]
+
+
+def test_places_that_were_left_do_not_count_for_what_a_turn_takes(lab: Lab) -> None:
+    hall = Hall(lab, {"red": 100}, conversion=0.5)
+    hall.crowd(30)
+    for n in range(1, 21):
+        hall.queue.leave(f"b{n}")
+    hall.look()
+    hall.look(T0 + 1)
+    for n in range(21, 31):
+        hall.queue.admit(f"b{n}")
+        hall.sale.hold(f"b{n}", {"red": 2}, hold_id="h").unwrap()
+    view = hall.look(ENDS)
+    assert (view.over, view.passed, view.arrived, view.no_shows) == (30, 20, 10, 0)
+    assert view.conversion == pytest.approx((0.5 * 20 + 20) / (20 + 10), abs=1e-9)
+
+
+def test_one_call_looks_at_so_many_places_and_loses_nothing_by_it(lab: Lab) -> None:
+    most = limits.LOOKS_MAX
+    hall = Hall(lab, {"red": 1_000})
+    hall.crowd(3 * most)
+    hall.look()
+    for n in range(2, 2 * most + 1):
+        hall.queue.leave(f"b{n}")
+    hall.at(T0 + 1)
+    steps = []
+    for _ in range(3):
+        lab.eval("waiting_room/show", hall.sale)
+        steps.append(hall.fields("serving", "vacant"))
+    # The last of them has no vacant place left to look for, and calls the rest at once.
+    assert steps == [[1 + most, most - 1], [3 * most, 0], [3 * most, 0]]
+
+
+def test_whoever_comes_back_in_time_is_called(lab: Lab) -> None:
+    hall = Hall(lab, {"red": 2}, rate_per_s=1)
+    hall.crowd(4)
+    hall.look()
+    for n in (2, 3):
+        hall.queue.leave(f"b{n}")
+    assert hall.join("b3")[0].number == 3
+    view = hall.look(T0 + 1_000)
+    assert (view.serving, view.turns[-1].passed) == (3, 1)
+    assert hall.queue.admit("b3").outcome is Outcome.ADMITTED
 
 
 # --- what stops it ------------------------------------------------------------------------

@@ -20,7 +20,9 @@ VERBS: dict[str, Verb] = {
     "join": lambda hall: hall.queue.join("new", key="phone"),
     "join_many": lambda hall: hall.queue.join_many([JoinRequest("x"), JoinRequest("y")]),
     "admit": lambda hall: hall.queue.admit("bob"),
+    "join, back": lambda hall: hall.queue.join("dan"),
     "leave": lambda hall: hall.queue.leave("bob"),
+    "leave, waiting": lambda hall: hall.queue.leave("cyd"),
     "leave, let in": lambda hall: hall.queue.leave("ann"),
     "view": lambda hall: hall.queue.view(),
     "pause": lambda hall: hall.queue.pause(),
@@ -28,14 +30,16 @@ VERBS: dict[str, Verb] = {
     "hold": lambda hall: hall.sale.hold("ann", {"red": 1}, hold_id="h2", key="phone"),
     "hold, refused": lambda hall: hall.sale.hold("bob", {"red": 1}, hold_id="h2", key="phone"),
 }
-SHOW = ["sale", "skus", "stock", "room"]
+SHOW = ["sale", "skus", "stock", "room", "vacant"]
 NEEDS: dict[str, list[str]] = {
     "open": ["sale", "room"],
     "join": ["sale", "room", "places"],
     "join_many": ["sale", "room", "places"],
     "admit": [*SHOW, "admitted", "places"],
-    "leave": ["sale", "room", "admitted", "places"],
-    "leave, let in": ["sale", "room", "admitted", "places"],
+    "join, back": ["sale", "room", "vacant", "places"],
+    "leave": ["sale", "room", "admitted", "vacant", "places"],
+    "leave, waiting": ["sale", "room", "admitted", "vacant", "places"],
+    "leave, let in": ["sale", "room", "admitted", "vacant", "places"],
     "view": SHOW,
     "pause": ["sale", "room"],
     "set_rate": ["sale", "room"],
@@ -51,14 +55,15 @@ CELLS = [(verb, key, False) for verb, keys in NEEDS.items() for key in keys] + [
 
 
 def busy(lab: Lab, due: bool) -> Hall:
-    """Ann is let in and holds, Bob is called, Cyd waits; another hold is extended."""
+    """Ann is let in and holds, Bob is called, Cyd waits, Dan left; another hold is extended."""
     rules = {"hold_ttl_ms": 1_000, "key_holds_max": 5}
     hall = Hall(lab, {"red": 4, "blue": 4}, key_places_max=5, conversion=4, sale=rules)
     hall.let_in("ann")
     hall.sale.hold("ann", {"red": 1}, hold_id="h", key="phone").unwrap()
     hall.sale.hold("ann", {"blue": 1}, hold_id="moved").unwrap()
     hall.sale.extend("ann", "moved", deadline_ms=hall.now() + 1_001).unwrap()
-    hall.call("bob", "cyd")
+    hall.call("bob", "cyd", "dan")
+    hall.queue.leave("dan")
     hall.look(T0 + 500)
     if due:  # and this process knows the room, so that its first call is the verb's own
         lab.set_time(hall.sale, T0 + 5_000)
@@ -81,7 +86,7 @@ def test_a_verb_that_meets_a_foreign_key_is_refused_and_has_written_nothing(
     name = key_of(hall, key)
     saved: Any = lab.raw.dump(name)
     lab.raw.delete(name)
-    lab.raw.set(name, "something else")
+    lab.raw.rpush(name, "something else")
     before = hall.everything()
     with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
         result = VERBS[verb](hall)

@@ -158,7 +158,7 @@ def test_a_room_may_be_opened_while_its_sale_is_paused(lab: Lab) -> None:
     assert sale.queue.open(WaitingRoom(rate_per_s=1)).closed is Outcome.PAUSED
 
 
-@pytest.mark.parametrize("key", ["admitted", "places:0", "places:3"])
+@pytest.mark.parametrize("key", ["admitted", "vacant", "places:0", "places:3"])
 def test_no_room_is_opened_over_the_remains_of_another(lab: Lab, key: str) -> None:
     sale = lab.open()
     place = f"{lab.keys(sale).sale.rpartition(':')[0]}:{key}"
@@ -168,7 +168,7 @@ def test_no_room_is_opened_over_the_remains_of_another(lab: Lab, key: str) -> No
     assert lab.raw.exists(lab.keys(sale).room) == 0
 
 
-@pytest.mark.parametrize("key", ["room", "admitted", "caps"])
+@pytest.mark.parametrize("key", ["room", "admitted", "vacant", "caps"])
 def test_no_sale_is_opened_over_the_remains_of_a_room(lab: Lab, key: str) -> None:
     sale = lab.open()
     definition, keys = sale.snapshot().sale, lab.keys(sale)
@@ -572,6 +572,12 @@ def test_a_jumped_clock_lets_nobody_in_and_calls_nobody(lab: Lab) -> None:
 # --- leave --------------------------------------------------------------------------------
 
 
+def vacant(hall: Hall) -> list[int]:
+    """The numbers that are marked as left."""
+    bits: bytes = hall.lab.raw.get(hall.lab.keys(hall.sale).vacant) or b""  # type: ignore[assignment]
+    return [n for n in range(8 * len(bits)) if bits[n // 8] >> (7 - n % 8) & 1]
+
+
 @pytest.mark.parametrize("opens_at_ms", [None, OPENING])
 def test_a_place_left_before_its_call_keeps_its_number_and_leaving_again_is_replayed(
     lab: Lab, opens_at_ms: int | None
@@ -581,7 +587,8 @@ def test_a_place_left_before_its_call_keeps_its_number_and_leaving_again_is_repl
     left = hall.queue.leave("ann")
     assert (left.outcome, left.replayed) == (Outcome.LEFT, False)
     assert lab.raw.hgetall(places_key(hall.sale.id, 0)) == {b"ann": b"-1", b"bob": b"2"}
-    assert hall.fields("left") == [1]
+    assert hall.fields("left", "vacant") == [1, 1]
+    assert vacant(hall) == [1]
     with nothing_written(hall):
         again = hall.queue.leave("ann")
         never = hall.queue.leave("cyd")
@@ -598,11 +605,12 @@ def test_joining_and_leaving_in_turn_uses_no_numbers_up(lab: Lab) -> None:
     for _ in range(4):
         assert hall.queue.leave("ann").replayed is False
         assert hall.queue.admit("ann").outcome is Outcome.NOT_JOINED
-        assert hall.fields("joined", "left") == [3, 1]
+        assert hall.fields("joined", "left", "vacant") == [3, 1, 1]
         back = hall.queue.join("ann", key="phone")
         assert (back.outcome, back.number, back.replayed) == (Outcome.JOINED, 1, False)
         assert hall.queue.join("ann").replayed
-        assert hall.fields("joined", "left") == [3, 0]
+        assert hall.fields("joined", "left", "vacant") == [3, 0, 0]
+        assert vacant(hall) == []
     assert lab.raw.hgetall(places_key(hall.sale.id, 0)) == {
         b"ann": b"1", b"bob": b"2", b"cyd": b"3", b":phone": b"1",
     }  # fmt: skip
@@ -613,6 +621,7 @@ def test_joining_and_leaving_in_turn_uses_no_numbers_up(lab: Lab) -> None:
 
 def test_those_who_come_back_are_told_among_new_ones_in_a_batch(lab: Lab) -> None:
     hall = Hall(lab)
+    hall.queue.pause()
     hall.join("ann", "bob", "cyd")
     for buyer in ("ann", "cyd"):
         hall.queue.leave(buyer)
@@ -620,30 +629,41 @@ def test_those_who_come_back_are_told_among_new_ones_in_a_batch(lab: Lab) -> Non
     assert [(answer.number, answer.replayed) for answer in answers] == [
         (4, False), (3, False), (5, False), (3, True), (2, True), (1, False),
     ]  # fmt: skip
-    assert hall.fields("joined", "left") == [5, 0]
+    assert hall.fields("joined", "left", "vacant") == [5, 0, 0]
+    assert vacant(hall) == []
 
 
-def test_a_place_that_was_left_is_called_and_its_buyer_may_come_back_until_its_turn_ends(
-    lab: Lab,
-) -> None:
+def test_a_place_that_was_left_is_passed_over_and_its_buyer_gets_a_new_number(lab: Lab) -> None:
     hall = Hall(lab, {"red": 2})
-    hall.join("ann", "bob")
+    hall.join("ann", "bob", "cyd")
     for buyer in ("ann", "bob"):
         hall.queue.leave(buyer)
     hall.look()
-    hall.look(hall.now() + 1)
-    assert hall.fields("serving", "left") == [2, 2]
+    assert hall.fields("serving", "left", "vacant") == [3, 2, 0]
     assert hall.queue.admit("ann").outcome is Outcome.NOT_JOINED
-    assert hall.queue.leave("ann").replayed
-    assert hall.fields(f"{T0 // SLOT}d") == [0]
+    assert hall.queue.admit("cyd").outcome is Outcome.ADMITTED
+    with nothing_written(hall):
+        assert hall.queue.leave("ann").replayed
     (ann,) = hall.join("ann")
-    assert (ann.number, ann.replayed, ann.outcome) == (1, False, Outcome.CALLED)
-    assert hall.queue.admit("ann").outcome is Outcome.ADMITTED
+    assert (ann.number, ann.replayed, ann.outcome) == (4, False, Outcome.JOINED)
     hall.look(ENDS)
     (bob,) = hall.join("bob")
-    assert (bob.number, bob.replayed) == (3, False)
-    assert hall.fields("left") == [1]
-    assert lab.raw.hget(places_key(hall.sale.id, 0), "bob") == b"3"
+    assert (bob.number, bob.replayed) == (5, False)
+    assert hall.fields("left", "vacant") == [2, 0]
+
+
+def test_a_place_is_passed_over_wherever_the_opening_put_it(lab: Lab) -> None:
+    hall = Hall(lab, {"red": 1}, opens_at_ms=OPENING)
+    hall.crowd(40)
+    for number in range(4, 41):
+        hall.queue.leave(f"b{number}")
+    places = sorted((hall.look(OPENING).present and hall.place_of(n), n) for n in (1, 2, 3))
+    for place, number in places:
+        view = hall.look()
+        assert (view.serving, view.outstanding) == (place, 1)
+        assert hall.queue.admit(f"b{number}").outcome is Outcome.ADMITTED
+        hall.queue.leave(f"b{number}")
+        hall.at(hall.now() + 1)
 
 
 def test_a_place_that_was_called_is_gone_when_it_is_left(lab: Lab) -> None:

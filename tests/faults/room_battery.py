@@ -38,6 +38,8 @@ class RoomBattery:
         self.turns_end()
         self.leaving_gives_a_turn_back_once()
         self.leaving_uses_no_numbers_up()
+        self.places_left_are_passed_over()
+        self.one_call_looks_at_so_many_places()
         self.places_are_called_within_rate_stock_and_state()
         self.what_falls_due_is_called_for()
         self.numbers_are_fixed_at_the_opening()
@@ -151,7 +153,8 @@ class RoomBattery:
         hall.queue.leave("b")
         hall.queue.leave("b")
         assert _counted(hall)[1] == 2
-        assert hall.look().left == 2
+        view = hall.look()
+        assert (view.left, view.vacant) == (2, 0)
         assert _hold(hall, "b") is Outcome.NOT_ADMITTED
         assert hall.queue.join("b").number == 4  # its turn was called
         self._lab.set_time(hall.sale, ENDS)
@@ -171,7 +174,48 @@ class RoomBattery:
         hall.queue.leave("b")
         hall.queue.leave("a")
         hall.look(hall.now() + 1)
-        assert hall.queue.admit("b").outcome is Outcome.NOT_JOINED  # though it is called
+        assert hall.queue.admit("b").outcome is Outcome.NOT_JOINED
+
+    def places_left_are_passed_over(self) -> None:
+        hall = Hall(self._lab, {"red": 2}, rate_per_s=1)
+        hall.queue.pause()
+        hall.crowd(6)
+        for n in (1, 2, 4, 6):
+            hall.queue.leave(f"b{n}")
+        hall.queue.join("b2")
+        view = hall.queue.resume()
+        assert (view.serving, view.outstanding, view.vacant, view.left) == (2, 1, 2, 3)
+        view = hall.look(T0 + 1_000)
+        assert (view.serving, view.outstanding, view.vacant) == (3, 2, 2)
+        assert hall.queue.join("b1").number == 7
+        assert hall.queue.join("b4").number == 4
+        assert hall.look(ENDS + SLOT).over == 3
+        view = hall.look(ENDS + SLOT + 1_000)
+        assert (view.serving, view.passed, view.no_shows, view.vacant) == (5, 1, 2, 1)
+        assert abs(view.conversion - 20 / 22) < 1e-6
+        view = hall.look(ENDS + SLOT + 1_000 + ENDS - T0)
+        assert hall.queue.admit("b1").outcome is Outcome.ADMITTED
+        drawn = Hall(self._lab, {"red": 1}, opens_at_ms=OPENING)
+        drawn.crowd(30)
+        for n in range(2, 31):
+            drawn.queue.leave(f"b{n}")
+        assert drawn.look(OPENING).serving == drawn.place_of(1)
+        assert drawn.queue.admit("b1").outcome is Outcome.ADMITTED
+
+    def one_call_looks_at_so_many_places(self) -> None:
+        hall = Hall(self._lab, {"red": 99})
+        hall.queue.pause()
+        hall.crowd(150)
+        for n in range(1, 141):
+            hall.queue.leave(f"b{n}")
+        assert hall.queue.resume().serving == 128
+        lost = Hall(self._lab, {"red": 99})
+        lost.queue.pause()
+        lost.crowd(3)
+        lost.queue.leave("b3")
+        self._lab.raw.delete(self._lab.keys(lost.sale).vacant)
+        lost.queue.resume()
+        assert lost.look(T0 + 9).serving == 3
 
     def places_are_called_within_rate_stock_and_state(self) -> None:
         hall = Hall(self._lab, {"red": 3}, rate_per_s=1)

@@ -203,10 +203,42 @@ ROOM_MUTANTS = [
     Mutant(
         "one place a buyer",
         "waiting_room/join",
-        "if before and (given[buyer] or not is_over(number)) then",
+        "if before and (given[buyer] or not is_over(number, before < 0)) then",
         "if false then",
     ),
-    Mutant("a new place after a turn", "waiting_room/join", "not is_over(number)", "true"),
+    Mutant(
+        "a new place after a turn", "waiting_room/join", "not is_over(number, before < 0)", "true"
+    ),
+    Mutant(
+        "a new place after it was passed over",
+        "waiting_room/join",
+        "elseif was_left",
+        "elseif false",
+    ),
+    Mutant(
+        "no mark where somebody came back",
+        "waiting_room/join",
+        "redis.call('SETBIT', k_vacant, number, 0)",
+        "",
+    ),
+    Mutant(
+        "no vacant place where somebody came back",
+        "waiting_room/join",
+        "redis.call('HINCRBY', k_room, 'vacant', -#back)",
+        "",
+    ),
+    Mutant(
+        "the mark of a place that was left",
+        "waiting_room/leave",
+        "redis.call('SETBIT', k_vacant, number, 1)",
+        "",
+    ),
+    Mutant(
+        "the count of vacant places",
+        "waiting_room/leave",
+        "room.vacant + #vacated",
+        "room.vacant",
+    ),
     Mutant(
         "a place that was left and is had again",
         "waiting_room/join",
@@ -214,7 +246,10 @@ ROOM_MUTANTS = [
         "buyer, before, number",
     ),
     Mutant(
-        "the count of those who came back", "waiting_room/join", "back = back + 1", "back = back"
+        "the count of those who came back",
+        "waiting_room/join",
+        "redis.call('HINCRBY', k_room, 'left', -#back)",
+        "",
     ),
     Mutant("coming back is no replay", "waiting_room/join", "before > 0 and 1 or 0", "1"),
     Mutant("no admission of who left", "waiting_room/admit", "if not own or own < 0", "if not own"),
@@ -384,17 +419,43 @@ ROOM_MUTANTS = [
         "if turn.used ~= '1' and had",
     ),
     Mutant(
-        "the bound of turns outstanding", "lib/advance_room", "room.bound - outstanding,", "1e9,"
+        "the bound of turns outstanding", "lib/advance_room", "room.bound - outstanding)", "1e9)"
     ),
     Mutant(
         "the rate of calls", "lib/advance_room", "math.min(math.floor(tokens),", "math.min(1e9,"
     ),
-    Mutant("those who joined", "lib/advance_room", ", room.joined - room.serving)", ")"),
+    Mutant(
+        "those who joined", "lib/advance_room", "limit - step, room.joined - place", "limit - step"
+    ),
+    Mutant("the last who joined", "lib/advance_room", " and place < room.joined", ""),
+    Mutant("so many looks", "lib/advance_room", "step + passed < LOOKS_MAX", "true"),
+    Mutant(
+        "no turn of a place that was left",
+        "lib/advance_room",
+        "if is_vacant(place) then",
+        "if false then",
+    ),
+    Mutant(
+        "no token for a place that was left",
+        "lib/advance_room",
+        "tokens - step, place",
+        "tokens - place, place",
+    ),
+    Mutant("a place that was left is not outstanding", "lib/advance_room", " - row.p\n", "\n"),
+    Mutant("nor counted in what turns take", "lib/advance_room", " - room.passed)", ")"),
+    Mutant("nor again and again", "lib/advance_room", "room.passed + row.p", "room.passed"),
+    Mutant("nor vacant any more", "lib/advance_room", "room.vacant - passed", "room.vacant"),
+    Mutant(
+        "the place of a number that was left",
+        "lib/move_on",
+        "number_of(room.seed, room.present, place)",
+        "place",
+    ),
     Mutant(
         "who is done is not outstanding",
         "lib/advance_room",
-        "      outstanding = outstanding - row.d\n",
-        "",
+        "outstanding - row.d - row.p",
+        "outstanding - row.p",
     ),
     Mutant(
         "no calls for a sale that takes no holds",
@@ -427,7 +488,7 @@ ROOM_MUTANTS = [
     Mutant(
         "remains of a room",
         "waiting_room/open",
-        "if redis.call('EXISTS', k_admitted, unpack(k_places)) > 0 then",
+        "if redis.call('EXISTS', k_admitted, k_vacant, unpack(k_places)) > 0 then",
         "if false then",
     ),
     Mutant(

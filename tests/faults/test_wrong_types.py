@@ -54,5 +54,5 @@ def outcome(call: Callable[[], Any]) -> Any:
 def test_every_key_of_the_shard_is_tried(own_server: EmbeddedServer) -> None:
     assert set(msgspec.structs.asdict(ShardKeys.of("x"))) == {
         "sale", "skus", "stock", "buyers", "ledger", "deadlines", "restocks", "readers",
-        "cues", "lags", "room", "admitted", "caps",
+        "cues", "lags", "room", "admitted", "vacant", "caps",
     }  # fmt: skip

@@ -119,13 +119,13 @@ def test_an_admission_that_does_not_wait_for_the_call(
 
 
 def test_a_room_that_calls_beyond_its_bound(lua: Path) -> None:
-    report = broken(lua, "lib/advance_room", "room.bound - outstanding, room.joined", "room.joined")
+    report = broken(lua, "lib/advance_room", "room.bound - outstanding)", "room.joined)")
     assert has(report, "turns were outstanding")
     assert report.in_vain > 0
 
 
 def test_a_room_that_gives_a_second_tab_a_second_place(lua: Path) -> None:
-    text = "if before and (given[buyer] or not is_over(number)) then"
+    text = "if before and (given[buyer] or not is_over(number, before < 0)) then"
     mutate(lua, Mutant("place", "waiting_room/join", text, "if false then"))
     assert has(run_short(turns_max=2)[0], "has two places")
 
@@ -134,8 +134,8 @@ def test_an_engine_without_its_stock_check(lua: Path) -> None:
     for mutant in MUTANTS:
         if mutant.safeguard.startswith("stock"):
             mutate(lua, mutant)
-    text = "room.bound - outstanding, room.joined"  # else few are called for what is not there
-    mutate(lua, Mutant("bound", "lib/advance_room", text, "room.joined"))
+    text = "room.bound - outstanding)"  # else few are called for what is not there
+    mutate(lua, Mutant("bound", "lib/advance_room", text, "room.joined)"))
     report, _ = run_short(turns_max=2)
     assert has(report, "units oversold")
 

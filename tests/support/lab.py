@@ -132,8 +132,8 @@ class Lab:
 
 def keys_of(source: str) -> list[str]:
     """The names after KEYS in a script's header."""
-    line = next(line for line in source.splitlines() if line.startswith("-- KEYS "))
-    return line.split()[2:]
+    names = source.partition("-- KEYS ")[2].partition("-- ARGV")[0]
+    return [name for name in names.split() if name != "--"]
 
 
 def describe(event: Event) -> str:

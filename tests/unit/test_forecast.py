@@ -21,8 +21,8 @@ ROOM = WaitingRoom(rate_per_s=100, turn_ttl_ms=32_000)
 VIEW = RoomView(
     sale="1111", room=ROOM, state=RoomState.RUNNING, at_ms=T0, rate_per_s=100.0, closed=None,
     joined=10_000, present=0, seed="", commitment="", key="k", serving=0, over=0, turns=(),
-    outstanding=0, bound=100, conversion=0.5, arrived=0, no_shows=0, left=0, units=0,
-    available=1_000, set_aside=0, held=0, sold=0,
+    outstanding=0, bound=100, conversion=0.5, arrived=0, no_shows=0, left=0, vacant=0, passed=0,
+    units=0, available=1_000, set_aside=0, held=0, sold=0,
 )  # fmt: skip
 
 

@@ -293,6 +293,7 @@ LIMITS: dict[str, int] = {
     "PRIOR_TURNS": limits.PRIOR_TURNS,
     "TURN_UNITS": limits.TURN_UNITS,
     "BURST_S": limits.BURST_S,
+    "LOOKS_MAX": limits.LOOKS_MAX,
     "ROUNDS": shuffle.ROUNDS,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -141,18 +142,22 @@ def client() -> Iterator[redis.Redis]:
 
 
 def lua_places(client: redis.Redis, key: str, present: int, numbers: list[int]) -> list[int]:
-    source = (
-        (lua_folder() / "lib/place_of.lua").read_text("utf-8")
-        + """
-local places = {}
+    """By the server's functions, and back again."""
+    parts = [
+        (lua_folder() / f"lib/{name}_of.lua").read_text("utf-8") for name in ("place", "number")
+    ]
+    end = """
+local seed, present, places, numbers = ARGV[1], tonumber(ARGV[2]), {}, {}
 for k = 3, #ARGV do
-  places[k - 2] = place_of(ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[k]))
+  places[k - 2] = place_of(seed, present, tonumber(ARGV[k]))
+  numbers[k - 2] = number_of(seed, present, places[k - 2])
 end
-return places
+return { places, numbers }
 """
-    )
-    found: list[int] = client.eval(source, 0, key, present, *numbers)  # type: ignore[assignment]
-    return found
+    found: Any = client.eval("\n".join([*parts, end]), 0, key, present, *numbers)
+    places: list[int] = found[0]
+    assert found[1] == numbers
+    return places
 
 
 def test_lua_gives_the_same_places_for_every_small_crowd(client: redis.Redis) -> None:

@@ -59,7 +59,7 @@ def queue_frame(view: RoomView) -> QueueFrame:
         conversion=round(view.conversion, 4),
         rate_per_s=view.rate_per_s,
         measured_per_s=None if view.measured_per_s is None else round(view.measured_per_s, 2),
-        eta_last=forecast.eta_of(view, view.waiting - 1) if view.waiting else None,
+        eta_last=forecast.eta_of(view, view.joined - view.serving - 1) if view.waiting else None,
     )
 
 

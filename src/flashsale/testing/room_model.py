@@ -21,6 +21,7 @@ class Turn:
 
     arrivals: how often somebody was let in by it. done: its buyer holds, or left. wanted: there
     was nothing left when its buyer asked. units: what it took first, or wanted in vain before.
+    passed: the place had been left, so nobody had this turn.
     """
 
     slot: int
@@ -29,6 +30,7 @@ class Turn:
     done: bool = False
     wanted: bool = False
     units: int = 0
+    passed: bool = False
 
     def take(self, units: int) -> None:
         """A new hold: the first is counted, unless what was wanted in vain before it was."""
@@ -48,7 +50,7 @@ class RoomModel:
     """One waiting room. `measured`: whether holds are counted, as in a sale with admission.
 
     numbers: of the places that buyers have; put_by: of those that they left before they were
-    called, and may have again. turns: of the places 1, 2, 3 … that were called.
+    called, and may have again until then. turns: of the places 1, 2, 3 … that were called.
     over: how many of those are known to have ended. admitted: by which number and for which turn
     a buyer was let in last; where only tickets are given it is kept by number, ":7".
     """
@@ -93,6 +95,15 @@ class RoomModel:
         place = shuffle.place_of(self.seed, self.present or 0, number)
         return self.turns[place - 1] if place <= len(self.turns) else None
 
+    @property
+    def vacant(self) -> set[int]:
+        """The places that were left and are not called; their numbers until they are drawn."""
+        if not self.is_drawn:
+            return set(self.put_by.values())
+        present = self.present or 0
+        places = {shuffle.place_of(self.seed, present, number) for number in self.put_by.values()}
+        return {place for place in places if place > len(self.turns)}
+
     def is_over(self, number: int, now_ms: int) -> bool:
         """Whether the turn of a number has ended."""
         turn = self.turn_of(number)
@@ -108,10 +119,10 @@ class RoomModel:
             self.key_places[key] += 1
         return self.joined
 
-    def take_back(self, buyer: str, now_ms: int) -> int | None:
-        """The number that a buyer left before it was called, unless its turn is over by now."""
+    def take_back(self, buyer: str) -> int | None:
+        """The number that a buyer left, unless it was called since."""
         number = self.put_by.get(buyer)
-        if number is None or self.is_over(number, now_ms):
+        if number is None or self.turn_of(number) is not None:
             return None
         self.numbers[buyer] = self.put_by.pop(buyer)
         self.left -= 1
@@ -153,11 +164,20 @@ class RoomModel:
         since_ms = max(0, now_ms - (now_ms if self.tokens_at_ms is None else self.tokens_at_ms))
         gathered = self.tokens + since_ms * self.rate_per_s / 1000
         tokens = min(max(1.0, limits.BURST_S * self.rate_per_s), gathered)
-        room_for = self.bound(available) - self.outstanding
-        step = max(0, min(math.floor(tokens), room_for, self.joined - len(self.turns)))
+        limit = min(math.floor(tokens), self.bound(available) - self.outstanding)
         slot = now_ms // self.room.slot_ms
         ends_ms = (slot + 1) * self.room.slot_ms + self.room.turn_ttl_ms
-        self.turns += [Turn(slot, ends_ms) for _ in range(step)]
+        vacant, step, looks = self.vacant, 0, 0
+        while (
+            step < limit
+            and len(self.turns) < self.joined
+            and (not vacant or looks < limits.LOOKS_MAX)
+        ):
+            looks += bool(vacant)
+            passed = len(self.turns) + 1 in vacant
+            vacant -= {len(self.turns) + 1}
+            self.turns.append(Turn(slot, ends_ms, passed=passed))
+            step += not passed
         self.tokens, self.tokens_at_ms = float(f"{tokens - step:.9f}"), now_ms
 
     def forget_tokens(self, now_ms: int) -> None:
@@ -169,7 +189,12 @@ class RoomModel:
     @property
     def outstanding(self) -> int:
         """Turns that are neither over nor done with."""
-        return sum(not turn.done for turn in self.turns[self.over :])
+        return sum(not (turn.done or turn.passed) for turn in self.turns[self.over :])
+
+    @property
+    def passed(self) -> int:
+        """Of the places whose time is over those that nobody had."""
+        return sum(turn.passed for turn in self.turns[: self.over])
 
     @property
     def conversion(self) -> float:
@@ -177,7 +202,7 @@ class RoomModel:
         if not self.measured:
             return self.room.conversion
         assumed = self.room.conversion * limits.PRIOR_TURNS
-        return (assumed + self.units) / (limits.PRIOR_TURNS + self.over)
+        return (assumed + self.units) / (limits.PRIOR_TURNS + self.over - self.passed)
 
     def counted(self, units: int) -> int:
         """What a turn counts for so many units: there is a most for all turns."""
@@ -215,6 +240,7 @@ class RoomModel:
                 arrived=sum(turn.arrivals for turn in live if turn.slot == slot),
                 done=sum(turn.done for turn in live if turn.slot == slot),
                 units=sum(turn.units for turn in live if turn.slot == slot),
+                passed=sum(turn.passed for turn in live if turn.slot == slot),
             )
             for slot in sorted({turn.slot for turn in live})
         )

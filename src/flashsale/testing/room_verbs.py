@@ -135,7 +135,7 @@ class OracleRoom(RoomViews):
         own = room.numbers.get(buyer)
         if own is not None and not room.is_over(own, sale._now):
             return self._answer(Outcome.JOINED, buyer, number=own, replayed=True)
-        again = room.take_back(buyer, sale._now)
+        again = room.take_back(buyer)
         if again is not None:
             return self._answer(Outcome.JOINED, buyer, number=again)
         if room.joined >= room.room.places_max:

@@ -29,6 +29,7 @@ class RoomViews:
         """The room as it stands, without moving it on."""
         room, units = self._room(), self._sale._books.units.values()
         available = sum(sku.available for sku in units)
+        arrivals_over = sum(turn.arrivals for turn in room.turns[: room.over])
         return RoomView(
             sale=self._sale.sale.id,
             room=room.room,
@@ -48,8 +49,10 @@ class RoomViews:
             bound=room.bound(available),
             conversion=float(f"{room.conversion:.9f}"),
             arrived=sum(turn.arrivals for turn in room.turns),
-            no_shows=max(0, room.over - sum(turn.arrivals for turn in room.turns[: room.over])),
+            no_shows=max(0, room.over - room.passed - arrivals_over),
             left=room.left,
+            vacant=len(room.vacant),
+            passed=sum(turn.passed for turn in room.turns),
             units=room.units,
             available=available,
             set_aside=sum(sku.set_aside for sku in units),

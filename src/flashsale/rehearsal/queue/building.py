@@ -152,11 +152,12 @@ def _people(seen: Seen, ran: Ran) -> dict[str, Any]:
     visits, last = seen.record.visits.values(), ran.room
     ends = Counter("still there" if visit.end is None else visit.end.value for visit in visits)
     in_vain = ends[End.IN_VAIN.value]
-    called = last.serving
+    called = last.serving - last.passed
     asked = {deed.person for deed in seen.record.deeds if deed.act is Act.HOLD}
     return {
         "places": last.joined,
         "called": called,
+        "vacated": last.passed,
         "heard": sum(visit.called_ms > 0 for visit in visits),
         "admitted": sum(visit.admitted_ms > 0 for visit in visits),
         "no_shows": last.no_shows,
@@ -205,16 +206,15 @@ def picture_of(samples: list[Sample], record: Record) -> QueuePicture:
         chosen.append(samples[at])
     heard = sorted(visit.gone_ms for visit in record.visits.values() if visit.end is End.GONE)
     told = [bisect_right(heard, sample.at_ms) for sample in chosen]
-    left = [min(sample.left, sample.waiting) for sample in chosen]
     waiting = [
-        max(0, sample.waiting - heard_by_now - gone)
-        for sample, heard_by_now, gone in zip(chosen, told, left, strict=True)
+        max(0, sample.waiting - heard_by_now)
+        for sample, heard_by_now in zip(chosen, told, strict=True)
     ]
     return QueuePicture(
         step_s=step_s,
         waiting=waiting,
         told=told,
-        left=left,
+        left=[sample.vacant for sample in chosen],
         serving=[sample.serving for sample in chosen],
         outstanding=[sample.outstanding for sample in chosen],
         no_shows=[sample.no_shows for sample in chosen],

@@ -114,7 +114,8 @@ def _bounds(seen: Seen) -> Iterable[str]:
 
 
 def _conversion(room: WaitingRoom, sample: Sample) -> float:
-    return (room.conversion * PRIOR_TURNS + sample.ended_units) / (PRIOR_TURNS + sample.over)
+    ended = sample.over - sample.ended_passed
+    return (room.conversion * PRIOR_TURNS + sample.ended_units) / (PRIOR_TURNS + ended)
 
 
 def _hopeless(seen: Seen) -> Iterable[str]:

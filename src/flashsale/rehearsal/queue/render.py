@@ -70,6 +70,7 @@ def _turns(report: QueueReport) -> Table:
         ("people", f"{report.people:,}"),
         ("places given", f"{report.places:,}"),
         ("called", f"{report.called:,}"),
+        ("passed over", f"{report.vacated:,}"),
         ("heard of it", f"{report.heard:,}"),
         ("admitted", f"{report.admitted:,}"),
         ("no-shows", f"{report.no_shows:,}"),

@@ -23,7 +23,7 @@ class QueuePicture(Struct, frozen=True, kw_only=True):
     """The course of a run at moments `step_s` apart, from its begin to its end.
 
     waiting: not called, and not known to have gone; told: who heard that nothing is left; left: who
-    went before that, as far as they said so.
+    said that they go before that, and were not passed over since.
     """
 
     step_s: float
@@ -42,7 +42,8 @@ class QueueReport(Struct, frozen=True, kw_only=True):
     """The result of a waiting room's rehearsal.
 
     people, bots: who came, and who of them only tried to cheat. places: numbers given. called:
-        places; heard: people who heard of it; admitted; no_shows: turns that ended without.
+        places that had a turn; vacated: places that had been left by then; heard: people who heard
+        of their turn; admitted; no_shows: turns that ended without.
     in_vain: people who came when called and found nothing, in_vain_share: of the places called.
     ends: how visits ended. calibration: of forecasts that people were told 2 s before. eta: of the
         times they were told.
@@ -76,6 +77,7 @@ class QueueReport(Struct, frozen=True, kw_only=True):
     turn_s: float
     places: int
     called: int
+    vacated: int
     heard: int
     admitted: int
     no_shows: int

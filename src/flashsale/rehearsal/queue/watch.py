@@ -24,7 +24,8 @@ class Sample(Struct, frozen=True, gc=False):
     """The room at one moment: `at_s` of the run, `at_ms` of the server.
 
     outstanding is counted from the turns themselves, not taken from what the room says of it.
-    units: taken in all turns, ended_units: in those that have ended.
+    units: taken in all turns, ended_units: in those that have ended. vacant: places that were left
+    and are still to be passed over, ended_passed: those that were and whose time is over.
     """
 
     at_s: float
@@ -38,7 +39,8 @@ class Sample(Struct, frozen=True, gc=False):
     conversion: float
     arrived: int
     no_shows: int
-    left: int
+    vacant: int
+    ended_passed: int
     units: int
     ended_units: int
     available: int
@@ -48,8 +50,8 @@ class Sample(Struct, frozen=True, gc=False):
 
     @property
     def waiting(self) -> int:
-        """Places not called."""
-        return self.joined - self.serving
+        """Those who have a place that was not called."""
+        return self.joined - self.serving - self.vacant
 
     @property
     def gone(self) -> bool:
@@ -60,6 +62,7 @@ class Sample(Struct, frozen=True, gc=False):
 def sample_of(view: RoomView, at_s: float) -> Sample:
     """What is kept of a view."""
     done = sum(turns.done for turns in view.turns)
+    passed = sum(turns.passed for turns in view.turns)
     return Sample(
         at_s=at_s,
         at_ms=view.at_ms,
@@ -67,12 +70,13 @@ def sample_of(view: RoomView, at_s: float) -> Sample:
         joined=view.joined,
         serving=view.serving,
         over=view.over,
-        outstanding=view.serving - view.over - done,
+        outstanding=view.serving - view.over - done - passed,
         bound=view.bound,
         conversion=view.conversion,
         arrived=view.arrived,
         no_shows=view.no_shows,
-        left=view.left,
+        vacant=view.vacant,
+        ended_passed=view.passed - passed,
         units=view.units + sum(turns.units for turns in view.turns),
         ended_units=view.units,
         available=view.available,
