@@ -6,8 +6,8 @@ from that.
 *When.* The admission rate is measured: places called in each slot of time whose turns have not
 ended. Its uncertainty is two standard errors of the mean over those slots, and at least that of a
 Poisson process, because calls come in steps. Until a whole slot was seen the room's own rate is all
-there is. It is the rate that is foreseen, not the stock: whoever is `unlikely` to find any is
-called later than told, if at all.
+there is. It is the rate that is foreseen, not the stock: beyond the turns that the stock is for
+nobody is told a latest time, and is called later than told, if at all.
 
 *Whether.* `likely` if what is available now exceeds what those ahead are expected to take: turns
 outstanding and places before this one, but for the share of those who left, times the conversion.
@@ -61,25 +61,34 @@ def admission_rate(view: RoomView) -> Rate | None:
     return Rate(mean * per_s, max(0.0, mean - 2 * error) * per_s, (mean + 2 * error) * per_s)
 
 
-def eta_of(view: RoomView, ahead: int) -> Eta | None:
+def eta_of(view: RoomView, ahead: int, at_ms: int = 0) -> Eta | None:
     """When a place with so many ahead of it is called; None if nothing is being called.
 
-    Without a latest time while the stock, not the rate, decides how many may be called.
+    at_ms: from when on, if that is later than the view: who asks may be told of an older one.
+    How far the next call has come is not known: it may follow at once, or take its full time.
+    Without a latest time if the stock may decide, not the rate: it is not for so many turns as are
+    outstanding and still to begin up to this place.
     """
     if view.state is RoomState.PAUSED or view.closed not in (None, Outcome.NOT_OPEN):
         return None
+    age = max(0, at_ms - view.at_ms)
     opening = max(0, view.starts_at_ms - view.at_ms)
-    places, rate = (ahead + 1) * 1000, admission_rate(view)
+
+    def after(places: float, per_s: float) -> int:
+        return max(0, opening + round(places * 1000 / per_s) - age)
+
+    rate = admission_rate(view)
     if rate is None:
         if view.serving and not view.turns:
             return None  # whatever it was that called places is long over
-        expected = opening + round(places * _staying(view) / view.rate_per_s)
-        return Eta(expected, min(opening, expected), None)
+        expected = after((ahead + 1) * _staying(view), view.rate_per_s)
+        return Eta(expected, min(max(0, opening - age), expected), None)
     if rate.mean <= 0:
         return None
-    bound = rate.low <= 0 or view.outstanding >= view.bound
-    latest = None if bound else opening + round(places / rate.low)
-    return Eta(opening + round(places / rate.mean), opening + round(places / rate.high), latest)
+    turns = view.outstanding + (ahead + 1) * _staying(view)
+    unsure = rate.low <= 0 or turns > view.bound
+    latest = None if unsure else after(ahead + 1, rate.low)
+    return Eta(after(ahead + 1, rate.mean), after(ahead, rate.high), latest)
 
 
 def outlook_of(view: RoomView, ahead: int | None) -> Outlook:

@@ -116,7 +116,7 @@ def place_in(
             Outcome.CALLED, *known, ahead=0, outlook=outlook, turn_ends_ms=turn[1], at_ms=at_ms
         )
     ahead = None if place is None else place - view.serving - 1
-    eta = forecast.eta_of(view, view.joined // 2 if ahead is None else ahead)
+    eta = forecast.eta_of(view, view.joined // 2 if ahead is None else ahead, at_ms)
     return PlaceAnswer(
         Outcome.WAITING,
         *known,

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flashsale import Eta, Outcome, Outlook, RoomState, RoomView, WaitingRoom, forecast
+from flashsale import Eta, Outcome, Outlook, RoomState, RoomView, WaitingRoom, forecast, places
 from flashsale.rooms import POLL_MIN_MS, Turns
+from flashsale.tokens import Ticket
 
 CLOSED = (Outcome.PAUSED, Outcome.CLOSED, Outcome.ENDED, Outcome.CLOCK_JUMP)
 FEWER = settings(max_examples=40)
@@ -160,6 +161,28 @@ def test_before_anybody_was_called_the_rooms_own_rate_is_told_without_a_latest_t
     assert (eta.expected_ms, eta.earliest_ms, eta.latest_ms) == (61_000, 60_000, None)
 
 
+def test_what_an_older_view_says_is_told_from_now_on() -> None:
+    seen = called([100] * 5)
+    ticket = Ticket(seen.serving + 100, T0, T0 + 10**6)
+    told = [places.place_in(seen, "ann", "t", ticket, seen.at_ms + age, 0) for age in (0, 700)]
+    then, now = (answer.eta for answer in told)
+    assert then is not None
+    assert now is not None
+    assert (then.expected_ms - now.expected_ms, then.earliest_ms - now.earliest_ms) == (700, 700)
+    much_later = forecast.eta_of(seen, 99, seen.at_ms + 10**6)
+    assert much_later is not None
+    assert (much_later.expected_ms, much_later.earliest_ms, much_later.latest_ms) == (0, 0, 0)
+    before = forecast.eta_of(view(starts_at_ms=T0 + 5_000), 0, T0 + 700)
+    assert before is not None
+    assert before.earliest_ms == 4_300
+
+
+def test_the_next_may_be_called_at_once_or_after_its_full_time() -> None:
+    eta = forecast.eta_of(called([1] * 9), 0)
+    assert eta is not None
+    assert (eta.earliest_ms, eta.expected_ms) == (0, 1_000)
+
+
 def test_when_nobody_has_been_called_for_a_whole_turn_nothing_is_foretold() -> None:
     assert forecast.eta_of(view(serving=500, over=500), 3) is None
 
@@ -193,6 +216,27 @@ def test_while_the_stock_decides_how_many_are_called_no_latest_time_is_told() ->
     bound = msgspec.structs.replace(free, outstanding=free.bound)
     told = [forecast.eta_of(seen, 99) for seen in (free, bound)]
     assert [eta is not None and eta.latest_ms is None for eta in told] == [False, True]
+
+
+def test_nor_to_whoever_stands_beyond_the_turns_that_the_stock_is_for() -> None:
+    def has_latest(ahead: int, **fields: int) -> bool:
+        eta = forecast.eta_of(msgspec.structs.replace(called([100] * 5), **fields), ahead)
+        return eta is not None and eta.latest_ms is not None
+
+    assert (has_latest(99, outstanding=0), has_latest(100, outstanding=0)) == (True, False)
+    assert (has_latest(89, outstanding=10), has_latest(90, outstanding=10)) == (True, False)
+    # Half of those who wait have left: twice as many places come before the stock decides.
+    half = {"outstanding": 10, "vacant": 4_750}
+    assert (has_latest(179, **half), has_latest(180, **half)) == (True, False)
+
+
+def test_who_left_takes_no_time_and_no_stock_of_those_behind() -> None:
+    waits, gone = view(), view(vacant=VIEW.joined // 2)
+    assert forecast.eta_of(waits, 999) == Eta(10_000, 0, None)
+    assert forecast.eta_of(gone, 999) == Eta(5_000, 0, None)
+    assert forecast.outlook_of(waits, 2_000) is Outlook.UNLIKELY
+    assert forecast.outlook_of(gone, 3_999) is Outlook.LIKELY
+    assert forecast.outlook_of(gone, 4_000) is Outlook.UNLIKELY
 
 
 def test_before_the_opening_people_ask_again_when_it_is_over_spread_over_a_while() -> None:
