@@ -22,6 +22,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from flashsale.models import Outcome
 from flashsale.rooms import POLL_MIN_MS, Eta, Outlook, RoomState, RoomView, Turns
 
@@ -30,11 +32,18 @@ CROWD_POLLS_PER_S = 20_000
 
 
 class Rate(NamedTuple):
-    """Places called a second: measured, and two standard errors lower and higher."""
+    """Places called a second, as measured, and two standard errors of that."""
 
     mean: float
-    low: float
-    high: float
+    error: float
+
+
+def with_rate(view: RoomView) -> RoomView:
+    """A view with the rate that was measured: worked out once, for all who are told of it."""
+    rate = admission_rate(view)
+    if rate is None:
+        return view
+    return replace(view, measured_per_s=rate.mean, measured_error_per_s=rate.error)
 
 
 def admission_rate(view: RoomView) -> Rate | None:
@@ -56,9 +65,8 @@ def admission_rate(view: RoomView) -> Rate | None:
         before = turns.serving
     mean = sum(counts) / slots
     spread = sum((count - mean) ** 2 for count in counts) / max(1.0, slots - 1)
-    error = math.sqrt(max(spread, mean) / slots)
-    per_s = 1000 / slot_ms
-    return Rate(mean * per_s, max(0.0, mean - 2 * error) * per_s, (mean + 2 * error) * per_s)
+    error = 2 * math.sqrt(max(spread, mean) / slots)
+    return Rate(mean * (1000 / slot_ms), error * (1000 / slot_ms))
 
 
 def eta_of(view: RoomView, ahead: int, at_ms: int = 0) -> Eta | None:
@@ -77,18 +85,18 @@ def eta_of(view: RoomView, ahead: int, at_ms: int = 0) -> Eta | None:
     def after(places: float, per_s: float) -> int:
         return max(0, opening + round(places * 1000 / per_s) - age)
 
-    rate = admission_rate(view)
+    rate, error = view.measured_per_s, view.measured_error_per_s
     if rate is None:
         if view.serving and not view.turns:
             return None  # whatever it was that called places is long over
         expected = after((ahead + 1) * _staying(view), view.rate_per_s)
         return Eta(expected, min(max(0, opening - age), expected), None)
-    if rate.mean <= 0:
+    if rate <= 0:
         return None
     turns = view.outstanding + (ahead + 1) * _staying(view)
-    unsure = rate.low <= 0 or turns > view.bound
-    latest = None if unsure else after(ahead + 1, rate.low)
-    return Eta(after(ahead + 1, rate.mean), after(ahead, rate.high), latest)
+    unsure = rate <= error or turns > view.bound
+    latest = None if unsure else after(ahead + 1, rate - error)
+    return Eta(after(ahead + 1, rate), after(ahead, rate + error), latest)
 
 
 def outlook_of(view: RoomView, ahead: int | None) -> Outlook:

@@ -162,8 +162,9 @@ class RoomView(Struct, frozen=True):
     no_shows: turns that ended without; left: places given up; vacant: those of them that are still
     to be passed over; passed: those that were. units: taken first, or wanted and not found, in
     turns that have ended. available, set_aside, held, sold: of the whole sale.
-    measured_per_s: places called a second, of late (None: it cannot be said). starts_at_ms: nobody
-    is called before, the opening of the room or the sale, whichever is later (0: neither has one).
+    measured_per_s: places called a second, of late (None: it cannot be said), and
+    measured_error_per_s: two standard errors of that. starts_at_ms: nobody is called before, the
+    opening of the room or the sale, whichever is later (0: neither has one).
     """
 
     sale: str
@@ -194,6 +195,7 @@ class RoomView(Struct, frozen=True):
     held: int
     sold: int
     measured_per_s: float | None = None
+    measured_error_per_s: float = 0.0
     starts_at_ms: int = 0
 
     @property

@@ -251,8 +251,7 @@ def _read_room(
         sold=units[3],
         starts_at_ms=starts_at_ms,
     )
-    rate = forecast.admission_rate(view)
-    return msgspec.structs.replace(view, measured_per_s=None if rate is None else rate.mean)
+    return forecast.with_rate(view)
 
 
 # --- joining, being let in, leaving ------------------------------------------------------------

@@ -28,7 +28,7 @@ VIEW = RoomView(
 
 
 def view(**fields: Any) -> RoomView:
-    return msgspec.structs.replace(VIEW, **fields)
+    return forecast.with_rate(msgspec.structs.replace(VIEW, **fields))
 
 
 def called(per_slot: list[int], *, over: int = 0, part_ms: int = 999) -> RoomView:
@@ -124,11 +124,11 @@ def test_a_steady_rate_is_measured_as_it_is_with_an_error_that_shrinks(rate: int
         measured = forecast.admission_rate(called([rate] * slots))
         assert measured is not None
         assert measured.mean == pytest.approx(rate)
-        assert measured.low < rate < measured.high
-        widths.append(measured.high - measured.low)
+        widths.append(measured.error)
     assert widths == sorted(widths, reverse=True)
-    error = (measured.high - measured.mean) / 2
-    assert error == pytest.approx(math.sqrt(rate / 32))  # that of a Poisson process, at least
+    assert measured.error / 2 == pytest.approx(
+        math.sqrt(rate / 32)
+    )  # that of a Poisson process, at least
 
 
 def test_slots_in_which_nobody_was_called_count_and_a_bursty_rate_is_less_certain() -> None:
@@ -137,7 +137,7 @@ def test_slots_in_which_nobody_was_called_count_and_a_bursty_rate_is_less_certai
     assert steady is not None
     assert bursty is not None
     assert bursty.mean == pytest.approx(steady.mean)
-    assert bursty.high - bursty.low > 2 * (steady.high - steady.low)
+    assert bursty.error > 2 * steady.error
 
 
 def test_the_slot_that_runs_counts_for_the_part_of_it_that_has_passed() -> None:

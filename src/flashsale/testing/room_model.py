@@ -219,16 +219,23 @@ class RoomModel:
             return 0
         return max(1, math.floor(available / (self.conversion * (1 + self.room.margin))))
 
-    def measured_per_s(self, now_ms: int) -> float | None:
-        """Places called a second since the end of the first slot whose turns run."""
-        live = self.turns[self.over :]
-        if not live:
-            return None
-        since = live[0].slot + 1
-        slots = (now_ms + 1 - since * self.room.slot_ms) / self.room.slot_ms
-        if slots < 1:
-            return None
-        return sum(turn.slot >= since for turn in live) / slots * (1000 / self.room.slot_ms)
+    def measured_rate(self, now_ms: int) -> tuple[float | None, float]:
+        """Places called a second since the end of the first slot whose turns run.
+
+        And two standard errors of that, at least those of a Poisson process.
+        """
+        live, slot_ms = self.turns[self.over :], self.room.slot_ms
+        since = live[0].slot + 1 if live else 0
+        slots = (now_ms + 1 - since * slot_ms) / slot_ms
+        if not live or slots < 1:
+            return None, 0.0
+        counts = [
+            sum(turn.slot == slot for turn in live) for slot in range(since, now_ms // slot_ms + 1)
+        ]
+        mean = sum(counts) / slots
+        spread = sum((count - mean) ** 2 for count in counts) / max(1.0, slots - 1)
+        error = 2 * math.sqrt(max(spread, mean) / slots)
+        return mean * (1000 / slot_ms), error * (1000 / slot_ms)
 
     def rows(self) -> tuple[Turns, ...]:
         """The turns that are not known to have ended, summed up slot by slot."""

@@ -29,6 +29,7 @@ class RoomViews:
         """The room as it stands, without moving it on."""
         room, units = self._room(), self._sale._books.units.values()
         available = sum(sku.available for sku in units)
+        measured, error = room.measured_rate(self._sale._now)
         arrivals_over = sum(turn.arrivals for turn in room.turns[: room.over])
         return RoomView(
             sale=self._sale.sale.id,
@@ -58,7 +59,8 @@ class RoomViews:
             set_aside=sum(sku.set_aside for sku in units),
             held=sum(sku.held for sku in units),
             sold=sum(sku.sold for sku in units),
-            measured_per_s=room.measured_per_s(self._sale._now),
+            measured_per_s=measured,
+            measured_error_per_s=error,
             starts_at_ms=max(room.room.opens_at_ms or 0, self._sale.sale.opens_at_ms or 0),
         )
 
