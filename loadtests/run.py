@@ -27,6 +27,7 @@ from flashsale.rehearsal import (
     LIVE_ROOM,
     WAITING_ROOM,
     LiveRoom,
+    OnProgress,
     Progress,
     QueueScenario,
     Size,
@@ -49,7 +50,6 @@ WORKERS_MAX = 64
 OVERHEAD_MAX_S = 240.0
 """What a run may take beside its arrivals and their settling: starting, laying out, checking."""
 
-OnProgress = Callable[[Progress], None]
 AnyReport: TypeAlias = SurgeReport | RoomSurgeReport | QueueSurgeReport
 
 

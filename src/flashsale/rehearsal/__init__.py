@@ -53,6 +53,7 @@ __all__ = [
     "Curve",
     "Driver",
     "LiveRoom",
+    "OnProgress",
     "Plan",
     "Progress",
     "QueueReport",

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -64,6 +65,15 @@ class Progress(Struct, frozen=True, kw_only=True):
     confirmed: int = 0
 
 
+OnProgress: TypeAlias = Callable[[Progress], None]
+
+
+def tell(on_progress: OnProgress | None, phase: str, seconds: float) -> None:
+    """Say that a phase of a run has begun, to whoever wants to know."""
+    if on_progress is not None:
+        on_progress(Progress(phase=phase, elapsed_s=0.0, seconds=seconds))
+
+
 class Driver:
     """One run of a plan against a sale.
 
@@ -79,7 +89,7 @@ class Driver:
         *,
         seconds: float,
         settle_s: float,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self._sale = sale
         self._plan = plan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.table import Table
 
-    from flashsale.rehearsal.driver import Progress
+    from flashsale.rehearsal.driver import OnProgress, Progress
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = " .:-=+*#@"
@@ -32,7 +32,7 @@ def require_rich() -> None:
 
 
 @contextmanager
-def live_progress(*, wanted: bool = True) -> Iterator[Callable[[Progress], None] | None]:
+def live_progress(*, wanted: bool = True) -> Iterator[OnProgress | None]:
     """Show progress on standard error; yields what `run` takes as `on_progress`.
 
     Yields None, and shows nothing, if it is not wanted or standard error is no terminal.

@@ -6,7 +6,6 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -14,19 +13,17 @@ import redis
 import redis.asyncio
 
 from flashsale.aio import AsyncFlashSale
-from flashsale.embedded import EmbeddedServer
 from flashsale.rehearsal.aftermath import CHECK_TIMEOUT_MS, clear_away, quiet, read_server
 from flashsale.rehearsal.claims import claims_of
-from flashsale.rehearsal.describing import SETTLE_S, address_of, notes_of, settle_s, setup_of
-from flashsale.rehearsal.driver import CONNECTIONS_MAX, Driver, Progress
+from flashsale.rehearsal.describing import SETTLE_S, notes_of, settle_s, setup_of
+from flashsale.rehearsal.driver import CONNECTIONS_MAX, Driver, OnProgress, tell
 from flashsale.rehearsal.facts import Facts
+from flashsale.rehearsal.hosting import server_of, url_of
 from flashsale.rehearsal.measures import cpu_spent, require_extra
-from flashsale.rehearsal.report import Report, Server, build_report
-from flashsale.rehearsal.scenarios import Scenario, Size, fresh_id, scenario_named
+from flashsale.rehearsal.report import Report, build_report
+from flashsale.rehearsal.scenarios import Scenario, fresh_id, scenario_named
 from flashsale.rehearsal.truth import judge
 from flashsale.server_check import Durability
-
-OnProgress = Callable[[Progress], None]
 
 
 def run(
@@ -90,13 +87,11 @@ async def rehearse(
         scenario = scenario_named(scenario)
     size = scenario.sized(seconds=seconds, rate_divisor=scale, time_factor=time_factor)
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
-    _tell(on_progress, "start", size)
+    tell(on_progress, "start", size.seconds)
     plan = scenario.plan(size, seed=seed)
     sale = scenario.sale_for(size, fresh_id(scenario.sale.id, secrets.token_hex(4)))
     async with AsyncExitStack() as stack:
-        if url is None:
-            embedded = stack.enter_context(EmbeddedServer.start(durability=durability))
-        server_url = embedded.url if url is None else url
+        server_url = url_of(stack, url, durability)
         shop = await stack.enter_async_context(
             AsyncFlashSale.from_url(
                 server_url, durability=durability, max_connections=CONNECTIONS_MAX
@@ -113,11 +108,11 @@ async def rehearse(
         facts, spent = await _drive(driver, server_url, size.seconds)
         wait_s = size.seconds + SETTLE_S[0] - facts.ended_s
         snapshot = await shop.perform(quiet(sale.id, wait_s=wait_s), CHECK_TIMEOUT_MS)
-        _tell(on_progress, "check", size)
+        tell(on_progress, "check", size.seconds)
         claims = claims_of(plan, facts, sale.hold_ttl_ms)
         told = await shop.perform(read_server(sale.id, snapshot), CHECK_TIMEOUT_MS)
         truth = judge(plan, sale, claims, told)
-        server = await _server(shop, server_url, embedded=url is None, cpu=spent)
+        server = await server_of(shop, server_url, embedded=url is None, cpu=spent)
         notes = notes_of(scenario, sale, snapshot, facts.left_over)
         if url is not None:
             notes.append(await shop.perform(clear_away(sale.id, keep=not truth.ok)))
@@ -129,13 +124,6 @@ async def rehearse(
         stock=list(snapshot.skus.values()),
         total_s=time.perf_counter() - started,
         notes=notes,
-    )
-
-
-async def _server(shop: AsyncFlashSale, url: str, *, embedded: bool, cpu: float | None) -> Server:
-    told = await shop.server()
-    return Server(
-        name=told.name, version=told.version, embedded=embedded, address=address_of(url), cpu=cpu
     )
 
 
@@ -161,8 +149,3 @@ async def _server_cpu(url: str, seconds: float) -> float | None:
     except redis.RedisError:
         return None
     return round(cpu_spent(before, after) / wall, 3)
-
-
-def _tell(on_progress: OnProgress | None, phase: str, size: Size) -> None:
-    if on_progress is not None:
-        on_progress(Progress(phase=phase, elapsed_s=0.0, seconds=size.seconds))

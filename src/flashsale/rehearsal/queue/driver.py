@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
 from random import Random
 
 from flashsale.aio import AsyncSaleHandle
 from flashsale.errors import FlashSaleError, Overloaded
 from flashsale.models import Outcome
-from flashsale.rehearsal.driver import REPORT_EVERY_S, Progress, no_collector
+from flashsale.rehearsal.driver import REPORT_EVERY_S, OnProgress, Progress, no_collector
 from flashsale.rehearsal.later import take
 from flashsale.rehearsal.queue.crowd import QueuePlan, buyer_of
 from flashsale.rehearsal.queue.record import Act, End, Result
@@ -34,8 +33,6 @@ ASKING_S = 0.001
 """Positions are told in a row for so long, without letting anything else happen."""
 
 HOLD_ID = "order"
-
-OnProgress = Callable[[Progress], None]
 
 
 class QueueDriver:

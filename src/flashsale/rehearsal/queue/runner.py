@@ -7,7 +7,6 @@ import hashlib
 import random
 import secrets
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -16,12 +15,11 @@ import redis
 import redis.asyncio
 
 from flashsale.aio import AsyncFlashSale, AsyncSaleHandle
-from flashsale.embedded import EmbeddedServer
 from flashsale.errors import StoreUnavailable
 from flashsale.keyring import Key
 from flashsale.rehearsal.aftermath import CHECK_TIMEOUT_MS, clear_away, quiet, read_server
-from flashsale.rehearsal.describing import address_of
-from flashsale.rehearsal.driver import CONNECTIONS_MAX, Progress
+from flashsale.rehearsal.driver import CONNECTIONS_MAX, OnProgress, tell
+from flashsale.rehearsal.hosting import server_of, url_of
 from flashsale.rehearsal.measures import cpu_spent, percentiles_of, require_extra
 from flashsale.rehearsal.queue.building import Ran, build_queue_report
 from flashsale.rehearsal.queue.driver import QueueDriver
@@ -29,7 +27,6 @@ from flashsale.rehearsal.queue.report import QueueReport
 from flashsale.rehearsal.queue.scenario import WAITING_ROOM, QueueScenario
 from flashsale.rehearsal.queue.visits import Visits
 from flashsale.rehearsal.queue.watch import Watcher
-from flashsale.rehearsal.report import Server
 from flashsale.rehearsal.scenarios import Size, fresh_id
 from flashsale.server_check import Durability
 
@@ -53,7 +50,7 @@ def run_queue(
     scale: float | None = None,
     durability: Durability = "memory",
     seed: int | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> QueueReport:
     """Rehearse a waiting room and say what came of it. Blocks; `rehearse_queue` is it for asyncio.
 
@@ -82,22 +79,19 @@ async def rehearse_queue(
     scale: float | None = None,
     durability: Durability = "memory",
     seed: int | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> QueueReport:
     """As `run_queue`, in a running event loop, which should have nothing else to do."""
     require_extra()
     started = time.perf_counter()
     size = scenario.sized(seconds=seconds, rate_divisor=scale)
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
-    _tell(on_progress, "start", size)
+    tell(on_progress, "start", size.seconds)
     plan = scenario.plan(size, seed=seed)
     sale = scenario.sale_for(size, fresh_id(scenario.name, secrets.token_hex(4)))
     visits = Visits(plan, range(plan.people), near=near_of(scenario, size))
     async with AsyncExitStack() as stack:
-        server_url = url
-        if server_url is None:
-            own = stack.enter_context(EmbeddedServer.start(durability=durability))
-            server_url = own.url
+        server_url = url_of(stack, url, durability)
         shop, eye = [
             await stack.enter_async_context(
                 AsyncFlashSale.from_url(
@@ -121,13 +115,12 @@ async def rehearse_queue(
         )
         meter = ServerMeter(server_url, start + plan.opens_s)
         await _drive(driver, watcher, meter)
-        _tell(on_progress, "check", size)
+        tell(on_progress, "check", size.seconds)
         if watcher.last is None:
             raise StoreUnavailable("the room could not be seen during the run")
         wait_s = scenario.hold_ttl_ms / 1000
         snapshot = await shop.perform(quiet(sale.id, wait_s=wait_s), CHECK_TIMEOUT_MS)
         told = await shop.perform(read_server(sale.id, snapshot), CHECK_TIMEOUT_MS)
-        info = await shop.server()
         report = build_queue_report(
             Ran(
                 scenario=scenario,
@@ -135,13 +128,7 @@ async def rehearse_queue(
                 sale=sale,
                 seed=seed,
                 durability=durability,
-                server=Server(
-                    name=info.name,
-                    version=info.version,
-                    embedded=url is None,
-                    address=address_of(server_url),
-                    cpu=meter.cpu,
-                ),
+                server=await server_of(shop, server_url, embedded=url is None, cpu=meter.cpu),
                 bots=plan.bots,
                 people=plan.people,
                 record=visits.record,
@@ -235,8 +222,3 @@ class ServerMeter:
     def bytes_a_person(self, present: int | None) -> float | None:
         """What the server's memory grew for each who had joined by the opening."""
         return round(self._grown / present, 1) if self._grown is not None and present else None
-
-
-def _tell(on_progress: Callable[[Progress], None] | None, phase: str, size: Size) -> None:
-    if on_progress is not None:
-        on_progress(Progress(phase=phase, elapsed_s=0.0, seconds=size.seconds))

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_right
-from collections.abc import Callable
 
 from flashsale.aio import AsyncCueHandle, AsyncSaleHandle
 from flashsale.draw import proof_of
 from flashsale.errors import FlashSaleError, Overloaded
 from flashsale.models import Answer, Outcome
-from flashsale.rehearsal.driver import LEAD_S, REPORT_EVERY_S, TICK_S, Progress, no_collector
+from flashsale.rehearsal.driver import (
+    LEAD_S,
+    REPORT_EVERY_S,
+    TICK_S,
+    OnProgress,
+    Progress,
+    no_collector,
+)
 from flashsale.rehearsal.facts import Facts, Result
 from flashsale.rehearsal.room.judging import Settled
 from flashsale.rehearsal.room.scenario import LiveRoom, RoomPlan, is_entry, position_ms
-
-OnProgress = Callable[[Progress], None]
 
 OPENING_S = 0.005
 """Time to open a cue, beside three round trips."""

@@ -6,20 +6,17 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import msgspec
 
 from flashsale.aio import AsyncFlashSale, AsyncSaleHandle
-from flashsale.embedded import EmbeddedServer
 from flashsale.keyring import Key
 from flashsale.models import Answer, Outcome
 from flashsale.rehearsal.aftermath import CHECK_TIMEOUT_MS, clear_away, quiet, read_server
-from flashsale.rehearsal.describing import address_of
-from flashsale.rehearsal.driver import Progress
+from flashsale.rehearsal.driver import OnProgress, tell
+from flashsale.rehearsal.hosting import server_of, url_of
 from flashsale.rehearsal.measures import require_extra
-from flashsale.rehearsal.report import Server
 from flashsale.rehearsal.room.driver import RoomDriver
 from flashsale.rehearsal.room.report import RoomReport, build_room_report
 from flashsale.rehearsal.room.scenario import LIVE_ROOM, LiveRoom
@@ -35,7 +32,7 @@ def run_room(
     scale: float | None = None,
     durability: Durability = "memory",
     seed: int | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> RoomReport:
     """Rehearse a live room and say what came of it. Blocks; `rehearse_room` is it for asyncio.
 
@@ -65,26 +62,18 @@ async def rehearse_room(
     scale: float | None = None,
     durability: Durability = "memory",
     seed: int | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> RoomReport:
     """As `run_room`, in a running event loop, which should have nothing else to do."""
     require_extra()
     started = time.perf_counter()
     size = room.sized(seconds=seconds, rate_divisor=scale)
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
-
-    def tell(phase: str) -> None:
-        if on_progress is not None:
-            on_progress(Progress(phase=phase, elapsed_s=0.0, seconds=size.seconds))
-
-    tell("start")
+    tell(on_progress, "start", size.seconds)
     plan = room.plan(size, seed=seed)
     sale = room.sale_for(size, fresh_id(room.name, secrets.token_hex(4)))
     async with AsyncExitStack() as stack:
-        server_url = url
-        if server_url is None:
-            own = stack.enter_context(EmbeddedServer.start(durability=durability))
-            server_url = own.url
+        server_url = url_of(stack, url, durability)
         shop = await stack.enter_async_context(
             AsyncFlashSale.from_url(
                 server_url, durability=durability, keys=[Key.random("rehearsal")]
@@ -93,10 +82,9 @@ async def rehearse_room(
         handle = await shop.open(sale)
         driver = RoomDriver(handle, room, plan, seconds=size.seconds, on_progress=on_progress)
         await driver.run()
-        tell("check")
+        tell(on_progress, "check", size.seconds)
         snapshot = await shop.perform(quiet(sale.id, wait_s=0), CHECK_TIMEOUT_MS)
         told = await shop.perform(read_server(sale.id, snapshot), CHECK_TIMEOUT_MS)
-        info = await shop.server()
         report = build_room_report(
             room=room,
             plan=plan,
@@ -105,12 +93,7 @@ async def rehearse_room(
             facts=driver.facts,
             settled=driver.settled,
             told=told,
-            server=Server(
-                name=info.name,
-                version=info.version,
-                embedded=url is None,
-                address=address_of(server_url),
-            ),
+            server=await server_of(shop, server_url, embedded=url is None),
             durability=durability,
             seed=seed,
             total_s=time.perf_counter() - started,
