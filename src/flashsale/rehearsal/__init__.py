@@ -15,7 +15,7 @@ Needs the extra: ``pip install 'flashsale[cli]'``.
 
 from flashsale.rehearsal.crowd import Crowd, Plan
 from flashsale.rehearsal.curves import Curve, RushCurve, SurgeCurve, TableCurve
-from flashsale.rehearsal.driver import Driver, Progress
+from flashsale.rehearsal.driver import Driver, OnProgress, Progress
 from flashsale.rehearsal.files import read_curve, read_sale
 from flashsale.rehearsal.published import DOUBLE11_CURVE
 from flashsale.rehearsal.queue import (
