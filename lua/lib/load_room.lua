@@ -3,7 +3,7 @@
 local function load_room(k_room)
   local ROOM_UNKNOWN = '9' -- outcomes
   local room = redis.call('HMGET', k_room, 'format', 'state', 'rules', 'rate', 'joined', 'present',
-    'seed', 'serving', 'over', 'vacant')
+    'seed', 'serving', 'over', 'vacant', 'left')
   if not room[1] then
     return nil, ROOM_UNKNOWN
   end
@@ -20,6 +20,7 @@ local function load_room(k_room)
     serving = tonumber(room[8]), -- the highest place called
     over = tonumber(room[9]), -- the highest place whose turn is known to have ended
     vacant = tonumber(room[10]), -- places that were left and are not called yet
+    left = tonumber(room[11]), -- places given up, in all
     opens = rules[1], -- ms; 0: at once
     ttl = rules[2], -- how long a turn lasts, ms
     slot = rules[3], -- turns that begin in the same `slot` ms end together

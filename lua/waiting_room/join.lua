@@ -77,8 +77,7 @@ local joined, back = room.joined, {} -- back: numbers that were left and are the
 
 local function finish(codes, details)
   if back[1] then
-    redis.call('HINCRBY', k_room, 'left', -#back)
-    redis.call('HINCRBY', k_room, 'vacant', -#back)
+    redis.call('HSET', k_room, 'left', room.left - #back, 'vacant', room.vacant - #back)
     for _, number in ipairs(back) do
       redis.call('SETBIT', k_vacant, number, 0)
     end

@@ -67,8 +67,7 @@ local function running_turn(i, number, place)
   return turn_of(room, place, shard.now)
 end
 
-local left = tonumber(redis.call('HGET', k_room, 'left')) or 0
-local before, details, ended, marked, vacated = left, {}, {}, {}, {}
+local left, details, ended, marked, vacated = room.left, {}, {}, {}, {}
 for i = 1, n do
   local buyer = buyers[i]
   local number = tonumber(found[buyer])
@@ -95,7 +94,7 @@ for i = 1, n do
     details[d + 1], details[d + 2], details[d + 3], details[d + 4] = i, '', 0, 1
   end
 end
-if left > before then
+if left > room.left then
   redis.call('STRLEN', k_vacant) -- a wrong type must stop this before anything is written
   redis.call('HSET', k_room, 'left', left, 'vacant', room.vacant + #vacated)
   for _, number in ipairs(vacated) do

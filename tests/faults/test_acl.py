@@ -26,7 +26,8 @@ from support.cues import KEY
 
 ORDERS = (
     "+info +evalsha +eval +time +exists +unlink +hget +hgetall +hmget +hset +hdel +hlen +hscan "
-    "+hvals +hexists +xadd +xrange +xtrim +zadd +zcard +zrangebyscore +zrem +zrange +zpopmax"
+    "+hvals +hexists +xadd +xrange +xtrim +zadd +zcard +zrangebyscore +zrem +zrange +zpopmax "
+    "+strlen +getbit +setbit"
 )
 """For a user that may call every verb."""
 
@@ -100,19 +101,23 @@ def waiting_room(shop: Any) -> None:
     room = WaitingRoom(rate_per_s=1_000_000, key_places_max=5, opens_at_ms=soon(0.05))
     sale.queue.open(room)
     ann = sale.queue.join("ann", key="phone")
-    sale.queue.join_many([JoinRequest("bob"), JoinRequest("cyd", "phone")])
+    sale.queue.join_many([JoinRequest("bob"), JoinRequest("cyd", "phone"), JoinRequest("dan")])
+    sale.queue.leave("dan")
+    assert sale.queue.join("dan").number == 4
+    sale.queue.leave("dan")
     time.sleep(0.06)
     sale.queue.view()
     sale.queue.set_rate(500_000)
     time.sleep(0.005)
-    assert sale.queue.view().serving == 3
+    view = sale.queue.view()
+    assert (view.serving, view.passed) == (4, 1)
     assert sale.queue.position("ann", ann.ticket).outcome in (Outcome.CALLED, Outcome.WAITING)
     assert sale.queue.admit("ann", ann.ticket).outcome is Outcome.ADMITTED
     assert sale.queue.admit("bob").outcome is Outcome.ADMITTED
     held = sale.hold("ann", {"red": 1}, hold_id="h", key="phone").unwrap()
     assert sale.queue.leave("bob").outcome is Outcome.LEFT
     sale.queue.pause()
-    assert sale.queue.resume().left == 1
+    assert sale.queue.resume().left == 2
     sale.confirm(held).unwrap()
     assert sale.end().outcome is Outcome.ENDED
     sale.purge().unwrap()

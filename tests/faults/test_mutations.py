@@ -224,8 +224,8 @@ ROOM_MUTANTS = [
     Mutant(
         "no vacant place where somebody came back",
         "waiting_room/join",
-        "redis.call('HINCRBY', k_room, 'vacant', -#back)",
-        "",
+        ", 'vacant', room.vacant - #back)",
+        ")",
     ),
     Mutant(
         "the mark of a place that was left",
@@ -248,7 +248,7 @@ ROOM_MUTANTS = [
     Mutant(
         "the count of those who came back",
         "waiting_room/join",
-        "redis.call('HINCRBY', k_room, 'left', -#back)",
+        "'left', room.left - #back, ",
         "",
     ),
     Mutant("coming back is no replay", "waiting_room/join", "before > 0 and 1 or 0", "1"),
