@@ -65,6 +65,7 @@ local function advance_room(room, now, available, closed, measured, is_vacant)
     local rest = math.max(0, math.min(limit - step, room.joined - place))
     step, place = step + rest, place + rest
   end
+  room.behind = step < limit and place < room.joined -- more could be called at once
   if place > room.serving then
     tokens, room.serving, outstanding = tokens - step, place, outstanding + step
     local slot, last = math.floor(now / room.slot), live[#live]

@@ -90,6 +90,7 @@ local function read_turns(keys, buyers, now)
     end
     if counts[1] then
       redis.call('HSET', keys.room, unpack(counts))
+      redis.call('HSET', keys.sale, 'now', now)
     end
     if texts[1] then
       redis.call('HSET', keys.admitted, unpack(texts))

@@ -150,6 +150,7 @@ for i = 1, n do
 end
 if sets[1] then
   redis.call('HSET', keys.admitted, unpack(sets))
+  redis.call('HSET', keys.sale, 'now', shard.now)
   for _, row in ipairs(room.turns) do
     if row.changed then
       redis.call('HSET', keys.room, row.slot .. 'a', row.a)

@@ -130,19 +130,22 @@ if not counts then
   return { epoch, shard.now, 0, MALFORMED, '' }
 end
 
--- A place whose turn has ended, or that was passed over, is a place no longer. Turns are read only
--- if a called one comes.
+-- A place whose turn has ended, or that was passed over, is a place no longer. To find a place
+-- costs more than all else: turns are read first, and until one of them ends no place is over.
 local function is_over(number, was_left)
-  local place = room.serving > 0 and place_of(room.seed or '', room.present, number)
-  if not place or place > room.serving then
+  if room.serving == 0 then
     return false
-  elseif was_left then
-    return true
   end
   if not room.turns then
     load_turns(k_room, room)
+    local first = room.over == 0 and room.turns[1]
+    room.none_over = first and shard.now < (first.slot + 1) * room.slot + room.ttl
   end
-  return not turn_of(room, place, shard.now)
+  if room.none_over and not was_left then
+    return false
+  end
+  local place = place_of(room.seed or '', room.present, number)
+  return place <= room.serving and (was_left or not turn_of(room, place, shard.now))
 end
 
 local codes, details, given, all_new = {}, {}, {}, true

@@ -6,7 +6,8 @@
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 -- REPLY {epoch, now, code ("" or 9, u, p), why nobody may hold now ("" or a code), {field, value, …
 --        of the room}, {available, set aside, held, sold}, {outstanding turns, their bound,
---        conversion as a decimal number, the time before which nobody is called or 0}}
+--        conversion as a decimal number, the time before which nobody is called or 0, 1 if more
+--        could be called at once but for the places that one call looks at, else 0}}
 -- CODES N NOT_OPEN, K CLOSED, P PAUSED, Z ENDED, J CLOCK_JUMP, 9 ROOM_UNKNOWN, u SALE_UNKNOWN,
 --       p PURGED
 
@@ -44,6 +45,6 @@ return {
   epoch, shard.now, '', closed or '', redis.call('HGETALL', keys.room), units,
   {
     room.outstanding, room.bound, string.format('%.9f', room.converts),
-    math.max(room.opens, shard.opens or 0),
+    math.max(room.opens, shard.opens or 0), room.behind and 1 or 0,
   },
 }

@@ -37,12 +37,15 @@ end
 -- What gathered at the old rate is not called in one go: one place at most. And no more than that
 -- gathered: whoever steers again and again must not call places by it, nor keep them from it.
 local bucket = redis.call('HMGET', k_room, 'tokens', 'tokens_at')
-local tokens, tokens_at = tonumber(bucket[1]) or 1, tonumber(bucket[2]) or shard.now
-if room.state == 'running' then
-  tokens = tokens + math.max(0, shard.now - tokens_at) * room.rate / 1000
-end
+local tokens, tokens_at = tonumber(bucket[1]), tonumber(bucket[2])
 redis.call('HSET', k_room, 'state', state ~= '' and state or room.state,
-  'rate', rate_text ~= '' and rate_text or room.rate,
-  'tokens', string.format('%.9f', math.min(1, tokens)), 'tokens_at', shard.now)
+  'rate', rate_text ~= '' and rate_text or room.rate)
+if tokens_at then -- else calling has not begun, and nothing gathers before that
+  if room.state == 'running' then
+    tokens = tokens + math.max(0, shard.now - tokens_at) * room.rate / 1000
+  end
+  redis.call('HSET', k_room, 'tokens', string.format('%.9f', math.min(1, tokens)),
+    'tokens_at', shard.now)
+end
 redis.call('HSET', k_sale, 'now', shard.now)
 return { epoch, shard.now, '' }

@@ -4,10 +4,11 @@ Pure functions of a `RoomView`, so that a process reads the room once a second a
 from that.
 
 *When.* The admission rate is measured: places called in each slot of time whose turns have not
-ended. Its uncertainty is two standard errors of the mean over those slots, and at least that of a
-Poisson process, because calls come in steps. Until a whole slot was seen the room's own rate is all
-there is. It is the rate that is foreseen, not the stock: beyond the turns that the stock is for
-nobody is told a latest time, and is called later than told, if at all.
+ended, but for those passed over. Of the places ahead the share counts whose buyers have not left.
+The uncertainty of the rate is two standard errors of the mean over those slots, and at least that
+of a Poisson process, because calls come in steps. Until a whole slot was seen the room's own rate
+is all there is. It is the rate that is foreseen, not the stock: beyond the turns that the stock is
+for nobody is told a latest time, and is called later than told, if at all.
 
 *Whether.* `likely` if what is available now exceeds what those ahead are expected to take: turns
 outstanding and places before this one, but for the share of those who left, times the conversion.
@@ -24,6 +25,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from flashsale.limits import BURST_S
 from flashsale.models import Outcome
 from flashsale.rooms import POLL_MIN_MS, Eta, Outlook, RoomState, RoomView, Turns
 
@@ -61,7 +63,7 @@ def admission_rate(view: RoomView) -> Rate | None:
         return None
     counts = [0] * (last - since + 1)
     for turns in view.turns[1:]:
-        counts[turns.slot - since] = turns.serving - before
+        counts[turns.slot - since] = turns.serving - before - turns.passed
         before = turns.serving
     mean = sum(counts) / slots
     spread = sum((count - mean) ** 2 for count in counts) / max(1.0, slots - 1)
@@ -74,29 +76,32 @@ def eta_of(view: RoomView, ahead: int, at_ms: int = 0) -> Eta | None:
 
     at_ms: from when on, if that is later than the view: who asks may be told of an older one.
     How far the next call has come is not known: it may follow at once, or take its full time.
-    Without a latest time if the stock may decide, not the rate: it is not for so many turns as are
-    outstanding and still to begin up to this place.
+    Without a latest time if the rate may be less than a tenth of what was measured, or if the stock
+    may decide and not the rate: it is not for so many turns as are outstanding and still to begin
+    up to this place.
     """
     if view.state is RoomState.PAUSED or view.closed not in (None, Outcome.NOT_OPEN):
         return None
     age = max(0, at_ms - view.at_ms)
     opening = max(0, view.starts_at_ms - view.at_ms)
 
-    def after(places: float, per_s: float) -> int:
-        return max(0, opening + round(places * 1000 / per_s) - age)
+    def after(people: float, per_s: float) -> int:
+        return max(0, opening + round(people * 1000 / per_s) - age)
 
     rate, error = view.measured_per_s, view.measured_error_per_s
+    before = ahead * _staying(view)
     if rate is None:
         if view.serving and not view.turns:
             return None  # whatever it was that called places is long over
-        expected = after((ahead + 1) * _staying(view), view.rate_per_s)
-        return Eta(expected, min(max(0, opening - age), expected), None)
+        own = view.rate_per_s
+        return Eta(
+            after(before + 1, own), after(max(0.0, before - max(1, BURST_S * own)), own), None
+        )
     if rate <= 0:
         return None
-    turns = view.outstanding + (ahead + 1) * _staying(view)
-    unsure = rate <= error or turns > view.bound
-    latest = None if unsure else after(ahead + 1, rate - error)
-    return Eta(after(ahead + 1, rate), after(ahead, rate + error), latest)
+    unsure = rate - error < rate / 10 or view.outstanding + before + 1 > view.bound
+    latest = None if unsure else after(ahead + 1, rate - error)  # who left may come back
+    return Eta(after(before + 1, rate), after(before, rate + error), latest)
 
 
 def outlook_of(view: RoomView, ahead: int | None) -> Outlook:
@@ -131,8 +136,9 @@ def poll_after_ms(view: RoomView, ahead: int | None, chance: float) -> int:
 
     Half of the earliest time at which they may be called, so it grows with the position: between a
     second and the room's `poll_max_ms`, and never more than a quarter of a turn. The chance
-    shortens it by up to a half, so a crowd that came at once does not ask at once. Before the
-    opening: when that is over, a crowd spread over as long as it takes to answer it.
+    shortens it by up to a half, or lengthens the shortest by up to a half, so a crowd that came at
+    once does not ask at once. Before the lot is drawn: when the room opens, a crowd spread over as
+    long as it takes to answer it, but for the cap.
     """
     return poll_before(view, None if ahead is None else eta_of(view, ahead), chance)
 
@@ -141,12 +147,11 @@ def poll_before(view: RoomView, eta: Eta | None, chance: float) -> int:
     """The same for whoever knows their ETA already."""
     longest = min(view.room.poll_max_ms, max(1, view.room.turn_ttl_ms // 4))
     shortest = min(POLL_MIN_MS, longest)
-    if not view.drawn:
-        opening = max(0, view.starts_at_ms - view.at_ms)
-        wanted = opening + round(chance * view.joined * 1000 / CROWD_POLLS_PER_S)
-        if wanted <= longest:
-            return max(shortest, wanted)
-        wanted = longest
-    else:
-        wanted = longest if eta is None else eta.earliest_ms // 2
-    return max(shortest, math.ceil(min(longest, max(shortest, wanted)) * (1 - chance / 2)))
+    opening = max(0, view.starts_at_ms - view.at_ms)
+    if not view.drawn and opening < longest:
+        crowd_ms = min(view.joined * 1000 / CROWD_POLLS_PER_S, longest - opening)
+        return max(shortest, opening + round(chance * crowd_ms))
+    wanted = longest if eta is None or not view.drawn else min(longest, eta.earliest_ms // 2)
+    low = max(shortest, wanted / 2)
+    high = max(wanted, min(longest, 1.5 * low))
+    return math.ceil(high - (high - low) * chance)

@@ -73,6 +73,9 @@ BURST_S = 2
 LOOKS_MAX = 128
 """Places that one call of a script looks at, while some that were left may be among them."""
 
+GLANCES_MAX = 8
+"""Calls that a client's look at a waiting room is made of at most, if one does not get through."""
+
 BUYERS_MAX = 10_000_000
 """Buyers of one shard."""
 

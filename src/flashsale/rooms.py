@@ -125,7 +125,7 @@ class Outlook(Enum):
 class Eta(Struct, frozen=True):
     """How long until a place is called, by the measured rate, give or take two standard errors.
 
-    latest_ms is None if the rate is too uncertain to say.
+    latest_ms is None if the rate is too uncertain to say, or the stock may decide and not the rate.
     """
 
     expected_ms: int

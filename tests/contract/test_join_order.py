@@ -99,7 +99,7 @@ def test_an_order_that_is_none_is_refused_and_nothing_is_written(
     places = [places_key(sale.id, number) for number in (0, 1)]
     before = [lab.raw.hgetall(key) for key in (keys.sale, keys.room, *places)]
     script = load_script("waiting_room/join").source
-    used = (keys.sale, keys.room, *places)
+    used = (keys.sale, keys.room, keys.vacant, *places)
     args = ("0", encode(["ann", "bob"]), encode(order), b"")
     try:
         reply: Any = lab.raw.eval(script, len(used), *used, *args)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from flashsale import Outcome, RoomView, limits
+from flashsale import Outcome, RoomView, forecast, limits, waiting_room
+from flashsale.batches import run_all
 from support.lab import T0, Lab
 from support.queues import ENDS, SLOT, TTL, Hall
 
@@ -387,6 +388,25 @@ def test_one_call_looks_at_so_many_places_and_loses_nothing_by_it(lab: Lab) -> N
         steps.append(hall.fields("serving", "vacant"))
     # The last of them has no vacant place left to look for, and calls the rest at once.
     assert steps == [[1 + most, most - 1], [3 * most, 0], [3 * most, 0]]
+
+
+def test_one_look_goes_on_where_one_call_does_not_get_through(lab: Lab) -> None:
+    most = limits.LOOKS_MAX * limits.GLANCES_MAX
+    hall = Hall(lab, {"red": 1}, places_max=10_000)
+    hall.queue.pause()
+    hall.crowd(most + 39)
+    hall.join("last")
+    kind = waiting_room.leave_kind(hall.look())
+    everybody = [waiting_room.leave_item(f"b{n}", None) for n in range(1, most + 40)]
+    answers: Any = lab.shop.perform(run_all(kind, everybody, lambda item: item))
+    assert {answer.outcome for answer in answers} == {Outcome.LEFT}
+    assert hall.fields("left", "vacant") == [most + 39, most + 39]
+    view = hall.queue.resume()
+    assert (view.serving, view.vacant, view.outstanding) == (most, 39, 0)
+    soon = forecast.poll_after_ms(view, 39, 1.0)
+    assert soon == 1_000  # hardly anybody is ahead, so whoever waits asks again soon
+    view = hall.look(T0 + 1_000)
+    assert (view.serving, view.vacant, view.outstanding) == (most + 40, 0, 1)
 
 
 def test_whoever_comes_back_in_time_is_called(lab: Lab) -> None:

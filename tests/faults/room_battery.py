@@ -208,7 +208,10 @@ class RoomBattery:
         hall.crowd(150)
         for n in range(1, 141):
             hall.queue.leave(f"b{n}")
-        assert hall.queue.resume().serving == 128
+        self._lab.eval("waiting_room/steer", hall.sale, "running", "")
+        for serving in (128, 141):
+            self._lab.eval("waiting_room/show", hall.sale)
+            assert hall.fields("serving") == [serving]
         lost = Hall(self._lab, {"red": 99})
         lost.queue.pause()
         lost.crowd(3)

@@ -212,8 +212,8 @@ ROOM_MUTANTS = [
     Mutant(
         "a new place after it was passed over",
         "waiting_room/join",
-        "elseif was_left",
-        "elseif false",
+        "(was_left or not turn_of(room, place, shard.now))",
+        "not turn_of(room, place, shard.now)",
     ),
     Mutant(
         "no mark where somebody came back",
@@ -427,7 +427,9 @@ ROOM_MUTANTS = [
     Mutant(
         "those who joined", "lib/advance_room", "limit - step, room.joined - place", "limit - step"
     ),
-    Mutant("the last who joined", "lib/advance_room", " and place < room.joined", ""),
+    Mutant(
+        "the last who joined", "lib/advance_room", "limit and place < room.joined and", "limit and"
+    ),
     Mutant("so many looks", "lib/advance_room", "step + passed < LOOKS_MAX", "true"),
     Mutant(
         "no turn of a place that was left",

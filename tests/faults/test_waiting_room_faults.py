@@ -77,6 +77,10 @@ VERBS: dict[str, Callable[[Any], PlaceAnswer]] = {
     "leave": lambda sale: sale.queue.leave("ann"),
 }
 AFTER = {"join": (2, 0, 0), "admit": (1, 1, 0), "leave": (1, 0, 1)}
+WAITING: dict[str, Callable[[Any], PlaceAnswer]] = {
+    "leave": lambda sale: sale.queue.leave("waits"),
+    "join": lambda sale: sale.queue.join("gone"),
+}
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -97,6 +101,24 @@ def test_a_dropped_reply_does_the_verb_once_and_gives_the_original_answer(
     assert (undisturbed.replayed, answer.replayed) == (False, True)
     view = sales[1].queue.view()
     assert (view.joined, view.arrived, view.left) == AFTER[verb]
+
+
+@pytest.mark.parametrize("verb", WAITING)
+def test_a_dropped_reply_to_whoever_leaves_or_comes_back_counts_once(
+    verb: str, connect: Callable[..., FlashSale], operator: FlashSale, proxy: FaultProxy
+) -> None:
+    looked_at = opened(operator)
+    looked_at.queue.pause()
+    looked_at.queue.join_many([JoinRequest("waits"), JoinRequest("gone")])
+    looked_at.queue.leave("gone")
+    sale = connect(proxy.url, timeout_ms=10_000, keys=[KEY]).sale(looked_at.id)
+    sale.queue.view()
+    proxy.drop_replies(times=1, only=sent_by(verb))
+    answer = WAITING[verb](sale)
+    assert (proxy.faults, answer.replayed) == (1, True)
+    expected = 2 if verb == "leave" else 0
+    view = looked_at.queue.resume()
+    assert (view.left, view.vacant + view.passed) == (expected, expected)
 
 
 def test_a_dropped_reply_to_a_bulk_join_gives_everybody_one_place(

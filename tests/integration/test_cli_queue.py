@@ -142,7 +142,7 @@ def test_show_tells_the_operators_numbers_without_any_key(
     room: SaleHandle, cli: Callable[..., Told]
 ) -> None:
     told = cli("queue", "show", room.id, "--json").json
-    assert (told["state"], told["waiting"], told["serving"]) == ("running", 20, 10)
+    assert (told["state"], told["waiting"], told["called"]) == ("running", 20, 10)
     assert (told["arrived"], told["no_shows"], told["outstanding"], told["bound"]) == (1, 0, 9, 9)
     assert told["eta_last"]["expected_ms"] > 0
     assert told["room"]["turn_ttl_ms"] == 60_000

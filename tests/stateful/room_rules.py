@@ -350,5 +350,6 @@ class RoomMachine(HeldTime):
                 modelled.bound,
                 f"{modelled.conversion:.9f}".encode(),
                 modelled.starts_at_ms,
+                0,
             ],
         )

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flashsale import Eta, Outcome, Outlook, RoomState, RoomView, WaitingRoom, forecast, places
+from flashsale.cli.queueing import queue_frame
 from flashsale.rooms import POLL_MIN_MS, Turns
 from flashsale.tokens import Ticket
 
@@ -183,6 +184,32 @@ def test_the_next_may_be_called_at_once_or_after_its_full_time() -> None:
     assert (eta.earliest_ms, eta.expected_ms) == (0, 1_000)
 
 
+def test_places_passed_over_are_no_part_of_the_rate_and_of_those_ahead_who_left() -> None:
+    plain = called([100] * 5)
+    turns = tuple(
+        msgspec.structs.replace(row, serving=row.serving + 50 * (n + 1), passed=50)
+        for n, row in enumerate(plain.turns)
+    )
+    passed = view(turns=turns, serving=turns[-1].serving, at_ms=plain.at_ms)
+    assert passed.measured_per_s == plain.measured_per_s
+    # Half of those who wait have left, so that 200 places are 100 people; but they may come back.
+    half = forecast.with_rate(msgspec.structs.replace(plain, vacant=(10_000 - 500) // 2))
+    told, by_half = forecast.eta_of(plain, 99), forecast.eta_of(half, 198)
+    assert told is not None
+    assert by_half is not None
+    assert by_half.expected_ms == told.expected_ms
+    assert told.latest_ms is not None
+    assert by_half.latest_ms == pytest.approx(1.99 * told.latest_ms, abs=2)
+
+
+def test_a_rate_that_may_be_next_to_nothing_tells_no_latest_time() -> None:
+    seen = called([4, 4, 4])
+    for error, unsure in ((3.5, False), (3.7, True), (9.9, True)):
+        eta = forecast.eta_of(msgspec.structs.replace(seen, measured_error_per_s=error), 3)
+        assert eta is not None
+        assert (eta.latest_ms is None) is unsure
+
+
 def test_when_nobody_has_been_called_for_a_whole_turn_nothing_is_foretold() -> None:
     assert forecast.eta_of(view(serving=500, over=500), 3) is None
 
@@ -227,13 +254,13 @@ def test_nor_to_whoever_stands_beyond_the_turns_that_the_stock_is_for() -> None:
     assert (has_latest(89, outstanding=10), has_latest(90, outstanding=10)) == (True, False)
     # Half of those who wait have left: twice as many places come before the stock decides.
     half = {"outstanding": 10, "vacant": 4_750}
-    assert (has_latest(179, **half), has_latest(180, **half)) == (True, False)
+    assert (has_latest(178, **half), has_latest(179, **half)) == (True, False)
 
 
 def test_who_left_takes_no_time_and_no_stock_of_those_behind() -> None:
     waits, gone = view(), view(vacant=VIEW.joined // 2)
-    assert forecast.eta_of(waits, 999) == Eta(10_000, 0, None)
-    assert forecast.eta_of(gone, 999) == Eta(5_000, 0, None)
+    assert forecast.eta_of(waits, 999) == Eta(10_000, 7_990, None)
+    assert forecast.eta_of(gone, 1_000) == Eta(5_010, 3_000, None)
     assert forecast.outlook_of(waits, 2_000) is Outlook.UNLIKELY
     assert forecast.outlook_of(gone, 3_999) is Outlook.LIKELY
     assert forecast.outlook_of(gone, 4_000) is Outlook.UNLIKELY
@@ -360,6 +387,32 @@ def test_a_crowd_that_came_at_once_does_not_ask_at_once() -> None:
     times = {forecast.poll_after_ms(seen, 9_000, chance / 1_000) for chance in range(1_000)}
     assert len(times) > 900
     assert (min(times), max(times)) == (4_004, 8_000)
+
+
+def test_an_operator_sees_those_who_wait_and_when_the_last_of_them_is_called() -> None:
+    seen = view(vacant=4_000, serving=100, passed=30, left=4_030)
+    frame = queue_frame(seen)
+    assert (frame.waiting, frame.called, frame.left) == (5_900, 70, 4_030)
+    assert frame.eta_last == forecast.eta_of(seen, 9_899)
+
+
+@pytest.mark.parametrize("starts_ms", [0, 1_500])
+def test_before_a_rate_was_measured_whoever_stands_far_behind_asks_seldom(starts_ms: int) -> None:
+    seen = view(joined=10**6, starts_at_ms=T0 + starts_ms)
+    near, far = (forecast.poll_after_ms(seen, ahead, 0.0) for ahead in (10, 900_000))
+    assert near <= POLL_MIN_MS * 1.5 < far == longest(seen)
+
+
+def test_before_the_lot_is_drawn_a_huge_crowd_is_spread_over_all_the_time_there_is() -> None:
+    seen = view(joined=10**7, present=None, starts_at_ms=T0 + 1_000)
+    told = [forecast.poll_after_ms(seen, None, chance / 100) for chance in range(101)]
+    assert (told[0], told[50], told[100]) == (1_000, (1_000 + longest(seen)) // 2, longest(seen))
+    assert len(set(told)) == 101
+
+
+def test_those_in_front_do_not_all_ask_after_the_same_time() -> None:
+    told = {forecast.poll_after_ms(view(), 0, chance / 10) for chance in range(11)}
+    assert (min(told), max(told), len(told)) == (1_000, 1_500, 11)
 
 
 def test_nobody_polls_so_seldom_that_they_miss_their_turn() -> None:

@@ -353,7 +353,7 @@ ROOM = waiting_room._read_room(
         *(b"fixed", b'{"key":"k","commitment":""}'),
     ],
     [1, 0, 0, 0],
-    [0, 1, b"0.5", 0],
+    [0, 1, b"0.5", 0, 0],
 )
 
 

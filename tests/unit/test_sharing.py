@@ -26,7 +26,7 @@ VIEW = waiting_room._read_room(
         *(b"fixed", b'{"key":"k","commitment":""}'),
     ],
     [1, 0, 0, 0],
-    [0, 1, b"0.5", 0],
+    [0, 1, b"0.5", 0, 0],
 )
 
 

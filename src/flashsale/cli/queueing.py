@@ -24,7 +24,8 @@ from flashsale.sync import FlashSale
 class QueueFrame(msgspec.Struct, frozen=True):
     """An operator's numbers of a waiting room.
 
-    waiting: places not called yet. serving: the highest one called; outstanding: turns that run,
+    waiting: those who have a place that was not called yet. called: places that had a turn, or have
+    one, without those passed over because they had been left; outstanding: turns that run,
     and bound: how many may. rate_per_s: as it is set, measured_per_s: as it was measured. eta_last:
     when the last in the queue is called, if it goes on like this.
     """
@@ -32,7 +33,7 @@ class QueueFrame(msgspec.Struct, frozen=True):
     state: RoomState
     opens_at_ms: int | None
     waiting: int
-    serving: int
+    called: int
     outstanding: int
     bound: int
     arrived: int
@@ -49,8 +50,8 @@ def queue_frame(view: RoomView) -> QueueFrame:
     return QueueFrame(
         state=view.state,
         opens_at_ms=view.room.opens_at_ms if view.present is None else None,
-        waiting=view.waiting,
-        serving=view.serving,
+        waiting=max(0, view.waiting),
+        called=view.serving - view.passed,
         outstanding=view.outstanding,
         bound=view.bound,
         arrived=view.arrived,
@@ -86,7 +87,7 @@ def queue_line(frame: QueueFrame, now_ms: int) -> RenderableType:
         Text("queue", "bold"),
         Text(state, "bold yellow" if frame.state is RoomState.PAUSED else "bold"),
         Text(f"{frame.waiting:,} waiting"),
-        Text(f"{frame.serving:,} called"),
+        Text(f"{frame.called:,} called"),
         Text(f"{frame.outstanding:,}/{frame.bound:,} outstanding"),
         Text(f"{frame.arrived:,} arrived"),
         Text(f"{frame.no_shows:,} no-shows"),

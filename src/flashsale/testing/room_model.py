@@ -51,7 +51,8 @@ class RoomModel:
 
     numbers: of the places that buyers have; put_by: of those that they left before they were
     called, and may have again until then. turns: of the places 1, 2, 3 … that were called.
-    over: how many of those are known to have ended. admitted: by which number and for which turn
+    over: how many of those are known to have ended. behind: whether the last call looked at as many
+    places as it may. admitted: by which number and for which turn
     a buyer was let in last; where only tickets are given it is kept by number, ":7".
     """
 
@@ -66,6 +67,7 @@ class RoomModel:
     seed: str = ""
     over: int = 0
     left: int = 0
+    behind: bool = False
     tokens: float = 1.0
     tokens_at_ms: int | None = None
     numbers: dict[str, int] = field(default_factory=dict)
@@ -151,6 +153,7 @@ class RoomModel:
 
     def move_on(self, now_ms: int, available: int, *, may_call: bool) -> bool:
         """End turns and call places; whether the engine writes anything for it."""
+        self.behind = False
         wrote = self.fix_present(now_ms)
         while self.over < len(self.turns) and now_ms >= self.turns[self.over].ends_ms:
             self.over += 1
@@ -178,11 +181,14 @@ class RoomModel:
             vacant -= {len(self.turns) + 1}
             self.turns.append(Turn(slot, ends_ms, passed=passed))
             step += not passed
+        self.behind = step < limit and len(self.turns) < self.joined
         self.tokens, self.tokens_at_ms = float(f"{tokens - step:.9f}"), now_ms
 
     def forget_tokens(self, now_ms: int) -> None:
         """Of what gathered at the rate so far no more than one is called at another."""
-        if self.state is RoomState.RUNNING and self.tokens_at_ms is not None:
+        if self.tokens_at_ms is None:
+            return  # calling has not begun
+        if self.state is RoomState.RUNNING:
             self.tokens += max(0, now_ms - self.tokens_at_ms) * self.rate_per_s / 1000
         self.tokens, self.tokens_at_ms = float(f"{min(1.0, self.tokens):.9f}"), now_ms
 
@@ -220,7 +226,7 @@ class RoomModel:
         return max(1, math.floor(available / (self.conversion * (1 + self.room.margin))))
 
     def measured_rate(self, now_ms: int) -> tuple[float | None, float]:
-        """Places called a second since the end of the first slot whose turns run.
+        """Turns that began in a second since the end of the first slot whose turns run.
 
         And two standard errors of that, at least those of a Poisson process.
         """
@@ -230,7 +236,8 @@ class RoomModel:
         if not live or slots < 1:
             return None, 0.0
         counts = [
-            sum(turn.slot == slot for turn in live) for slot in range(since, now_ms // slot_ms + 1)
+            sum(turn.slot == slot and not turn.passed for turn in live)
+            for slot in range(since, now_ms // slot_ms + 1)
         ]
         mean = sum(counts) / slots
         spread = sum((count - mean) ** 2 for count in counts) / max(1.0, slots - 1)

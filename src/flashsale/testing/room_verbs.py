@@ -58,11 +58,10 @@ class OracleRoom(RoomViews):
     def view(self, *, now_ms: int) -> RoomView:
         """The room at this moment, which moves it on, as `flashsale.waiting_room.look` does it."""
         room = self._known(now_ms)
-        self._sale._expire_due()
-        self._move_on(room)
+        self._glance(room)
         if room.present and not room.is_drawn:
             self.reveal(room.own_seed, now_ms=now_ms)
-            self._move_on(room)
+            self._glance(room)
         return self.stored()
 
     def pause(self, *, now_ms: int) -> RoomView:
@@ -210,6 +209,13 @@ class OracleRoom(RoomViews):
         return self._answer(Outcome.LEFT, buyer)
 
     # --- helpers ----------------------------------------------------------------------
+
+    def _glance(self, room: RoomModel) -> None:
+        self._sale._expire_due()
+        for _ in range(limits.GLANCES_MAX):
+            self._move_on(room)
+            if not room.behind:
+                break
 
     def _move_on(self, room: RoomModel) -> None:
         sale = self._sale
