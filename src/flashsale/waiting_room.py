@@ -16,7 +16,9 @@ could come back by itself, and only then.
 
 Limits. A position is an upper bound: those who left are not subtracted. What a process tells may be
 a second old. So `position` may say CALLED for a place that was left, and `admit` then NOT_JOINED. A
-turn goes on while a sale is paused. The units of all skus of a sale are summed: a hot sku that is
+turn goes on while a sale is paused. While somebody who left has not been passed over, one call of a
+script calls `limits.LOOKS_MAX` places at most and one look at the room `limits.GLANCES_MAX` times
+that, whatever the rate. The units of all skus of a sale are summed: a hot sku that is
 gone does not stop the calling while others are left, so give it a sale of its own. Several accounts
 of one person have several places: `key=` bounds how many share a device, or whatever the service
 can tell them by.

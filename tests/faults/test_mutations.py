@@ -216,6 +216,12 @@ ROOM_MUTANTS = [
         "not turn_of(room, place, shard.now)",
     ),
     Mutant(
+        "turns that may be over before it is said that none is",
+        "waiting_room/join",
+        "if room.none_over and not was_left then",
+        "if not was_left then",
+    ),
+    Mutant(
         "no mark where somebody came back",
         "waiting_room/join",
         "redis.call('SETBIT', k_vacant, number, 0)",
