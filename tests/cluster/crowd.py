@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 THREADS = 3
 TASKS = 6
 PAUSE_S = 0.02
-PATIENCE_S = 30
+PATIENCE_S = 60
 """How long a caller asks the same before it is a failure."""
 
 Question: TypeAlias = tuple[str, tuple[Any, ...], dict[str, Any]]

@@ -4,7 +4,6 @@ takes over, under load, and nothing is sold twice.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +36,10 @@ from support.shells import SHELLS, connect
 
 SHORT_MS = 200
 """How long a caller waits for a node that is not there."""
+
+LONG_MS = 90_000
+SOON_S = LONG_MS / 3000 / 2
+"""Sooner than an attempt at a node that is not there would end: so none was made on the way."""
 
 
 @pytest.fixture
@@ -88,13 +91,12 @@ class Selling:
             assert time.monotonic() - begun < SHORT_MS / 1000 + MARGIN_S
 
     def goes_on(self, *places: int) -> None:
-        """Orders in these sales are answered as usual, and soon."""
+        """Orders in these sales are answered as usual, each within its own time."""
         for shop in self.shops:
             for _ in range(3):
                 for place in places:
-                    begun = time.monotonic()
-                    assert self.order(shop, self.ids[place]).outcome is Outcome.HELD
-                    assert time.monotonic() - begun < 1.5
+                    answer = self.order(shop, self.ids[place], timeout_ms=6_000)
+                    assert answer.outcome is Outcome.HELD
 
     @contextmanager
     def waiting(self, place: int) -> Iterator[None]:
@@ -146,7 +148,7 @@ def want_all_slots(cluster: Cluster, nodes: list[EmbeddedServer], wanted: str) -
         cluster.ask(node, "CLUSTER", "SETSLOT", 0, "STABLE")  # it judges its state anew
     state = "fail" if wanted == "yes" else "ok"
     for node in nodes:
-        within(10, lambda n=node: cluster.info(n, "cluster info")["cluster_state"] == state, state)
+        within(90, lambda n=node: cluster.info(n, "cluster info")["cluster_state"] == state, state)
 
 
 def test_a_slot_that_no_node_serves_is_waited_for(selling: Selling, fragile: Cluster) -> None:
@@ -178,10 +180,6 @@ def test_a_frozen_primary_stops_its_own_sales_until_it_thaws(
     selling.books_are_right()
 
 
-FROZEN_MS = 4_000
-"""How long calls wait for a frozen node while others ask for what is elsewhere."""
-
-
 def test_a_frozen_node_with_many_sales_holds_up_none_of_the_others(
     fragile: Cluster, connect: Callable[..., FlashSale]
 ) -> None:
@@ -196,19 +194,19 @@ def test_a_frozen_node_with_many_sales_holds_up_none_of_the_others(
     def holding(sale_id: str, buyer: str, **options: Any) -> Ask:
         return lambda shop: shop.sale(sale_id).hold(buyer, {"red": 1}, hold_id="h", **options)
 
-    waiting = [holding(sale_id, "ann", timeout_ms=FROZEN_MS) for sale_id in lost]
-    with fragile.frozen(frozen), crowd(shop, waiting) as ends:
+    waiting = [holding(sale_id, "ann", timeout_ms=LONG_MS) for sale_id in lost]
+    with fragile.frozen(frozen) as thaw, crowd(shop, waiting) as ends:
         until(lambda: len(policy_of(shop).flying) >= IN_FLIGHT_MAX, shop)
-        over = time.monotonic() + FROZEN_MS / 1000
-        for number in itertools.count():
+        for number in range(50):
             begun = time.monotonic()
-            answers = at_once(shop, [holding(sale_id, f"b-{number}") for sale_id in alive])
+            asked = [holding(sale_id, f"b-{number}", timeout_ms=LONG_MS) for sale_id in alive]
+            answers = at_once(shop, asked)
             took = time.monotonic() - begun
             assert {getattr(answer, "outcome", answer) for answer in answers} == {Outcome.HELD}
-            assert took < 1.5, number
-            if time.monotonic() > over:
-                break
-        assert {type(end) for end in ends()} <= {StoreUnavailable, OutcomeUnknown}
+            assert took < SOON_S, number
+            time.sleep(0.05)
+        thaw()
+        assert {getattr(end, "outcome", end) for end in ends()} == {Outcome.HELD}
     fragile.wait_until_ok()
     for answer in at_once(shop, [holding(sale_id, "ann") for sale_id in lost]):
         assert getattr(answer, "outcome", answer) is Outcome.HELD

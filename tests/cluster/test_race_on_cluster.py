@@ -42,7 +42,7 @@ class Announced:
         """Let the nodes be known by these ports; returns when all of them are."""
         for node, port in ports.items():
             self.cluster.set(node, "cluster-announce-port", port)
-        within(20, lambda: self._all_know(set(ports.values())), "the ports are not known")
+        within(90, lambda: self._all_know(set(ports.values())), "the ports are not known")
 
     def _all_know(self, ports: set[int]) -> bool:
         slots = [self.cluster.ask(node, "CLUSTER", "SLOTS") for node in self.cluster.nodes]

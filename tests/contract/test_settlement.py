@@ -272,7 +272,7 @@ def test_settling_waits_for_the_close_and_a_result_for_the_settlement(
     ):
         settling_now = pool.submit(other.sale(sale_id).cue_handle("drop").settle)
         answer = handle.result("ann", wait_ms=10_000)
-        told = settling_now.result(timeout=10)
+        told = settling_now.result(timeout=60)
     assert (told.outcome, told.awarded) == (Outcome.SETTLED, 1)
     assert told.at_ms >= now + 300
     assert answer.outcome is Outcome.HELD

@@ -116,7 +116,7 @@ def test_two_hundred_threads_wait_for_a_late_result_with_a_few_tens_of_calls(
         assert count_calls() - before <= 40
         handle.settle()
         settled = count_calls()
-        answers = [one.result(timeout=20) for one in waiting]
+        answers = [one.result(timeout=60) for one in waiting]
         assert count_calls() - settled <= 40
     assert outcomes(answers) == ["NOT_ENTERED"]
 
@@ -156,7 +156,7 @@ def test_a_cue_that_is_not_there_is_told_to_everybody_who_asks_at_once(
         mine = shop.sale(sale_id).cue_handle("none")
         for asked in [pool.submit(mine.cue) for _ in range(20)]:
             with pytest.raises(Rejected, match="cue_unknown"):
-                asked.result(timeout=10)
+                asked.result(timeout=60)
 
 
 # --- whoever leaves ------------------------------------------------------------------------
@@ -215,11 +215,11 @@ def test_threads_are_told_in_time_though_the_one_that_asked_has_left(
         time.sleep(0.05)
         soon = [pool.submit(mine.result, f"s{n}", wait_ms=200 + 10 * n) for n in range(30)]
         long = [pool.submit(mine.result, f"l{n}", wait_ms=WAIT_MS) for n in range(20)]
-        told = [one.result(timeout=5) for one in [first, *soon]]
+        told = [one.result(timeout=60) for one in [first, *soon]]
         assert outcomes(told) == ["NOT_CLOSED"]
         assert not any(one.done() for one in long)
         handle.settle()
-        assert outcomes([one.result(timeout=5) for one in long]) == ["NOT_ENTERED"]
+        assert outcomes([one.result(timeout=60) for one in long]) == ["NOT_ENTERED"]
 
 
 def test_a_thread_that_waits_alone_and_comes_again_is_told_too(
@@ -246,7 +246,7 @@ def test_a_question_that_fails_is_told_to_all_threads_that_wait() -> None:
         waiting = [pool.submit(handle.result, f"b{n}", wait_ms=WAIT_MS) for n in range(20)]
         time.sleep(0.1)
         server.stop()
-        errors = [one.exception(timeout=10) for one in waiting]
+        errors = [one.exception(timeout=60) for one in waiting]
         assert all(isinstance(error, StoreError) for error in errors), errors
         assert threading.active_count() < 60
 

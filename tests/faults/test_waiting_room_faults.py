@@ -176,13 +176,13 @@ def test_a_view_that_cannot_be_had_is_bounded_by_each_callers_own_time(
 ) -> None:
     looked_at = opened(operator)
     ticket = looked_at.queue.join("ann").ticket
-    sale = connect(proxy.url, timeout_ms=3_000, keys=[KEY]).sale(looked_at.id)
+    sale = connect(proxy.url, timeout_ms=100_000, keys=[KEY]).sale(looked_at.id)
     sale.snapshot()
     proxy.drop_replies(then="hang", only=sent_by("show"))
     begun = time.monotonic()
     with pytest.raises((StoreUnavailable, OutcomeUnknown)):
         sale.queue.position("ann", ticket, timeout_ms=300)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 0.3 + MARGIN_S
     proxy.pass_through()
 
 
@@ -257,7 +257,7 @@ def test_callers_at_once_share_one_reading_of_the_view(
         queue, gate = shop.sale(sale.id).queue, threading.Barrier(8)
 
         def ask_once(_: int) -> Outcome:
-            gate.wait(10)
+            gate.wait(60)
             return queue.position("ann", ticket).outcome
 
         before = reads()

@@ -163,7 +163,7 @@ class Cluster:
         source = self.owner_of_slot(slot)
         command = ("MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", self.id_of(to))
         assert self.ask(source, "CLUSTER", *command) == b"OK"
-        within(20, lambda: self._settled({slot: to}), f"slot {slot} was not migrated")
+        within(90, lambda: self._settled({slot: to}), f"slot {slot} was not migrated")
 
     def set(self, node: EmbeddedServer, name: str, value: str | int) -> None:
         """Change a setting of one node."""
@@ -179,7 +179,7 @@ class Cluster:
         replica = self.replica_of(primary)
         self.ask(primary, "CLIENT", "PAUSE", 30_000, "WRITE")
         sent = int(self.info(primary, "replication")["master_repl_offset"])
-        within(10, lambda: self._offset(replica) >= sent, "the replica is not in sync")
+        within(90, lambda: self._offset(replica) >= sent, "the replica is not in sync")
         time.sleep(0.1)  # some have come since
         yield
         with contextlib.suppress(redis.ConnectionError):
@@ -235,12 +235,12 @@ class Cluster:
     def wait_for_failover(self, lost: EmbeddedServer) -> EmbeddedServer:
         """Wait until all that live know the replica as the owner of what was `lost`'s."""
         heir = self.replica_of(lost)
-        within(20, lambda: self._owns_and_serves(heir, lost), "there was no failover")
+        within(90, lambda: self._owns_and_serves(heir, lost), "there was no failover")
         return heir
 
     def wait_until_ok(self) -> None:
         """Wait until every node answers, knows every other, and serves."""
-        within(30, self._is_ok, "the cluster is not ok")
+        within(90, self._is_ok, "the cluster is not ok")
 
     # --- forming ----------------------------------------------------------------------
 
@@ -254,7 +254,7 @@ class Cluster:
             for other in self.nodes:
                 if other is not node:
                     self.ask(node, "CLUSTER", "MEET", HOST, other.port)
-        within(20, self._all_met, "the nodes did not meet")
+        within(90, self._all_met, "the nodes did not meet")
         for node in self.nodes[PRIMARIES:]:
             self.ask(node, "CLUSTER", "REPLICATE", self.id_of(self.replica_of(node)))
         self.wait_until_ok()
@@ -347,7 +347,7 @@ class Move:
         cluster, name = self._cluster, self._cluster.id_of(self.target)
         for node in (self.target, self.source):
             cluster.ask(node, "CLUSTER", "SETSLOT", self.slot, "NODE", name)
-        within(20, lambda: cluster._settled({self.slot: self.target}), "the move is not known")
+        within(90, lambda: cluster._settled({self.slot: self.target}), "the move is not known")
 
 
 def slot_of(key: str) -> int:

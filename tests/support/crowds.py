@@ -14,7 +14,7 @@ from support.shells import Blocking
 Ask = Callable[[Any], Any]
 """What one caller does with the sale: ``lambda sale: sale.hold(...)``, also for coroutines."""
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 
 def at_once(sale: Any, asks: Sequence[Ask]) -> list[Any]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"
 _CHUNK = 1 << 16
-_CALL_S = 10.0
+_CALL_S = 60.0
 _DRAIN_S = 1.0
 _T = TypeVar("_T")
 

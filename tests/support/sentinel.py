@@ -120,7 +120,7 @@ class Watched:
         primary, replica = self.primary, self.replica
         self.at(primary).client_pause(30_000, all=False)
         sent = self.at(primary).info("replication")["master_repl_offset"]
-        within(10, lambda: self._offset(replica) >= sent, "the replica is not in sync")
+        within(90, lambda: self._offset(replica) >= sent, "the replica is not in sync")
         time.sleep(0.1)  # some have come since
         yield
         with contextlib.suppress(redis.ConnectionError):
@@ -135,9 +135,9 @@ class Watched:
     def wait_for_failover(self, lost: EmbeddedServer) -> EmbeddedServer:
         """Wait until the sentinel names the other one and finds it well, and it takes writes."""
         heir = self._other(lost)
-        within(20, lambda: self.primary is heir, "there was no failover")
-        within(20, lambda: self._flags() == "master", "the new primary is not well")
-        within(20, lambda: self.role(heir) == "master", "the new primary is none")
+        within(90, lambda: self.primary is heir, "there was no failover")
+        within(90, lambda: self._flags() == "master", "the new primary is not well")
+        within(90, lambda: self.role(heir) == "master", "the new primary is none")
         return heir
 
     def would_promote(self) -> bool:
@@ -156,7 +156,7 @@ class Watched:
         """Run a killed server again, as the replica that a sentinel would make of it."""
         lost.restart()
         self.at(lost).replicaof(HOST, self._other(lost).port)
-        within(20, self.would_promote, "it is not a replica in sync")
+        within(90, self.would_promote, "it is not a replica in sync")
 
     def swap_roles(self) -> EmbeddedServer:
         """Hand over by hand, behind the sentinel's back; connections stay as they are."""
@@ -168,13 +168,13 @@ class Watched:
     def _begin(self, down_after_ms: int) -> None:
         primary, replica = self.servers
         self.at(replica).replicaof(HOST, primary.port)
-        within(20, lambda: self._link(replica) == "up", "the replica is not in sync")
+        within(90, lambda: self._link(replica) == "up", "the replica is not in sync")
         for sentinel in map(self.at, self.sentinels):
             sentinel.execute_command("SENTINEL", "DEBUG", *(x for i in QUICK.items() for x in i))
             sentinel.sentinel_monitor(self.name, HOST, primary.port, 1)
             sentinel.sentinel_set(self.name, "down-after-milliseconds", down_after_ms)
             sentinel.sentinel_set(self.name, "failover-timeout", 1_500)
-        within(20, self.would_promote, "the sentinel sees no replica")
+        within(90, self.would_promote, "the sentinel sees no replica")
 
     def _other(self, server: EmbeddedServer) -> EmbeddedServer:
         return self.servers[1 - self.servers.index(server)]

@@ -65,7 +65,10 @@ def connect(proxy: FaultProxy, timeout_s: float = 2) -> redis.Redis:
 
 
 def raw(proxy: FaultProxy) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", proxy.port), timeout=2)
+    return socket.create_connection(("127.0.0.1", proxy.port), timeout=30)
+
+
+DELAY_MS = 1_000
 
 
 def within(seconds: float, reached: Callable[[], bool]) -> bool:
@@ -173,7 +176,7 @@ def test_a_hanging_connection_is_silent_until_its_client_leaves_also_after_the_f
     with raw(proxy) as connection:
         proxy.drop_requests(times=1, then="hang")
         connection.sendall(sent("INCR", "counter") + sent("PING"))
-        assert within(2, lambda: proxy.faults == 2)
+        assert within(30, lambda: proxy.faults == 2)
         proxy.pass_through()
         connection.sendall(sent("PING"))
         connection.settimeout(0.1)
@@ -239,17 +242,19 @@ def test_what_was_forwarded_is_carried_out_although_the_connection_ends(
         try:
             # More than the server reads at once: its first replies find nobody.
             connection.sendall(sent("INCR", "counter") * 3000)
-            assert within(2, lambda: proxy.count("INCR") == 3000)
+            assert within(30, lambda: proxy.count("INCR") == 3000)
             assert proxy.cut() == 1
         finally:
             os.kill(server.pid, signal.SIGCONT)
-    assert within(2, lambda: direct.get("counter") == "3000")
+    assert within(30, lambda: direct.get("counter") == "3000")
 
 
 # Delays
 
 
-@pytest.mark.parametrize(("request_ms", "reply_ms", "meanwhile"), [(0, 150, "1"), (150, 0, None)])
+@pytest.mark.parametrize(
+    ("request_ms", "reply_ms", "meanwhile"), [(0, DELAY_MS, "1"), (DELAY_MS, 0, None)]
+)
 def test_a_delayed_reply_is_of_a_request_carried_out_and_a_delayed_request_is_not_yet(
     request_ms: int,
     reply_ms: int,
@@ -263,11 +268,13 @@ def test_a_delayed_reply_is_of_a_request_carried_out_and_a_delayed_request_is_no
     started = time.monotonic()
     thread = threading.Thread(target=client.incr, args=("counter",))
     thread.start()
-    assert within(2, lambda: proxy.count("INCRBY") == 1)
-    assert within(0.1, lambda: direct.get("counter") == meanwhile)
+    assert within(30, lambda: proxy.count("INCRBY") == 1)
+    if meanwhile is not None:
+        assert within(30, lambda: direct.get("counter") == meanwhile)
+    assert direct.get("counter") == meanwhile
     assert thread.is_alive()
     thread.join()
-    assert 0.15 <= time.monotonic() - started < 2
+    assert time.monotonic() - started >= DELAY_MS / 1000
     assert direct.get("counter") == "1"
 
 
@@ -315,7 +322,7 @@ def test_half_closed_towards_the_client_requests_still_arrive(
         assert connection.recv(1) == b""
         connection.sendall(sent("INCR", "counter"))
         connection.shutdown(socket.SHUT_WR)
-    assert within(2, lambda: direct.get("counter") == "1")
+    assert within(30, lambda: direct.get("counter") == "1")
 
 
 def test_half_closed_towards_the_server_the_connection_ends_as_the_server_ends_it(
@@ -363,7 +370,7 @@ def test_close_ends_what_is_open_and_may_be_repeated(proxy: FaultProxy) -> None:
         assert connection.recv(64) == b"+PONG\r\n"
         proxy.delay(request_ms=60_000)
         connection.sendall(sent("PING"))
-        assert within(2, lambda: proxy.count("PING") == 2)
+        assert within(30, lambda: proxy.count("PING") == 2)
         proxy.close()
         with pytest.raises(ConnectionResetError):
             connection.recv(1)
@@ -425,7 +432,7 @@ def test_several_processes_meet_the_same_faults(proxy: FaultProxy, direct: redis
             )
             for _ in range(2)
         ]
-        lost = sum(int(client.communicate(timeout=20)[0]) for client in clients)
+        lost = sum(int(client.communicate(timeout=60)[0]) for client in clients)
     assert proxy.count("INCRBY") == 200
     assert lost == proxy.faults > 0
     applied = int(direct.get("counter") or 0)
@@ -437,7 +444,7 @@ def test_a_forked_client_keeps_nothing_open_that_the_proxy_ends(server: Embedded
 import os, signal, socket
 from support.proxy import FaultProxy
 with FaultProxy({server.port}) as proxy:
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=2) as connection:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=30) as connection:
         connection.sendall(b"PING\\r\\n")
         print(connection.recv(64))
         child = os.fork()
@@ -450,7 +457,7 @@ with FaultProxy({server.port}) as proxy:
         except ConnectionResetError:
             print("reset")
     try:
-        socket.create_connection(("127.0.0.1", proxy.port), timeout=2).close()
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=30).close()
     except ConnectionRefusedError:
         print("refused")
     os.kill(child, signal.SIGKILL)

@@ -41,7 +41,7 @@ class Crowd:
     def first(self, end: Callable[[], str]) -> str:
         def read(_: int) -> str:
             self.begun.set()
-            self.ended.wait(10)
+            self.ended.wait(60)
             return end()
 
         return self.readings.share("x", read, PATIENT_MS)
@@ -51,7 +51,7 @@ class Crowd:
             self.left_ms.append(left_ms)
             return "anew"
 
-        assert self.begun.wait(10)
+        assert self.begun.wait(60)
         return self.readings.share("x", read, limit_ms)
 
     def run(self, end: Callable[[], str], *, after_s: float = 0.2) -> list[str | BaseException]:
