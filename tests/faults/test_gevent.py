@@ -70,9 +70,8 @@ with FlashSale.from_url(sys.argv[1], timeout_ms=20_000, max_connections=1) as sh
         "outcomes": sorted({getattr(end, "outcome", end).name for end in ends}),
         "single": sale.hold("ann", {"red": 1}, hold_id="h").outcome.name,
         "problems": sale.audit().problems,
-        "free": node.free.acquire() and not node.free.acquire(),
+        "free": node.free.held == 0,
     }))
-    node.free.release()
 """
 
 

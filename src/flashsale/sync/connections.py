@@ -117,11 +117,15 @@ class Connections:
         """Send a call and do not wait for its reply, if that waits for nobody; see `finish`."""
         ticket = Ticket(call, attempts)
         node, patience = self._known_owner(slot_of(call.keys[0])), attempts.patience()
-        if node is None or patience <= 0 or not node.free.acquire():
+        if node is None or patience <= 0:
             return ticket  # it is sent when it is asked for
         _attempt.begin(patience)
-        ticket.node, ticket.end = node, _attempt.end
+        ticket.end = _attempt.end
         try:
+            ticket.node = node
+            if not node.free.acquire(ticket):
+                ticket.node = None
+                return ticket
             self._check_open()
             ticket.connection = node.pool.get_connection()
             attempts.sending()
@@ -130,9 +134,7 @@ class Connections:
             ticket.error = error
             self._let_go(ticket)
         except BaseException:
-            if ticket.connection is not None:
-                ticket.connection.disconnect()  # as in `_exchange`
-            self._let_go(ticket)
+            self.abandon(ticket)
             raise
         return ticket
 
@@ -158,7 +160,7 @@ class Connections:
         """Nobody waits for this reply any more; its connection is not used again with it."""
         if ticket.connection is not None:
             ticket.connection.disconnect()
-            self._let_go(ticket)
+        self._let_go(ticket)
 
     def server(self, attempts: Attempts) -> server_check.ServerInfo:
         """The server, or a node of the cluster, once checked."""
@@ -321,10 +323,11 @@ class Connections:
     ) -> Any:
         """Send the first command; the second, if any, is for NOSCRIPT."""
         end = _attempt.end
-        if not node.free.acquire(_attempt.seconds):
-            raise redis.TimeoutError("every connection is in use")
         connection: Any = None
+        holder = object()
         try:
+            if not node.free.acquire(holder, _attempt.seconds):
+                raise redis.TimeoutError("every connection is in use")
             self._check_open()
             connection = node.pool.get_connection()
             if attempts is not None:
@@ -340,7 +343,7 @@ class Connections:
         finally:
             if connection is not None:
                 self._release(node, connection)
-            node.free.release()
+            node.free.release(holder)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -356,7 +359,7 @@ class Connections:
         if ticket.node is not None:
             if connection is not None:
                 self._release(ticket.node, connection)
-            ticket.node.free.release()
+            ticket.node.free.release(ticket)
 
 
 def _ask(connection: Any, commands: list[Command], asking: bool, end: float) -> Any:

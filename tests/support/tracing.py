@@ -1,0 +1,69 @@
+"""Exceptions from outside, at any line: as a signal handler, a debugger, a job runner raise."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import redis
+
+import flashsale
+
+PLACES = tuple(str(Path(str(module.__file__)).parent) for module in (flashsale, redis))
+
+
+class Foreign(Exception):
+    """Nobody's but the caller's in whose thread it was raised."""
+
+
+class Tracer:
+    """Counts the lines that a call runs through in some folders, and raises at one of them.
+
+    strike: the line, from 1 on; 0: none. Works in the thread that uses it as a context manager.
+    """
+
+    def __init__(self, strike: int = 0, places: tuple[str, ...] = PLACES) -> None:
+        self.strike, self.places = strike, places
+        self.lines = 0
+        self.where = ""
+
+    def __enter__(self) -> Tracer:
+        sys.settrace(self._call)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _call(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
+        return self._line if frame.f_code.co_filename.startswith(self.places) else None
+
+    def _line(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
+        if event == "line":
+            self.lines += 1
+            if self.lines == self.strike:
+                self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+                raise Foreign(self.where)
+        return self._line
+
+
+def at_every_line(
+    work: Callable[[], object],
+    check: Callable[[Tracer], object],
+    prepare: Callable[[], object] = lambda: None,
+) -> int:
+    """Run the work anew for each of its lines, interrupted there; how many lines that were."""
+    for strike in range(1, 1_000_000):
+        prepare()
+        tracer = Tracer(strike)
+        try:
+            with tracer:
+                work()
+        except Foreign:
+            pass
+        check(tracer)
+        if not tracer.where:
+            return tracer.lines
+    raise AssertionError("it has no end")
