@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
+from ssl import TLSVersion
 from typing import Any
 
+from redis import RedisError
 from redis.backoff import NoBackoff
-from redis.connection import parse_url
 
 from flashsale.calls import Call
 from flashsale.errors import ConfigurationError
+from flashsale.server_url import checked_url, label
 
 URL_VARIABLE = "FLASHSALE_URL"
 
@@ -20,6 +23,8 @@ MAX_CONNECTIONS = 100
 
 _OWN_BOOKKEEPING = ("maint_", "orig_", "himport", "event_dispatcher", "response_callbacks")
 """Settings that tie redis-py's pools and cluster nodes to themselves."""
+
+_OUR_BYTES = {"decode_responses": False, "encoding": "utf-8", "encoding_errors": "strict"}
 
 _NOT_OURS = {"max_connections", "connection_class", "redis_connect_func"}
 
@@ -49,26 +54,41 @@ def url_or_environment(url: str | None) -> str:
         raise ConfigurationError(
             f"no server: pass a URL, set {URL_VARIABLE}, or ask for one with .embedded()"
         )
-    try:
-        parse_url(url)  # type: ignore[no-untyped-call]
-    except ValueError:  # not told further: its text may have a part of the password in it
-        rule = "must look like redis://user:password@host:port/db (or rediss://, unix://)"
-        raise ConfigurationError(f"the server's URL {rule}, special characters as %XX") from None
-    return url
+    return checked_url(url)
 
 
 def connection_options(kwargs: Mapping[str, Any], retry_class: Any) -> dict[str, Any]:
     """A given client's connection settings, for a pool that does not retry by itself.
 
     redis-py would retry ten times with growing pauses while connecting, past any time-out of
-    ours.
+    ours. What we send and read are bytes, whatever the given client's encoding.
     """
     kept = {
         key: value
         for key, value in kwargs.items()
         if not key.startswith(_OWN_BOOKKEEPING) and key not in _NOT_OURS
     }
-    return kept | {"retry": retry_class(NoBackoff(), 0), "retry_on_error": []}
+    return kept | _OUR_BYTES | {"retry": retry_class(NoBackoff(), 0), "retry_on_error": []}
+
+
+def check_settings(kind: type[Any], options: Mapping[str, Any]) -> None:
+    """Make one connection, without I/O, so that settings which it does not take are told now."""
+    if wrong := _misfit(kind, options):
+        raise ConfigurationError(f"client: {wrong}")
+
+
+def _misfit(kind: type[Any], options: Mapping[str, Any]) -> str | None:
+    try:
+        if version := options.get("ssl_min_version"):
+            TLSVersion(version)
+        kind(**options)
+    except TypeError as error:
+        name = re.search(r"keyword argument '(\w+)'", str(error))
+        setting = f"setting {label(name[1], options)}" if name else "one of its settings"
+        return f"{setting} is not for connections of this kind"
+    except (ValueError, RedisError) as error:
+        return str(error)
+    return None
 
 
 def commands_of(call: Call) -> list[tuple[Any, ...]]:

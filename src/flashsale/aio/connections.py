@@ -14,7 +14,12 @@ from flashsale import server_check
 from flashsale.aio.sentinels import Primary
 from flashsale.attempts import CLOSED, Attempts
 from flashsale.calls import Call, Reply
-from flashsale.connecting import MAX_CONNECTIONS, commands_of, connection_options
+from flashsale.connecting import (
+    MAX_CONNECTIONS,
+    check_settings,
+    commands_of,
+    connection_options,
+)
 from flashsale.errors import ConfigurationError, StoreUnavailable
 from flashsale.topology import Address, Topology, slot_of
 
@@ -65,6 +70,7 @@ class Connections:
         given = getattr(client, "connection_pool", None)
         if isinstance(given, SentinelConnectionPool):
             self._options["connection_pool"] = Primary(given, self._primary_changed)
+        check_settings(self._kind, self._options)
 
     async def send(self, call: Call, attempts: Attempts) -> Reply:
         """The reply to a call, from whichever server decides its shard."""

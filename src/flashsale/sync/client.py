@@ -98,7 +98,9 @@ class FlashSale:
     ) -> Self:
         """Connect to `url`, or to FLASHSALE_URL; ConfigurationError if there is neither.
 
-        Of a cluster, any node will do. `max_connections` (1 to 10,000) is that to each server;
+        redis://, valkey://, or with TLS rediss://, valkeys://, or unix://; special characters of a
+        user or password as %XX. What it may say and what not is in `flashsale.server_url`. Of a
+        cluster, any node will do. `max_connections` (1 to 10,000) is that to each server;
         calls that find none free are served in the order in which they came.
         """
         server_check.check_options(timeout_ms, durability)

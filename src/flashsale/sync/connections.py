@@ -15,7 +15,12 @@ from redis.sentinel import SentinelConnectionPool
 from flashsale import server_check
 from flashsale.attempts import CLOSED, Attempts
 from flashsale.calls import Call, Reply
-from flashsale.connecting import MAX_CONNECTIONS, commands_of, connection_options
+from flashsale.connecting import (
+    MAX_CONNECTIONS,
+    check_settings,
+    commands_of,
+    connection_options,
+)
 from flashsale.errors import ConfigurationError, StoreUnavailable
 from flashsale.sync.semaphores import FairSemaphore
 from flashsale.sync.sentinels import Primary
@@ -112,6 +117,7 @@ class Connections:
         self._options = connection_options(pool.connection_kwargs, Retry)
         if isinstance(pool, SentinelConnectionPool):
             self._options["connection_pool"] = Primary(pool, _bounded, self._primary_changed)
+        check_settings(self._kind, self._options)
 
     def begin(self, call: Call, attempts: Attempts) -> Ticket:
         """Send a call and do not wait for its reply, if that waits for nobody; see `finish`."""
