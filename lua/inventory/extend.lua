@@ -8,7 +8,7 @@
 --       ids         msgpack: array of hold ids
 --       wanted      msgpack: array of deadlines, milliseconds
 -- CODES X EXTENDED, D DEADLINE_TOO_FAR, ? UNKNOWN_HOLD, A ALREADY_CONFIRMED, R RELEASED,
---       E EXPIRED, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+--       E EXPIRED, J CLOCK_JUMP, u SALE_UNKNOWN, p PURGED, ! MALFORMED
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
@@ -26,9 +26,10 @@ local caller_ms, buyers_blob, ids_blob, wanted_blob = unpack(ARGV)
 -- include lib/send_reply
 -- include lib/close_book
 -- include lib/is_id
+-- include lib/is_doubtful
 
 local EXTENDED, DEADLINE_TOO_FAR, UNKNOWN_HOLD, MALFORMED = 'X', 'D', '?', '!' -- outcomes
-local ALREADY_CONFIRMED, RELEASED, EXPIRED = 'A', 'R', 'E' -- outcomes
+local ALREADY_CONFIRMED, RELEASED, EXPIRED, CLOCK_JUMP = 'A', 'R', 'E', 'J' -- outcomes
 local SWEEP_PER_CALL, TIME_MAX = 128, 9999999999999
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
@@ -56,6 +57,9 @@ local function extend(buyer, hold, deadline)
   end
   if hold.state == 'e' then
     return EXPIRED
+  end
+  if is_doubtful(shard, tonumber(hold.stamp)) then
+    return CLOCK_JUMP
   end
   if deadline <= tonumber(hold.stamp) then
     return EXTENDED, true

@@ -1,7 +1,8 @@
 -- The shard's rules and position, and the time of this call; or nil, an outcome code and the
 -- server's time.
 -- A wall clock that stands still or goes back leaves the time where it was. One that is far
--- ahead of both the shard and the caller is not believed (`jumped`).
+-- ahead of both the shard and the caller is not believed (`jumped`): the time stays where it was,
+-- and what falls due between that and `latest` is judged by nobody, see lib/is_doubtful.
 local function load_shard(k_sale, caller_text)
   local CLOCK_JUMP_MAX = 60000
   local SALE_UNKNOWN, PURGED = 'u', 'p' -- outcomes
@@ -34,6 +35,7 @@ local function load_shard(k_sale, caller_text)
     sequence = tonumber(sale[4]),
     now = now,
     jumped = jumped,
+    latest = jumped and wall or now, -- the time if the server's clock is right after all
     due = tonumber(sale[6]), -- nil: nothing can fall due
     cursor = tonumber(sale[7]),
     ttl = rules[1],

@@ -3,7 +3,7 @@ local function why_closed(shard)
   local NOT_OPEN, CLOSED, PAUSED, ENDED, CLOCK_JUMP = 'N', 'K', 'P', 'Z', 'J' -- outcomes
   if shard.state ~= 'running' then
     return shard.state == 'ended' and ENDED or PAUSED
-  elseif shard.opens and shard.now < shard.opens then
+  elseif shard.opens and shard.latest < shard.opens then
     return NOT_OPEN
   elseif shard.closes and shard.now >= shard.closes then
     return CLOSED

@@ -6,7 +6,7 @@
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       seed        64 hexadecimal digits
 -- REPLY {epoch, now, code ("" or why not)}
--- CODES N NOT_OPEN, 9 ROOM_UNKNOWN, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+-- CODES N NOT_OPEN, J CLOCK_JUMP, 9 ROOM_UNKNOWN, u SALE_UNKNOWN, p PURGED, ! MALFORMED
 
 local k_sale, k_room = unpack(KEYS)
 local caller_ms, seed = unpack(ARGV)
@@ -14,8 +14,9 @@ local caller_ms, seed = unpack(ARGV)
 -- include lib/load_shard
 -- include lib/load_room
 -- include lib/fix_present
+-- include lib/is_doubtful
 
-local NOT_OPEN, MALFORMED = 'N', '!' -- outcomes
+local NOT_OPEN, CLOCK_JUMP, MALFORMED = 'N', 'J', '!' -- outcomes
 
 local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
@@ -30,7 +31,7 @@ elseif not string.find(seed, '^[0-9a-f]+$') or #seed ~= 64 then
 end
 fix_present(room, shard.now)
 if not room.present then
-  return { epoch, shard.now, NOT_OPEN }
+  return { epoch, shard.now, is_doubtful(shard, room.opens) and CLOCK_JUMP or NOT_OPEN }
 end
 if not room.seed then
   redis.call('HSET', k_room, 'present', room.present, 'seed', seed)

@@ -10,8 +10,8 @@
 --       entrants    how many there are
 -- REPLY {epoch, now, code, frozen at, digest or "", server seed, entropy}: the seeds by which the
 --       first were drawn, "" before, in hexadecimal; for whoever goes on with the settlement
--- CODES f FROZEN, g SETTLED, j NOT_CLOSED, x VOID, Q CONFLICT, m CUE_UNKNOWN, u SALE_UNKNOWN,
---       p PURGED
+-- CODES f FROZEN, g SETTLED, j NOT_CLOSED, x VOID, Q CONFLICT, J CLOCK_JUMP, m CUE_UNKNOWN,
+--       u SALE_UNKNOWN, p PURGED
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
@@ -21,10 +21,12 @@ local caller_ms, digest, entrants = unpack(ARGV)
 
 -- include lib/load_shard
 -- include lib/load_cue
+-- include lib/is_doubtful
 -- include lib/new_book
 -- include lib/end_cue
 
 local FROZEN, SETTLED, NOT_CLOSED, VOID, CONFLICT = 'f', 'g', 'j', 'x', 'Q' -- outcomes
+local CLOCK_JUMP = 'J' -- outcomes
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
@@ -40,11 +42,14 @@ if cue.state == 'void' then
   code = VOID
 elseif cue.state == 'revealed' then
   code = SETTLED
-elseif cue.state == 'open' and shard.now < cue.closes then
+elseif cue.state == 'open' and shard.latest < cue.closes then
   code = NOT_CLOSED
 elseif cue.entropy_at and not told[2] and shard.now >= cue.entropy_at then
   end_cue(new_book(), shard, keys, cue, 'frozen after the public seed was known')
   code = VOID
+elseif (cue.state == 'open' and is_doubtful(shard, cue.closes))
+  or (cue.entropy_at and not told[2] and is_doubtful(shard, cue.entropy_at)) then
+  code = CLOCK_JUMP
 else
   code = FROZEN
   if cue.state == 'open' then

@@ -343,7 +343,7 @@ def _compare_holds(
     for buyer in records.keys() | told.keys():
         if not _differences(replay.books, buyer, told[buyer], records.get(buyer, [])):
             continue
-        sequence, holds = yield from views.find_buyer(sale, buyer)
+        sequence, _, holds = yield from views.find_buyer(sale, buyer)
         yield from replay.to(max(sequence, replay.sequence))
         ids = {hold_id for who, hold_id in replay.books.holds if who == buyer}
         problems += _differences(replay.books, buyer, ids, holds)

@@ -141,8 +141,9 @@ class Settlement(Struct, frozen=True):
     """How far a cue's settlement has come.
 
     outcome: SETTLED (the result is revealed), NOT_CLOSED, FROZEN (the public seed has not come),
-    VOID, or CLOCK_JUMP. entrants: how many were frozen. drawn: how many the draw gave something,
-    awarded: how many of those got their holds, promoted: how many took places that fell free.
+    VOID, or CLOCK_JUMP (what is due is not known: settle again). entrants: how many were frozen.
+    drawn: how many the draw gave something, awarded: how many of those got their holds, promoted:
+    how many took places that fell free.
     reserve_until_ms: until then places that fall free go to the next, so settle again; None: no
     reserve is kept (any more).
     """

@@ -27,6 +27,10 @@ class Outcome(Enum):
 
     `code` is its letter in the scripts' replies, `meaning` a sentence for people, and
     `again` whether the same call may succeed later without anything being changed in it.
+
+    CLOCK_JUMP: the server's clock is more than a minute ahead of both the sale's last time and the
+    caller's clock, so one of them is wrong. New holds, and whatever a deadline between the two
+    times decides (a confirm, an extend, a freeze), are refused until the wrong clock is put right.
     """
 
     code: str
@@ -57,7 +61,7 @@ class Outcome(Enum):
     ENDED = ("ended", "Z", "the sale has ended", False)
     SKU_UNKNOWN = ("sku_unknown", "U", "the sale has no such sku", False)
     SHARD_FULL = ("shard_full", "B", "the sale has as many buyers as it may remember", False)
-    CLOCK_JUMP = ("clock_jump", "J", "the server's clock is ahead of the shard's and ours", True)
+    CLOCK_JUMP = ("clock_jump", "J", "the clocks disagree: the server's is far ahead", True)
     TRY_AGAIN = ("try_again", "T", "expired holds are still being swept back to stock", True)
     # A cue, its entries and its draw.
     CUED = ("cued", "c", "the cue exists with this definition", False)

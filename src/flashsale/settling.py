@@ -217,8 +217,8 @@ def finish(frozen: Frozen, key: Key | None, entropy: bytes | None) -> Operation[
             return (yield from finish(again, key, entropy))
         if outcome is not Outcome.SETTLED:
             return (yield from _settlement(outcome, frozen.known))
-    yield from _promote(frozen.known, drawn)
-    return (yield from _settlement(Outcome.SETTLED, frozen.known))
+    outcome = yield from _promote(frozen.known, drawn)
+    return (yield from _settlement(outcome, frozen.known))
 
 
 def _seeds(frozen: Frozen, key: Key | None, entropy: bytes | None) -> tuple[bytes, bytes | None]:
@@ -293,8 +293,10 @@ def _reveal(cue: Cue, drawn: draw.Drawn) -> Operation[Outcome]:
     return outcome_of(code.decode(), "reveal")
 
 
-def _promote(known: Known, drawn: draw.Drawn) -> Operation[None]:
+def _promote(known: Known, drawn: draw.Drawn) -> Operation[Outcome]:
     """Offer what is left of the set-aside to the next in order, until nothing is left of it.
+
+    SETTLED, or CLOCK_JUMP if the clocks disagree: it is not known whether the reserve has ended.
 
     Units may fall free meanwhile. Then whoever was passed over, because less was left than is of
     use to them, is asked again before anybody later: the script refuses the batch (TRY_AGAIN).
@@ -306,15 +308,18 @@ def _promote(known: Known, drawn: draw.Drawn) -> Operation[None]:
     while start < len(waiting):
         seen = yield from view(cue.sale, cue.id)
         if not any(seen.set_aside.values()):
-            return
+            break
         if seen.freed != freed:  # more fell free: those who could not use less come first again
             start, freed = 0, seen.freed
         some = waiting[start : start + CHUNK]
         code = yield from _award_some(known, drawn, "next", some, seen.freed)
         if code is None:
             start += CHUNK
+        elif code is Outcome.CLOCK_JUMP:
+            return code
         elif code is not Outcome.TRY_AGAIN:
-            return
+            break
+    return Outcome.SETTLED
 
 
 def _settlement(outcome: Outcome, known: Known) -> Operation[Settlement]:

@@ -10,8 +10,9 @@ from flashsale import limits
 from flashsale.baskets import encode
 from flashsale.batches import STATES, Target, reject, shard_call
 from flashsale.calls import Call, Operation, Reply, expect
+from flashsale.errors import Rejected
 from flashsale.keys import ShardKeys
-from flashsale.models import Hold, Sale, SaleState, SkuView, Snapshot
+from flashsale.models import Hold, HoldState, Outcome, Sale, SaleState, SkuView, Snapshot
 from flashsale.rooms import WaitingRoom
 from flashsale.scripts import load_script
 
@@ -39,27 +40,38 @@ def read_holds(sale: str, buyer: str, shown: Sequence[Reply]) -> list[Hold]:
     ]
 
 
-def find_buyer(sale: str, buyer: str) -> Operation[tuple[int, list[Hold]]]:
-    """The sequence of the moment, and every hold of a buyer."""
+def find_buyer(sale: str, buyer: str) -> Operation[tuple[int, int, list[Hold]]]:
+    """The sequence of the moment, the latest time that it may be, and every hold of a buyer."""
     limits.check_id("buyer", buyer)
     keys = ShardKeys.of(sale)
     own = (keys.sale, keys.stock, keys.buyers)
     reply = yield Call(load_script("inventory/find"), own, (encode([buyer]),))
-    _, _, sequence, code, packed = expect(reply, 5, "find")
+    _, _, latest, sequence, code, packed = expect(reply, 6, "find")
     reject(sale, code)
     (shown,) = msgspec.msgpack.decode(packed)
-    return sequence, read_holds(sale, buyer, shown)
+    return sequence, latest, read_holds(sale, buyer, shown)
 
 
 def find(sale: str, target: Target) -> Operation[Hold | None]:
-    """One hold, or None."""
-    _, holds = yield from find_buyer(sale, target.buyer)
-    return next((hold for hold in holds if hold.hold_id == target.hold_id), None)
+    """One hold, or None; Rejected (CLOCK_JUMP) if the clocks disagree whether it has expired."""
+    _, latest, holds = yield from find_buyer(sale, target.buyer)
+    found = next((hold for hold in holds if hold.hold_id == target.hold_id), None)
+    if found is not None:
+        _check_deadline(found, latest)
+    return found
 
 
 def holds_of(sale: str, buyer: str) -> Operation[list[Hold]]:
-    """Every hold of a buyer."""
-    return (yield from find_buyer(sale, buyer))[1]
+    """Every hold of a buyer; Rejected (CLOCK_JUMP) if one of them is in doubt, as with `find`."""
+    _, latest, holds = yield from find_buyer(sale, buyer)
+    for hold in holds:
+        _check_deadline(hold, latest)
+    return holds
+
+
+def _check_deadline(hold: Hold, latest_ms: int) -> None:
+    if hold.state is HoldState.HELD and hold.deadline_ms and hold.deadline_ms <= latest_ms:
+        raise Rejected(Outcome.CLOCK_JUMP, f"hold {hold.hold_id!r} of {hold.buyer!r}")
 
 
 def snapshot(sale: str) -> Operation[Snapshot]:

@@ -221,35 +221,6 @@ def test_clock_jump_comes_after_closing_and_before_an_unknown_sku(
     assert closed.hold("ann", {"green": 1}, hold_id="h").outcome is Outcome.CLOSED
 
 
-def test_under_a_clock_that_jumped_all_else_is_judged_at_the_shards_last_time(
-    lab: Lab, callers_clock: Callable[[int], None]
-) -> None:
-    sale = lab.shop.open(Sale(lab.new_id(), [Sku("red", 9)], hold_ttl_ms=30))
-    for hold_id in ("late", "given-up", "paid", "longer"):
-        sale.hold("ann", {"red": 1}, hold_id=hold_id).unwrap()
-    time.sleep(0.05)
-    last = time.time_ns() // 1_000_000 - 2 * MINUTE
-    lab.set_time(sale, last)  # of the two clocks, by one no hold is due, by the other all are
-    callers_clock(-2 * MINUTE)
-    assert sale.expire() == 0
-    assert sale.hold("ann", {"red": 1}, hold_id="paid").replayed
-    answers = [
-        sale.confirm("ann", "paid"),
-        sale.release("ann", "given-up"),
-        sale.extend("ann", "longer", deadline_ms=last + 3 * MINUTE),
-        sale.restock({"red": 1}, op_id="o"),
-        sale.pause(),
-        sale.resume(),
-    ]
-    done = ["CONFIRMED", "RELEASED", "EXTENDED", "RESTOCKED", "PAUSED", "RESUMED"]
-    assert [answer.outcome.name for answer in answers] == done
-    assert {answer.at_ms for answer in answers} == {last}
-    assert stored_time(lab, sale) == last
-    callers_clock(0)
-    assert sale.expire() == 1
-    assert stored_time(lab, sale) > last + MINUTE
-
-
 def test_a_retake_waits_for_a_clock_that_can_be_believed(
     lab: Lab, callers_clock: Callable[[int], None]
 ) -> None:

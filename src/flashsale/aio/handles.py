@@ -91,7 +91,8 @@ class AsyncSaleHandle:
         """Sell a paid hold; with `lines`, only those of its units, and the rest is given back.
 
         late: what to do after the deadline: "refuse" answers EXPIRED, "retake" takes the stock
-        and the limit again if there is any, also after the sale's end.
+        and the limit again if there is any, also after the sale's end. CLOCK_JUMP while the
+        server's clock and the caller's disagree whether the deadline has passed: ask again.
         """
         target = batches.target_of(self.id, hold, hold_id)
         kind, item = inventory.confirm_kind(self.id, late), inventory.confirm_item(target, lines)
@@ -162,12 +163,16 @@ class AsyncSaleHandle:
         *,
         timeout_ms: int | None = None,
     ) -> Hold | None:
-        """The hold as the server remembers it, or None. Rejected if there is no such sale."""
+        """The hold as the server remembers it, or None.
+
+        Rejected if there is no such sale; with CLOCK_JUMP while the clocks disagree whether it has
+        expired.
+        """
         target = batches.target_of(self.id, hold, hold_id)
         return await self._shop.perform(views.find(self.id, target), timeout_ms)
 
     async def holds_of(self, buyer: str, *, timeout_ms: int | None = None) -> list[Hold]:
-        """Every hold of a buyer, oldest first. Rejected if there is no such sale."""
+        """Every hold of a buyer, oldest first. Rejected as by `find`, for any of them."""
         return await self._shop.perform(views.holds_of(self.id, buyer), timeout_ms)
 
     async def restock(

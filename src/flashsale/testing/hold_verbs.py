@@ -84,6 +84,8 @@ class HoldVerbs(Taking):
             if late == "refuse":
                 return self._answer_about(Outcome.EXPIRED, record)
             return self._retake(record, wanted)
+        if self._is_in_doubt(record):
+            return self._answer_about(Outcome.CLOCK_JUMP, record)
         if not _covers(record.lines, wanted):
             return self._answer_about(Outcome.NOT_IN_HOLD, record)
         return self._sell(record, wanted, dropped=_minus(record.lines, wanted))
@@ -91,6 +93,8 @@ class HoldVerbs(Taking):
     def _retake(self, record: Record, wanted: dict[str, int]) -> Answer:
         if not _covers(record.lines, wanted):
             return self._answer_about(Outcome.NOT_IN_HOLD, record)
+        if self.clock_ms is not None:
+            return self._answer_about(Outcome.CLOCK_JUMP, record)
         refusal = self._why_not_taken(record.buyer, wanted)
         if refusal is not None:
             may_return = refusal is Outcome.SOLD_OUT and self._may_return(wanted)
@@ -157,6 +161,8 @@ class HoldVerbs(Taking):
             return self._answer_about(Outcome.RELEASED, record)
         if record.state is HoldState.EXPIRED:
             return self._answer_about(Outcome.EXPIRED, record)
+        if self._is_in_doubt(record):
+            return self._answer_about(Outcome.CLOCK_JUMP, record)
         assert record.deadline_ms is not None
         assert record.original_deadline_ms is not None
         if deadline_ms <= record.deadline_ms:

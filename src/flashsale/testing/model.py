@@ -57,7 +57,11 @@ class Record:
 
 
 class SaleModel:
-    """One sale's holds and books, and the time of the verb that is being judged."""
+    """One sale's holds and books, and the time of the verb that is being judged.
+
+    clock_ms: what the server's clock says while it is not believed (more than a minute ahead of
+    both the sale's last time and the caller's clock), else None. A test sets it.
+    """
 
     def __init__(self, sale: Sale, *, now_ms: int) -> None:
         """Open the sale."""
@@ -65,6 +69,7 @@ class SaleModel:
         self.state = SaleState.RUNNING
         self.purged = False
         self.last_ms = 0
+        self.clock_ms: int | None = None
         self._books = Books(sale)
         self._buyers: dict[str, dict[str, Record]] = {}
         self._restocks: dict[str, dict[str, int]] = {}
@@ -108,11 +113,20 @@ class SaleModel:
             return Outcome.ENDED
         if self.state is SaleState.PAUSED:
             return Outcome.PAUSED
-        if self.sale.opens_at_ms is not None and self._now < self.sale.opens_at_ms:
+        opens, closes = self.sale.opens_at_ms, self.sale.closes_at_ms
+        if opens is not None and self._now < opens and not self._is_doubtful(opens):
             return Outcome.NOT_OPEN
-        if self.sale.closes_at_ms is not None and self._now >= self.sale.closes_at_ms:
+        if closes is not None and self._now >= closes:
             return Outcome.CLOSED
-        return None
+        return None if self.clock_ms is None else Outcome.CLOCK_JUMP
+
+    def _is_doubtful(self, at_ms: int) -> bool:
+        """Whether it has come by the server's clock, which is not believed, and by no other."""
+        return self.clock_ms is not None and self._now < at_ms <= self.clock_ms
+
+    def _is_in_doubt(self, record: Record) -> bool:
+        """Whether the clocks disagree if the hold has expired."""
+        return record.state is HoldState.HELD and self._is_doubtful(record.deadline_ms or 0)
 
     def _records(self) -> Iterator[Record]:
         for holds in self._buyers.values():

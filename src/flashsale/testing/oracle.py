@@ -31,8 +31,8 @@ class OracleSale(HoldVerbs, SaleVerbs):
     otherwise it must agree with one moment between them.
 
     Left out: TRY_AGAIN, because the model expires everything that is due before it judges,
-    where the engine expires a bounded number a call and its clients then ask again;
-    CLOCK_JUMP, because the model has no second clock; stock set aside.
+    where the engine expires a bounded number a call and its clients then ask again; stock set
+    aside. A server's clock that is not believed (CLOCK_JUMP) is `clock_ms`, set by the test.
 
     Requests are checked by the clients' rules, with the same `InvalidRequest`.
     """

@@ -47,6 +47,8 @@ class OracleRoom(RoomViews):
                 raise self._rejected(Outcome.CONFLICT)
         elif sale.state is SaleState.ENDED:
             raise self._rejected(Outcome.ENDED)
+        elif sale.clock_ms is not None:
+            raise self._rejected(Outcome.CLOCK_JUMP)
         else:
             seed = shuffle.make_seed(key.secret, sale.sale.id)
             rate = _as_stored(room.rate_per_s)
@@ -94,7 +96,8 @@ class OracleRoom(RoomViews):
             return Outcome.MALFORMED
         room.fix_present(self._sale._now)
         if room.present is None:
-            return Outcome.NOT_OPEN
+            in_doubt = self._sale._is_doubtful(room.room.opens_at_ms or 0)
+            return Outcome.CLOCK_JUMP if in_doubt else Outcome.NOT_OPEN
         if not room.seed:
             room.seed = seed
             self._sale.last_ms = self._sale._now
@@ -129,6 +132,8 @@ class OracleRoom(RoomViews):
             return self._answer(closed, buyer)
         if sale.sale.closes_at_ms is not None and sale._now >= sale.sale.closes_at_ms:
             return self._answer(Outcome.CLOSED, buyer)  # and paused
+        if sale.clock_ms is not None:
+            return self._answer(Outcome.CLOCK_JUMP, buyer)
         room.fix_present(sale._now)
         sale.last_ms = sale._now
         own = room.numbers.get(buyer)

@@ -8,7 +8,7 @@ from flashsale import limits
 from flashsale.errors import Rejected
 from flashsale.ledger import Event, EventKind
 from flashsale.models import Answer, Hold, HoldState, Outcome, Sale, SaleState, Snapshot
-from flashsale.testing.model import SaleModel
+from flashsale.testing.model import Record, SaleModel
 from flashsale.testing.requests import changes_of, check_hold_id
 
 if TYPE_CHECKING:
@@ -125,18 +125,26 @@ class SaleVerbs(SaleModel):
     # Views: nothing is written, and a due hold is shown as expired all the same.
 
     def find(self, buyer: str, hold_id: str, *, now_ms: int) -> Hold | None:
-        """The hold as it is at `now_ms`, None if the buyer has none of this id."""
+        """The hold as it is at `now_ms`, None if the buyer has none of this id.
+
+        Rejected (CLOCK_JUMP) if the clocks disagree whether it has expired.
+        """
         check_hold_id(buyer, hold_id)
         self._look_at_sale(now_ms)
         record = self._known(buyer, hold_id)
-        return None if record is None else self._hold(record, as_swept=True)
+        return None if record is None else self._shown(record)
 
     def holds_of(self, buyer: str, *, now_ms: int) -> list[Hold]:
         """All holds of a buyer, tombstones included, in the order of their making."""
         limits.check_id("buyer", buyer)
         self._look_at_sale(now_ms)
         records = self._buyers.get(buyer, {}).values()
-        return [self._hold(record, as_swept=True) for record in records]
+        return [self._shown(record) for record in records]
+
+    def _shown(self, record: Record) -> Hold:
+        if self._is_in_doubt(record):
+            raise Rejected(Outcome.CLOCK_JUMP, f"hold {record.hold_id!r} of {record.buyer!r}")
+        return self._hold(record, as_swept=True)
 
     def snapshot(self, *, now_ms: int) -> Snapshot:
         """All figures as they stand: a due hold counts as held until a verb expires it.
