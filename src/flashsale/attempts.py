@@ -99,6 +99,11 @@ class Attempts(Struct):
         self.sent = self.unsure = False
         self.last = None
 
+    def interrupted(self) -> None:
+        """Whoever sent it was interrupted: another one sends it again."""
+        self.unsure = self.unsure or self.sent or self.replied
+        self.sent = False
+
     def withdraw(self, why: str) -> FlashSaleError:
         """What to tell a caller who waits no longer, while others of the batch still do."""
         before, self.withdrawn = self.withdrawn, True

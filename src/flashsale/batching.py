@@ -10,7 +10,7 @@ order. Sales take turns, and so do the lanes of a sale: a quiet sale waits for a
 each of the others, however many operations and lanes a noisy one has waiting. What a sale may have
 waiting is bounded by what is left for the others (dynamic thresholds: Choudhury and Hahne, "Dynamic
 queue length thresholds for shared-memory packet switches", IEEE/ACM Transactions on Networking
-6(2), 1998, with a factor of one), so none can fill the queue alone.
+6(2), 1998, with a factor of one), so none can fill the queue alone; nor can one buyer.
 
 Each server of a cluster is sent batches as if it were the only one: those on their way to one that
 is silent hold up no sale of another.
@@ -30,6 +30,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from flashsale.attempts import Attempts
 from flashsale.batches import Item, Kind
 from flashsale.errors import Overloaded
 from flashsale.limits import check_int
@@ -43,6 +44,10 @@ QUEUE_MAX = 65_536
 
 BYTES_MAX = 64 * 1024 * 1024
 """Roughly their bytes: 256 an operation, 32 a sku or quantity, 4 a character of a note."""
+
+BUYER_MAX = 128
+"""Operations of one buyer of a sale that wait in a client behind another one of the same buyer:
+they go one after the other, and must not take the room of others."""
 
 IN_FLIGHT_MAX = 16
 """Batches of a client on their way to one server at a time."""
@@ -96,11 +101,15 @@ class Lane(Struct, eq=False):
 
 
 class SaleQueue(Struct, eq=False):
-    """What all lanes of a sale share: how much waits, its turns, each buyer's last operation."""
+    """What all lanes of a sale share: how much waits, its turns, each buyer's last operation.
+
+    `behind_of`: how many of a buyer's wait behind another one, for buyers who have such.
+    """
 
     id: str
     last_of: dict[str, Pending]
     ready: deque[Lane]
+    behind_of: dict[str, int]
     waiting: int = 0
     bytes: int = 0
     lanes: int = 0
@@ -114,13 +123,17 @@ class Server(Struct, eq=False):
 
 
 class Batch(Struct, eq=False):
-    """Operations that travel together. `deadline` is the last of theirs, `limit_ms` that one's."""
+    """Operations that travel together, tried until the last deadline of theirs.
+
+    `carrier`: the caller or the task that sends it. `carriers`: how many came to grief.
+    """
 
     lane: Lane
     server: Server
     pending: list[Pending]
-    deadline: float
-    limit_ms: int
+    attempts: Attempts
+    carrier: Any = None
+    carriers: int = 0
 
     @property
     def items(self) -> list[Item]:
@@ -132,7 +145,8 @@ class Gathering:
     """All that waits in one client. Not safe for threads by itself: a shell guards it.
 
     `offer` what a caller asks for, `take` batches until there is none to send now, tell each
-    operation's end with `settled` and each batch's with `finished`, and take again.
+    operation's end with `settled` and each batch's with `finished`, and take again. Ends may be
+    told twice. If any of these was interrupted half way, `mend` comes before the next.
 
     server_of: names the server that decides a sale, as far as is known; it may change.
     """
@@ -143,6 +157,7 @@ class Gathering:
         batch_max: int = 256,
         queue_max: int = QUEUE_MAX,
         bytes_max: int = BYTES_MAX,
+        buyer_max: int = BUYER_MAX,
         in_flight_max: int = IN_FLIGHT_MAX,
         lane_in_flight_max: int = LANE_IN_FLIGHT_MAX,
         server_of: Callable[[str], Hashable] = lambda sale: None,
@@ -150,12 +165,14 @@ class Gathering:
         self.batch_max = batch_max
         self.queue_max = check_int("queue_max", queue_max, 1, 10_000_000)
         self.bytes_max = check_int("queue_bytes_max", bytes_max, 1, 10**12)
+        self.buyer_max = buyer_max
         self.in_flight_max = in_flight_max
         self.lane_in_flight_max = lane_in_flight_max
         self.waiting = 0
         self.bytes = 0
         self._offered = 0
         self.flying: set[Batch] = set()
+        self.live: dict[Pending, None] = {}  # all that was not settled: the rest follows from it
         self._sales: dict[str, SaleQueue] = {}
         self._lanes: dict[tuple[Kind, int, bool], Lane] = {}
         self._server_of = server_of
@@ -173,33 +190,20 @@ class Gathering:
     ) -> Pending:
         """Put an operation into the queue; Overloaded, at once, if there is no room for it."""
         self._offered += 1
-        pace = limit_ms.bit_length()
+        pace, buyer = limit_ms.bit_length(), item.buyer
         lane = self._lanes.get((kind, pace, False))
         if lane is None:
             lane = self._lane(kind, pace, False)
-        sale = lane.sale
         size = 256 + 32 * len(item.lines) + 4 * len(item.second)
-        if self.waiting and self._is_full(sale, size):
-            lane = self._make_room(lane, size)
-            sale = lane.sale
-        last = sale.last_of.get(item.buyer)
+        if self.waiting and self._is_full(lane.sale, buyer, size):
+            lane = self._make_room(lane, buyer, size)
+        last = lane.sale.last_of.get(buyer)
         if (last is not None or self._suspects) and self._is_suspect(kind, item, last):
             plain, lane = lane, self._lane(kind, pace, True)
             self._close_if_empty(plain)
         pending = Pending(item, caller, deadline, limit_ms, size, lane)
-        sale.last_of[item.buyer] = pending
-        sale.waiting += 1
-        sale.bytes += size
-        self.waiting += 1
-        self.bytes += size
-        if last is None:
-            lane.waiting.append(pending)
-            if not lane.ready:
-                self._make_ready(lane)
-        else:
-            last.following, pending.preceding = pending, last
-            self._behind.add(pending)
-            lane.behind += 1
+        self.live[pending] = None
+        self._queue(pending)
         return pending
 
     def take(self) -> Batch | None:
@@ -217,7 +221,7 @@ class Gathering:
                 self._close_if_empty(lane)
                 continue
             last = max(chosen, key=_deadline_of)
-            batch = Batch(lane, server, chosen, last.deadline, last.limit_ms)
+            batch = Batch(lane, server, chosen, Attempts(last.deadline, last.limit_ms))
             lane.in_flight += 1
             server.in_flight += 1
             self.flying.add(batch)
@@ -234,6 +238,7 @@ class Gathering:
         if pending.over:
             return
         pending.over = True
+        self.live.pop(pending, None)
         last_of, buyer = pending.lane.sale.last_of, pending.item.buyer
         if unanswered:
             if len(self._suspects) >= SUSPECTS_MAX:
@@ -242,8 +247,7 @@ class Gathering:
         following = pending.following
         if following is not None:
             pending.following = following.preceding = None
-            self._behind.discard(following)
-            following.lane.behind -= 1
+            self._no_longer_behind(following)
             following.lane.waiting.append(following)
             self._make_ready(following.lane)
         elif last_of.get(buyer) is pending:
@@ -255,6 +259,8 @@ class Gathering:
         An operation of it that was not settled is so now, without an answer: the next one of
         its buyer must not wait for ever.
         """
+        if batch not in self.flying:
+            return
         lane = batch.lane
         for pending in batch.pending:
             if not pending.over:
@@ -279,6 +285,40 @@ class Gathering:
                     self.settled(pending)
                 self._close_if_empty(lane)
 
+    def mend(self) -> None:
+        """Put everything together anew, from what is live and what is on its way.
+
+        It can be interrupted, too, and begins anew then. Whoever has gone is left out.
+        """
+        self.waiting = self.bytes = 0
+        self._sales, self._lanes, self._servers, self._behind = {}, {}, {}, set()
+        flying = [pending for batch in self.flying for pending in batch.pending]
+        together = dict.fromkeys(pending for pending in flying if not pending.over)
+        waiting = [
+            pending
+            for pending in self.live
+            if not (pending.over or pending in together or pending.caller.done())
+        ]
+        for batch in self.flying:
+            old = batch.lane
+            lane = batch.lane = self._lane(old.kind, old.pace, old.suspect)
+            batch.server = self._server(lane.sale)
+            lane.in_flight += 1
+            batch.server.in_flight += 1
+            for pending in batch.pending:
+                pending.lane, pending.preceding, pending.following = lane, None, None
+                if not pending.over:
+                    lane.sale.last_of[pending.item.buyer] = pending
+        for pending in waiting:
+            old = pending.lane
+            pending.lane = self._lane(old.kind, old.pace, old.suspect)
+            pending.preceding = pending.following = None
+            self._queue(pending)
+        self.live = together | dict.fromkeys(waiting)
+        for lane in list(self._lanes.values()):
+            self._make_ready(lane)
+            self._close_if_empty(lane)
+
     def unanswered(self) -> Iterator[tuple[Pending, Batch | None]]:
         """All that has no answer yet, with the batch it travels in."""
         for lane in self._lanes.values():
@@ -292,24 +332,46 @@ class Gathering:
 
     # --- inside ---------------------------------------------------------------------------
 
-    def _is_full(self, sale: SaleQueue, size: int) -> bool:
+    def _queue(self, pending: Pending) -> None:
+        """Behind the last one of its buyer, or else where the next batch of its lane is taken."""
+        lane = pending.lane
+        sale, buyer = lane.sale, pending.item.buyer
+        last = sale.last_of.get(buyer)
+        sale.last_of[buyer] = pending
+        sale.waiting += 1
+        sale.bytes += pending.size
+        self.waiting += 1
+        self.bytes += pending.size
+        if last is None:
+            lane.waiting.append(pending)
+            if not lane.ready:
+                self._make_ready(lane)
+        else:
+            last.following, pending.preceding = pending, last
+            self._behind.add(pending)
+            lane.behind += 1
+            sale.behind_of[buyer] = sale.behind_of.get(buyer, 0) + 1
+
+    def _is_full(self, sale: SaleQueue, buyer: str, size: int) -> bool:
         return (
             sale.waiting >= self.queue_max - self.waiting
             or sale.bytes + size > self.bytes_max - self.bytes
+            or sale.behind_of.get(buyer, 0) >= self.buyer_max
         )
 
-    def _make_room(self, lane: Lane, size: int) -> Lane:
+    def _make_room(self, lane: Lane, buyer: str, size: int) -> Lane:
         """The lane, which may be a new one, once those who have gone make room; or Overloaded."""
         kind, sale = lane.kind, lane.sale
         # To look at all that waits is cheap after so many offers, and not at every refusal.
         if self._offered * 16 >= self.waiting:
             self._offered = 0
             self.drop_gone()
-        if self.waiting and self._is_full(sale, size):
+        if self.waiting and self._is_full(sale, buyer, size):
             self._close_if_empty(lane)
             raise Overloaded(
                 f"{self.waiting} operations ({self.bytes} bytes) wait in this client, "
-                f"{sale.waiting} of them ({sale.bytes} bytes) for sale {kind.sale!r}: "
+                f"{sale.waiting} of them ({sale.bytes} bytes) for sale {kind.sale!r}, of these "
+                f"{sale.behind_of.get(buyer, 0)} behind others of the same buyer: "
                 "nothing was sent, try again later"
             )
         return self._lane(kind, lane.pace, False)
@@ -346,7 +408,7 @@ class Gathering:
         if lane is None:
             sale = self._sales.get(kind.sale)
             if sale is None:
-                sale = self._sales[kind.sale] = SaleQueue(kind.sale, {}, deque())
+                sale = self._sales[kind.sale] = SaleQueue(kind.sale, {}, deque(), {})
             lane = self._lanes[key] = Lane(kind, pace, suspect, sale, deque())
             sale.lanes += 1
         return lane
@@ -365,11 +427,14 @@ class Gathering:
 
     def _line_up(self, sale: SaleQueue) -> None:
         """Let a sale wait for its next turn, at the server that decides it now."""
+        self._server(sale).ready.append(sale)
+
+    def _server(self, sale: SaleQueue) -> Server:
         name = self._server_of(sale.id)
         server = self._servers.get(name)
         if server is None:
             server = self._servers[name] = Server(deque())
-        server.ready.append(sale)
+        return server
 
     def _server_with_room(self) -> Server | None:
         """A server that may be sent a batch, if there is one; what is idle is forgotten."""
@@ -390,10 +455,18 @@ class Gathering:
             else:
                 pending.lane.sale.last_of[pending.item.buyer] = before
         pending.over, pending.preceding, pending.following = True, None, None
-        self._behind.discard(pending)
-        pending.lane.behind -= 1
+        self.live.pop(pending, None)
+        self._no_longer_behind(pending)
         self._uncount(pending)
         self._close_if_empty(pending.lane)
+
+    def _no_longer_behind(self, pending: Pending) -> None:
+        self._behind.discard(pending)
+        pending.lane.behind -= 1
+        behind_of, buyer = pending.lane.sale.behind_of, pending.item.buyer
+        behind_of[buyer] -= 1
+        if not behind_of[buyer]:
+            del behind_of[buyer]
 
     def _uncount(self, pending: Pending) -> None:
         sale = pending.lane.sale

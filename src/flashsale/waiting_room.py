@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from threading import Lock
 from zlib import crc32
 
 import msgspec
@@ -45,6 +44,7 @@ from flashsale.errors import (
     ProtocolError,
     Rejected,
 )
+from flashsale.guards import Guard
 from flashsale.keyring import Key, Keyring
 from flashsale.keys import ShardKeys, places_key
 from flashsale.models import Answer, Outcome
@@ -94,18 +94,20 @@ class Rooms(dict[str, Seen]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock = Lock()  # of two threads the one with the older view may be the later one
+        self._guard = Guard()  # of two threads the one with the older view may be the later one
 
     def remember(self, seen: Seen) -> None:
         """Keep a view, unless a newer one is here."""
+        self._guard.run(self._remember, seen)
+
+    def _remember(self, seen: Seen) -> None:
         sale = seen.view.sale
-        with self._lock:
-            kept = self.get(sale)
-            if kept is not None and seen.is_older(kept):
-                return
-            if len(self) >= ROOMS_MAX:
-                self.clear()
-            self[sale] = seen
+        kept = self.get(sale)
+        if kept is not None and seen.is_older(kept):
+            return
+        if len(self) >= ROOMS_MAX:
+            self.clear()
+        self[sale] = seen
 
 
 # --- opening, looking, steering ---------------------------------------------------------------

@@ -53,11 +53,12 @@ def at_every_line(
     work: Callable[[], object],
     check: Callable[[Tracer], object],
     prepare: Callable[[], object] = lambda: None,
+    places: tuple[str, ...] = PLACES,
 ) -> int:
     """Run the work anew for each of its lines, interrupted there; how many lines that were."""
     for strike in range(1, 1_000_000):
         prepare()
-        tracer = Tracer(strike)
+        tracer = Tracer(strike, places)
         try:
             with tracer:
                 work()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -12,17 +13,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from msgspec import Struct
 
-from flashsale import Overloaded
+from flashsale import Overloaded, batching
 from flashsale.batches import Item, Kind
+from flashsale.batching import BUYER_MAX as BUYER_WAITING_MAX
 from flashsale.batching import (
     SUSPECTS_MAX,
     Batch,
     Gathering,
     Pending,
 )
+from support.tracing import Foreign, Tracer, at_every_line
 
 BATCH_MAX, QUEUE_MAX, BYTES_MAX = 3, 10, 5_000
-IN_FLIGHT_MAX, LANE_IN_FLIGHT_MAX = 4, 2
+BUYER_MAX, IN_FLIGHT_MAX, LANE_IN_FLIGHT_MAX = 3, 4, 2
 
 KINDS = [
     Kind("hold", "red"),
@@ -74,6 +77,7 @@ class GatheringMachine(RuleBasedStateMachine):
             batch_max=BATCH_MAX,
             queue_max=QUEUE_MAX,
             bytes_max=BYTES_MAX,
+            buyer_max=BUYER_MAX,
             in_flight_max=IN_FLIGHT_MAX,
             lane_in_flight_max=LANE_IN_FLIGHT_MAX,
             server_of=lambda sale: self.servers[sale],
@@ -93,11 +97,16 @@ class GatheringMachine(RuleBasedStateMachine):
     def of(self, pending: Pending) -> Asked:
         return self.asked[pending.item.hold_id]
 
-    def has_room(self, sale: str, size: int) -> bool:
-        """One is always let in; else a sale may have as much waiting as is left free."""
+    def has_room(self, sale: str, size: int, before: int) -> bool:
+        """One is always let in; else a sale may have as much waiting as is left free.
+
+        before: how many of the buyer have no answer yet, all but the first of them behind others.
+        """
         everything, own = self.waiting(), self.waiting(sale)
         if not everything:
             return True
+        if before - 1 >= BUYER_MAX:
+            return False
         free = BYTES_MAX - sum(a.pending.size for a in everything)
         return (
             len(own) < QUEUE_MAX - len(everything)
@@ -118,7 +127,8 @@ class GatheringMachine(RuleBasedStateMachine):
         caller = Caller()
         whose = (kind.sale, buyer)
         before = [a for a in self.asked.values() if a.same_buyer == whose and not a.settled]
-        if not self.has_room(kind.sale, size_of(item)):
+        there = [a for a in before if a.waits or a.flown]
+        if not self.has_room(kind.sale, size_of(item), len(there)):
             with pytest.raises(Overloaded, match="nothing was sent"):
                 self.policy.offer(kind, item, caller, deadline=number, limit_ms=limit_ms)
             return
@@ -156,6 +166,16 @@ class GatheringMachine(RuleBasedStateMachine):
         }
         assert known == {a.number for a in self.waiting()}
 
+    @rule()
+    def something_was_interrupted(self) -> None:
+        """Whatever was half done is put together anew: nothing changes but that the gone go."""
+        before = [(self.of(pending).number, batch) for pending, batch in self.policy.unanswered()]
+        self.policy.mend()
+        after = [(self.of(pending).number, batch) for pending, batch in self.policy.unanswered()]
+        waiting = {a.number for a in self.waiting()}
+        assert {n for n, batch in after if batch is None} == waiting
+        assert {n for n, batch in before if batch} == {n for n, batch in after if batch}
+
     @rule(sale=st.sampled_from(["red", "blue"]), server=st.sampled_from([1, 2]))
     def a_sale_moves(self, sale: str, server: int) -> None:
         self.servers[sale] = server
@@ -180,7 +200,7 @@ class GatheringMachine(RuleBasedStateMachine):
         assert together <= LANE_IN_FLIGHT_MAX
         assert together == 1 or len(batch.pending) == BATCH_MAX or self.had_gone
         last = max(batch.pending, key=lambda pending: pending.deadline)
-        assert (batch.deadline, batch.limit_ms) == (last.deadline, last.limit_ms)
+        assert (batch.attempts.deadline, batch.attempts.limit_ms) == (last.deadline, last.limit_ms)
         limits_ms = [pending.limit_ms for pending in batch.pending]
         assert max(limits_ms) < 2 * min(limits_ms)
         assert batch.items == [pending.item for pending in batch.pending]
@@ -292,6 +312,59 @@ def is_empty(policy: Gathering) -> bool:
 
 class TestGathering(GatheringMachine.TestCase):
     settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
+
+
+# --- interrupted --------------------------------------------------------------------------
+
+
+def a_full_life(policy: Gathering, callers: list[Caller]) -> None:
+    """Every method, with lanes that fill up, buyers who ask twice, and callers who go."""
+    for n in range(8):
+        callers.append(Caller())
+        item = Item(BUYERS[n % 3], f"h{n}")
+        policy.offer(KINDS[n % 2], item, callers[-1], deadline=n, limit_ms=2_000)
+    callers[6].gone = True
+    first = policy.take()
+    assert first is not None
+    policy.settled(first.pending[0], unanswered=True)
+    policy.drop_gone()
+    callers[4].gone = True
+    policy.finished(first)
+    second = policy.take()
+    assert second is not None
+    policy.finished(second)
+
+
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "while mending"])
+def test_interrupted_at_any_line_nobody_is_forgotten_and_no_lane_stays_blocked(twice: bool) -> None:
+    """What was on its way is ended by its shell; everybody else who is there is sent, once."""
+
+    def check(tracer: Tracer) -> None:
+        if twice and tracer.where:
+            with suppress(Foreign), Tracer(1 + tracer.strike * 7 % 40):
+                policy.mend()
+        policy.mend()
+        there = [p for p in policy.live if not p.caller.done()]
+        sent = {id(pending) for batch in policy.flying for pending in batch.pending}
+        for batch in list(policy.flying):
+            policy.finished(batch)
+            policy.finished(batch)  # again, as by whoever finds it past its deadline
+        while (batch := policy.take()) is not None:
+            assert not any(id(pending) in sent for pending in batch.pending), tracer.where
+            sent.update(map(id, batch.pending))
+            policy.finished(batch)
+        assert {id(pending) for pending in there} <= sent, tracer.where
+        assert is_empty(policy), tracer.where
+        assert not policy.live, tracer.where
+
+    def prepare() -> None:
+        nonlocal policy, callers
+        policy, callers = Gathering(batch_max=BATCH_MAX), []
+
+    policy, callers = Gathering(), list[Caller]()
+    places = (batching.__file__,)
+    lines = at_every_line(lambda: a_full_life(policy, callers), check, prepare, places)
+    assert lines > 300
 
 
 # --- one rule at a time -------------------------------------------------------------------
@@ -583,3 +656,17 @@ def test_ten_thousand_sales_come_and_go_and_nothing_is_remembered() -> None:
         for _ in rounds(policy):
             pass
     assert is_empty(policy)
+
+
+def test_one_buyers_waiting_operations_leave_room_for_others() -> None:
+    policy = Gathering(batch_max=BATCH_MAX)
+    for _ in range(1 + BUYER_WAITING_MAX):
+        offer(policy, "s", "eager")
+    with pytest.raises(Overloaded, match=f"{BUYER_WAITING_MAX} behind others of the same buyer"):
+        offer(policy, "s", "eager")
+    offer(policy, "s", "ann")
+    offer(policy, "other", "eager")  # bounded in each sale
+    batch = policy.take()
+    assert batch is not None
+    policy.finished(batch)
+    offer(policy, "s", "eager")

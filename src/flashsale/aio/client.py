@@ -48,7 +48,7 @@ class AsyncFlashSale:
     as you like. At most `queue_max` of them (1 to 10,000,000) and about `queue_bytes_max` bytes
     (1 to 10^12) wait here, one sale's at most as many as there is room left for others; beyond
     that a call raises Overloaded at once. Calls for one buyer are sent one after the other, in
-    their order.
+    their order, and at most 128 of one buyer wait for one of the same buyer.
 
     `keys`: the secrets of cues, newest first (`flashsale.Key`), the same in every process; only
     cues need them. `embedded` makes one of its own.
