@@ -4,7 +4,8 @@
 -- KEYS  sale skus stock buyers ledger deadlines
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       budget      how many holds to expire, 1 to 1,024 (rounded up to a whole ledger entry)
--- REPLY {epoch, now, expired, more (1: holds may still be due), code ("" or u, p)}
+-- REPLY {epoch, now, expired, more (1: holds may still be due), code ("" or u, p)}; expired may be
+--       0 though there is more: one call looks at a bounded number of holds, also of those paid
 -- CODES u SALE_UNKNOWN, p PURGED
 
 local keys = {

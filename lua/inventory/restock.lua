@@ -77,7 +77,8 @@ local function restock(lines, body, before)
     local row, change = sku_row(book, keys.stock, lines[k]), lines[k + 1]
     local allotment = tonumber(redis.call('HGET', keys.stock, lines[k] .. 't'))
     if row.a + change < 0 then
-      return shard.due and shard.now >= shard.due and TRY_AGAIN or BELOW_COMMITTED
+      local may_return = row.a + row.h + row.x + change >= 0
+      return may_return and shard.due and shard.now >= shard.due and TRY_AGAIN or BELOW_COMMITTED
     end
     if allotment + change > STOCK_MAX then
       return STOCK_TOO_LARGE

@@ -13,6 +13,7 @@ local k_sale, k_ledger, k_readers = unpack(KEYS)
 local caller_ms, after, count = unpack(ARGV)
 
 -- include lib/load_shard
+-- include lib/cursor_of
 
 local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
@@ -23,5 +24,5 @@ local entries = redis.call('XRANGE', k_ledger, '(' .. shard.epoch .. '-' .. afte
   'COUNT', count)
 return {
   tonumber(shard.epoch), shard.now, shard.sequence, '', tonumber(checkpoint[1]), checkpoint[2],
-  shard.cursor, redis.call('HGETALL', k_readers), entries,
+  (cursor_of(shard)), redis.call('HGETALL', k_readers), entries,
 }

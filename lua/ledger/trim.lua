@@ -14,6 +14,7 @@ local k_sale, k_ledger, k_readers = unpack(KEYS)
 local caller_ms, before_text, upto_text, checkpoint = unpack(ARGV)
 
 -- include lib/load_shard
+-- include lib/cursor_of
 
 local READERS_BEHIND, CONFLICT, MALFORMED = 'd', 'Q', '!' -- outcomes
 local shard, refusal, time = load_shard(k_sale, caller_ms)
@@ -29,7 +30,7 @@ end
 if before ~= known then
   return { epoch, shard.now, known, CONFLICT }
 end
-local bound = math.min(shard.cursor, shard.sequence) - 1
+local bound = math.min(cursor_of(shard), shard.sequence) - 1
 for _, finished in ipairs(redis.call('HVALS', k_readers)) do
   bound = math.min(bound, tonumber(finished))
 end

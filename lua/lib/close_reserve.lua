@@ -13,6 +13,7 @@ local function close_reserve(book, k_stock, cue)
       set_aside(book, k_stock, cue, tonumber(index), -left)
     end
     book.parts[field] = false
+    book.work = book.work + 8
   end
   book.aside[cue] = book.aside[cue] or {} -- the ledger says so even if nothing was left
   book.parts['x:' .. cue], book.parts['y:' .. cue] = false, false

@@ -28,7 +28,7 @@ local function hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, re
     end
   end
 
-  local book = { rows = {}, changed_rows = {}, new_buyers = 0 }
+  local book = { work = 0, rows = {}, changed_rows = {}, new_buyers = 0 }
   local open = judge_baskets(book, shard, keys, baskets, closed)
   if not open and not known then
     local codes = {}

@@ -3,7 +3,9 @@
 local function holds_of(book, buyer)
   local holds = book.holds[buyer]
   if not holds then
-    holds = parse_record(book.records[buyer])
+    local record = book.records[buyer]
+    holds = parse_record(record)
+    book.work = book.work + 2 * #holds + (record and #record / 64 or 0)
     book.holds[buyer] = holds
   end
   return holds

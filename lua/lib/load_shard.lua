@@ -37,7 +37,7 @@ local function load_shard(k_sale, caller_text)
     jumped = jumped,
     latest = jumped and wall or now, -- the time if the server's clock is right after all
     due = tonumber(sale[6]), -- nil: nothing can fall due
-    cursor = tonumber(sale[7]),
+    cursor = sale[7], -- lib/cursor_of reads it
     ttl = rules[1],
     opens = rules[2], -- false, as the next two: there is none
     closes = rules[3],

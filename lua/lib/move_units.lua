@@ -1,6 +1,7 @@
 -- include lib/sku_row
 -- Moves the units of these lines from one counter (a, h, s) to another.
 local function move_units(book, k_stock, lines, from, to)
+  book.work = book.work + #lines
   for k = 1, #lines, 2 do
     local index, qty = lines[k], lines[k + 1]
     local row = sku_row(book, k_stock, index)

@@ -2,6 +2,7 @@
 -- Lua has no rollback.
 local function new_book()
   return {
+    work = 0, -- what was looked at so far, in units of about a microsecond: lib/is_spent
     records = {}, -- buyer → record as read (false: none)
     holds = {}, -- buyer → its holds, parsed, as they will be
     touched = {}, -- buyers whose record changes, and a set of them

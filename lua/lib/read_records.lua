@@ -14,6 +14,7 @@ local function read_records(book, k_buyers, buyers, known)
   end
   if #missing > 0 then
     local found = redis.call('HMGET', k_buyers, unpack(missing))
+    book.work = book.work + #missing
     for i = 1, #missing do
       book.records[missing[i]] = found[i]
     end

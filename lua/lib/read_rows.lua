@@ -21,6 +21,7 @@ local function read_rows(book, k_stock, all_lines)
     return
   end
   local read = redis.call('HMGET', k_stock, unpack(fields))
+  book.work = book.work + 6 * #missing
   for m = 1, #missing do
     local at = 5 * m - 4
     rows[missing[m]] = {

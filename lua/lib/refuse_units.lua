@@ -1,7 +1,9 @@
 -- include lib/sku_row
 -- Why these lines cannot be taken from stock for a buyer who has `per_sku` and `total` units
 -- already: an outcome code, or nil if they can. Limits come before stock. `s` is SOLD_OUT while
--- unpaid holds may still return enough.
+-- unpaid holds may still return enough; TRY_AGAIN while these may be due. Where all of them would
+-- not be enough it is SOLD_OUT, however many ledger entries the sweep has still to walk over: after
+-- a surge of paid orders those are many, and nothing comes of them.
 local function refuse_units(book, shard, keys, lines, per_sku, total)
   local LIMIT_REACHED, TRY_AGAIN, SOLD_OUT, SOLD_OUT_MAY_RETURN = 'L', 'T', 'S', 's' -- outcomes
   local lacking, may_return = false, true
@@ -20,8 +22,8 @@ local function refuse_units(book, shard, keys, lines, per_sku, total)
   if not lacking then
     return nil
   end
-  if shard.due and shard.now >= shard.due then
-    return TRY_AGAIN
+  if not may_return then
+    return SOLD_OUT
   end
-  return may_return and SOLD_OUT_MAY_RETURN or SOLD_OUT
+  return shard.due and shard.now >= shard.due and TRY_AGAIN or SOLD_OUT_MAY_RETURN
 end

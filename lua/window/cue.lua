@@ -82,7 +82,8 @@ local function judge()
     local row = sku_row(book, keys.stock, index)
     qty = qty == 0 and row.a or qty
     if qty == 0 or row.a < qty then
-      return nil, shard.due and shard.now >= shard.due and TRY_AGAIN or SOLD_OUT
+      local may_return = row.a + row.h + row.x >= math.max(qty, 1)
+      return nil, may_return and shard.due and shard.now >= shard.due and TRY_AGAIN or SOLD_OUT
     end
     local n = #lines
     lines[n + 1], lines[n + 2], lines[n + 3], lines[n + 4] = sku, index, qty, row.limit or false

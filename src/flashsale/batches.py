@@ -287,13 +287,15 @@ def run_all(
 
 def sweep_for_retry(keys: ShardKeys, attempt: int) -> Operation[bool]:
     """After TRY_AGAIN: help with the sweep that it waits for. False if there is no time left."""
-    if not (yield Pause(0.0)):
-        return False
-    try:
-        reply = yield shard_call("expire", keys, limits.SWEEP_MAX)
-        _, _, expired, _, _ = expect(reply, 5, "expire")
-    except FlashSaleError:
-        return False  # what is known stays true: not applied, try again
+    expired, more = 0, 1
+    while more and not expired:  # a call that finds only paid holds has got further all the same
+        if not (yield Pause(0.0)):
+            return False
+        try:
+            reply = yield shard_call("expire", keys, limits.SWEEP_MAX)
+            _, _, expired, more, _ = expect(reply, 5, "expire")
+        except FlashSaleError:
+            return False  # what is known stays true: not applied, try again
     if expired:
         return True
     return bool((yield Pause(min(0.001 * 2 ** min(attempt, 10), LONGEST_PAUSE_S))))

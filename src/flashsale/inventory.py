@@ -23,7 +23,7 @@ from flashsale.batches import (
     shard_call,
     target_of,
 )
-from flashsale.calls import Call, Operation, expect
+from flashsale.calls import Call, Operation, Pause, expect
 from flashsale.errors import FlashSaleError, InvalidRequest, Rejected
 from flashsale.keys import CueKeys, ShardKeys, places_key
 from flashsale.models import Answer, Basket, Hold, HoldRequest, Outcome, Sale, SaleState
@@ -172,7 +172,10 @@ def refund_item(target: Target, lines: Basket, op_id: str) -> Item:
 
 
 def expire(sale: str, max_holds: int) -> Operation[int]:
-    """Sweep up to `max_holds` due holds (rounded up to a whole ledger entry) back to stock."""
+    """Sweep up to `max_holds` due holds (rounded up to a whole ledger entry) back to stock.
+
+    As many calls as it takes, or as there is time for: each looks at a bounded number of holds.
+    """
     limits.check_int("max_holds", max_holds, 1, limits.SWEEP_MAX)
     expired, more = 0, 1
     while more and expired < max_holds:
@@ -180,6 +183,8 @@ def expire(sale: str, max_holds: int) -> Operation[int]:
         _, _, swept, more, code = expect(reply, 5, "expire")
         reject(sale, code)
         expired += swept
+        if more and not (yield Pause(0.0)):
+            break
     return expired
 
 

@@ -88,6 +88,13 @@ SWEEP_PER_CALL = 128
 SWEEP_MAX = 1_024
 """Due holds that one call of `expire` may be asked to expire."""
 
+READ_MAX = 64
+"""Buyers' records that a script reads in one command: each may be long, and what it looks at is
+counted in between."""
+
+WALK_MAX = 64
+"""Ledger entries that one sweep walks over."""
+
 DURATION_MAX_MS = 30 * 24 * 3600 * 1000
 """30 days."""
 

@@ -36,6 +36,9 @@ class Battery:
         self.a_swept_shard_keeps_deadlines_for_those_it_has_not_reached()
         self.stock_that_fell_due_is_sold_again()
         self.an_extended_hold_outlives_its_first_deadline()
+        self.an_extended_hold_outlives_its_buyers_other_one()
+        self.a_sweep_that_stops_within_an_entry_goes_on_there()
+        self.all_that_is_due_may_be_waited_for()
         self.a_buyer_has_no_more_than_the_limits()
         self.a_hold_of_somebody_new_sweeps_on_its_way()
         self.a_hold_that_comes_twice_in_a_batch_ends_once()
@@ -79,6 +82,33 @@ class Battery:
         self.set_time(sale.id, T0 + TTL_MS)
         assert sale.expire() == 0
         assert sale.confirm(held).outcome is Outcome.CONFIRMED
+        books_are_right(sale)
+
+    def an_extended_hold_outlives_its_buyers_other_one(self) -> None:
+        sale = self.open(Sku("red", 2))
+        sale.hold("ann", ONE, hold_id="due").unwrap()
+        held = sale.hold("ann", ONE, hold_id="h").unwrap()
+        sale.extend(held, deadline_ms=held.deadline_ms + TTL_MS).unwrap()
+        self.set_time(sale.id, T0 + TTL_MS)
+        assert sale.expire() == 1
+        assert sale.confirm(held).outcome is Outcome.CONFIRMED
+        books_are_right(sale)
+
+    def a_sweep_that_stops_within_an_entry_goes_on_there(self) -> None:
+        sale = self.open(Sku("red", 6))
+        for hold_id in ("1", "2"):
+            sale.hold_many([HoldRequest(f"b{n}", ONE, hold_id) for n in range(3)])
+        self.set_time(sale.id, T0 + TTL_MS)
+        assert [sale.expire(1) for _ in range(6)] == [1] * 6
+        assert sale.snapshot().skus["red"].available == 6
+        books_are_right(sale)
+
+    def all_that_is_due_may_be_waited_for(self) -> None:
+        sale = self.open(Sku("red", 600))
+        sale.hold_many([HoldRequest(f"b{n}", ONE, "h") for n in range(600)])
+        self.set_time(sale.id, T0 + TTL_MS)
+        answer = sale.hold("new", {"red": 600}, hold_id="h", timeout_ms=2_000)
+        assert answer.outcome is Outcome.HELD
         books_are_right(sale)
 
     def a_buyer_has_no_more_than_the_limits(self) -> None:

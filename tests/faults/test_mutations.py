@@ -184,6 +184,24 @@ MUTANTS = [
         "if hold and hold.state == 'h' then",
     ),
     Mutant(
+        "holds that a sweep has to take apart",
+        "lib/expire_due",
+        "or string.find(record, head .. id, 1, true)",
+        "",
+    ),
+    Mutant(
+        "how far a sweep got in a ledger entry",
+        "lib/expire_due",
+        "shard.cursor = own .. ':' .. looked",
+        "shard.cursor = own + 1 .. ''",
+    ),
+    Mutant(
+        "what due holds may give back",
+        "lib/refuse_units",
+        "return shard.due and shard.now >= shard.due and TRY_AGAIN or SOLD_OUT_MAY_RETURN",
+        "return SOLD_OUT_MAY_RETURN",
+    ),
+    Mutant(
         "holds that are due before a plain batch is sold out",
         "lib/hold_plain",
         "(shard.due and shard.now >= shard.due)",

@@ -123,8 +123,8 @@ def test_a_bulk_travels_in_chunks_and_keeps_its_order() -> None:
     )
 
 
-def swept(expired: int) -> list[Any]:
-    return [1, NOW, expired, 0, b""]
+def swept(expired: int, more: int = 0) -> list[Any]:
+    return [1, NOW, expired, more, b""]
 
 
 def names_of(calls: list[Call]) -> list[str]:
@@ -150,6 +150,19 @@ def test_a_sweep_that_finds_nothing_is_followed_by_a_pause_that_grows_up_to_a_bo
     assert len(waits) == rounds
     assert waits == sorted(waits)
     assert 0 < waits[0] < waits[1] < waits[-1] == LONGEST_PAUSE_S
+
+
+def test_a_sweep_that_only_walked_past_paid_holds_goes_on_at_once() -> None:
+    server = Server(reply("T"), swept(0, more=1), swept(0, more=1), swept(3, more=1), reply("H"))
+    assert server.run(single(requests(1)[0])).outcome is Outcome.HELD
+    assert names_of(server.calls) == ["hold", "expire", "expire", "expire", "hold"]
+    assert server.pauses == [0.0, 0.0, 0.0]
+
+
+def test_a_sweep_that_only_walked_past_paid_holds_stops_when_the_time_is_over() -> None:
+    server = Server(reply("T"), *[swept(0, more=1)] * 9, patience=4)
+    assert server.run(single(requests(1)[0])).outcome is Outcome.TRY_AGAIN
+    assert len(server.calls) == 5
 
 
 def test_a_sweep_that_fails_leaves_the_answer_as_it_is() -> None:

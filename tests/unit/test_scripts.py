@@ -271,6 +271,8 @@ LIMITS: dict[str, int] = {
     "BATCH_MAX": limits.BATCH_MAX,
     "SWEEP_PER_CALL": limits.SWEEP_PER_CALL,
     "SWEEP_MAX": limits.SWEEP_MAX,
+    "READ_MAX": limits.READ_MAX,
+    "WALK_MAX": limits.WALK_MAX,
     "CLOCK_JUMP_MAX": limits.CLOCK_JUMP_MAX_MS,
     "LINES_MAX": limits.LINES_MAX,
     "REFUNDS_MAX": limits.REFUNDS_MAX,
