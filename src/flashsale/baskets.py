@@ -31,7 +31,7 @@ def check_basket(field: str, basket: Basket) -> Lines:
         if type(sku) is str and type(qty) is int:
             return _one_line(field, sku, qty)
     if isinstance(basket, Mapping):
-        pairs = list(basket.items())
+        pairs: list[tuple[object, object]] = list(basket.items())
     elif isinstance(basket, Sequence) and not isinstance(basket, (str, bytes)):
         if not all(isinstance(line, Line) for line in basket):
             raise InvalidRequest(field, "must be a mapping of sku to qty, or a sequence of Line")
@@ -41,23 +41,16 @@ def check_basket(field: str, basket: Basket) -> Lines:
         raise InvalidRequest(field, f"{rule}, not {type(basket).__name__}")
     if not 1 <= len(pairs) <= limits.LINES_MAX:
         raise InvalidRequest(field, f"must have 1 to {limits.LINES_MAX} lines, not {len(pairs)}")
-    seen: dict[str, int] = {}
-    for sku, qty in pairs:
-        limits.check_id(f"sku in {field}", sku)
-        limits.check_int(f"qty of {sku!r} in {field}", qty, 1, limits.QTY_MAX)
-        if sku in seen:
-            raise InvalidRequest(field, f"names the sku {sku!r} twice")
-        seen[sku] = qty
-    return tuple(value for pair in sorted(seen.items()) for value in pair)
+    found = limits.check_units(field, pairs, f"qty of {{!r}} in {field}", 1, limits.QTY_MAX)
+    return tuple(value for pair in sorted(found.items()) for value in pair)
 
 
 # Nearly every basket is one line out of a few, and its check costs ten times a look-up. What
 # fails its check is not kept.
 @lru_cache(maxsize=4_096)
 def _one_line(field: str, sku: str, qty: int) -> Lines:
-    limits.check_id(f"sku in {field}", sku)
-    limits.check_int(f"qty of {sku!r} in {field}", qty, 1, limits.QTY_MAX)
-    return (sku, qty)
+    sku = limits.check_id(f"sku in {field}", sku)
+    return (sku, limits.check_int(f"qty of {sku!r} in {field}", qty, 1, limits.QTY_MAX))
 
 
 def pack_baskets(baskets: Sequence[Lines]) -> bytes:

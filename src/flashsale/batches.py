@@ -90,10 +90,9 @@ def target_of(sale: str, hold: str | Answer | Hold, hold_id: str | None) -> Targ
     if isinstance(hold, (Answer, Hold)):
         if hold_id is not None:
             raise InvalidRequest("hold_id", f"is already in the {type(hold).__name__}")
-        found = (hold.sale, hold.buyer, hold.hold_id)
+        found = (limits.check_id("sale", hold.sale), hold.buyer, hold.hold_id)
     elif hold_id is not None:
-        limits.check_hold_ids(hold, hold_id)
-        return Target(hold, hold_id)
+        return Target(*limits.check_hold_ids(hold, hold_id))
     elif not isinstance(hold, str):
         rule = "must be the `ref` of an answer, an Answer or a Hold, or a buyer with a hold_id"
         raise InvalidRequest("ref", f"{rule}, not {type(hold).__name__}")
@@ -101,13 +100,17 @@ def target_of(sale: str, hold: str | Answer | Hold, hold_id: str | None) -> Targ
         found = parse_ref(hold)
     if found[0] != sale:
         raise InvalidRequest("ref", f"is of sale {found[0]!r}, not of {sale!r}")
-    return Target(limits.check_id("buyer", found[1]), limits.check_id("hold_id", found[2]))
+    return Target(*limits.check_hold_ids(found[1], found[2]))
 
 
-def check_sequence(field: str, values: object) -> None:
-    """A bulk call takes a list or a tuple, of any length: its time-out is what bounds it."""
+def check_sequence(field: str, values: Sequence[T]) -> tuple[T, ...]:
+    """A bulk call takes a list or a tuple, of any length: its time-out is what bounds it.
+
+    It goes on with what was in it at the beginning, whatever its caller does to it meanwhile.
+    """
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
         raise InvalidRequest(field, f"must be a sequence, not {type(values).__name__}")
+    return tuple(values)
 
 
 def shard_call(name: str, keys: ShardKeys, *args: bytes | str | int) -> Call:
@@ -236,14 +239,32 @@ def _send_all(
                 told[n] = _refuse_malformed(answer, kind.name)
         tell(list(told), list(told.values()))
 
-    for chunk in chunks:
+    for chunk, call in _built(kind, chunks, tell):
         buyers = {item.buyer for item in chunk[1]}
         while len(sent) == WINDOW or any(not buyers.isdisjoint(others) for _, others, _ in sent):
             yield from receive()
-        sent.append((chunk, buyers, (yield Send(kind.call(chunk[1])))))
+        sent.append((chunk, buyers, (yield Send(call))))
     while sent:
         yield from receive()
     return again
+
+
+def _built(kind: Kind, chunks: Iterator[Chunk], tell: Tell) -> Iterator[tuple[Chunk, Call]]:
+    """Chunks with the calls that carry them; what fits into no call is told so, alone."""
+    for chunk in chunks:
+        rest = [chunk]
+        while rest:
+            numbers, items = rest.pop()
+            try:
+                call = kind.call(items)
+            except (TypeError, ValueError, OverflowError) as error:
+                if len(items) == 1:
+                    tell(numbers, [_refused(error)])
+                else:
+                    half = len(items) // 2
+                    rest += [(numbers[half:], items[half:]), (numbers[:half], items[:half])]
+            else:
+                yield (numbers, items), call
 
 
 def _copies(error: FlashSaleError, count: int) -> list[FlashSaleError]:
@@ -274,8 +295,8 @@ def run_all(
             for n, request in enumerate(requests[start : start + CHUNK], start):
                 try:
                     items.append(check(request))
-                except InvalidRequest as error:
-                    results[n] = error
+                except Exception as error:
+                    results[n] = _refused(error)
                 else:
                     numbers.append(n)
             if items:
@@ -283,6 +304,15 @@ def run_all(
 
     yield from _run(kind, chunks(), tell)
     return results
+
+
+def _refused(error: Exception) -> FlashSaleError:
+    """Why a request was not sent: what its own code raises when it is read harms no other."""
+    if isinstance(error, FlashSaleError):
+        return error
+    refused = InvalidRequest("request", f"cannot be read: {limits.shown(error)}")
+    refused.__cause__ = error
+    return refused
 
 
 def sweep_for_retry(keys: ShardKeys, attempt: int) -> Operation[bool]:

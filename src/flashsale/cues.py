@@ -18,6 +18,7 @@ from flashsale.errors import InvalidRequest
 from flashsale.models import Outcome
 
 Keep: TypeAlias = Literal["all", "best"]
+KEEP: tuple[Keep, ...] = ("all", "best")
 
 FAIR_WINDOW_MS = 2_000
 """Below this fast hands, or a false claim of lag, gain more than 1 % (`flashsale.window`)."""
@@ -214,32 +215,36 @@ class CueRequest(Struct, frozen=True, kw_only=True):
     entries_max: int = 10_000_000
 
     def __post_init__(self) -> None:
-        check_cue_id(self.id)
-        limits.check_int("at", self.position_ms, 0, limits.TIME_MAX_MS)
+        force_setattr(self, "id", check_cue_id(self.id))
+        position_ms = limits.check_int("at", self.position_ms, 0, limits.TIME_MAX_MS)
+        force_setattr(self, "position_ms", position_ms)
         if self.stock is not None:
             force_setattr(self, "stock", _checked_stock(self.stock))
-        limits.check_int("window_ms", self.window_ms, 100, 600_000)
-        limits.check_int("windows", self.windows, 1, 100)
-        limits.check_int("lag_cap_ms", self.lag_cap_ms, 0, 120_000)
-        limits.check_int("grace_ms", self.grace_ms, 0, 60_000)
-        limits.check_int("spread_ms", self.spread_ms, 0, 60_000)
-        limits.check_int("reserve_ms", self.reserve_ms, 0, limits.DURATION_MAX_MS)
-        limits.check_int("entries_max", self.entries_max, 1, limits.BUYERS_MAX)
-        if self.keep not in ("all", "best"):
-            raise InvalidRequest("keep", f'must be "all" or "best", not {limits.shown(self.keep)}')
+        force_setattr(self, "keep", limits.check_choice("keep", self.keep, KEEP))
         if not isinstance(self.proof, bool):
             raise InvalidRequest("proof", f"must be True or False, not {limits.shown(self.proof)}")
         if self.entropy is not None:
-            limits.check_id("name of entropy", self.entropy)
-        if self.reserve is not None:
-            if self.keep != "best":
-                raise InvalidRequest("reserve", 'is for keep="best": otherwise all are kept')
-            limits.check_int("reserve", self.reserve, 0, 1_000_000)
+            force_setattr(self, "entropy", limits.check_id("name of entropy", self.entropy))
+        if self.reserve is not None and self.keep != "best":
+            raise InvalidRequest("reserve", 'is for keep="best": otherwise all are kept')
+        limits.check_fields(self, _BOUNDS, optional=("reserve",))
         if self.keep == "best" and self.entropy is not None:
             rule = 'must not be given with keep="best", which needs the seed before the close'
             raise InvalidRequest("entropy", rule)
         if self.keep == "best" and self.stock is not None and len(self.stock) != 1:
             raise InvalidRequest("stock", 'must name one sku with keep="best"')
+
+
+_BOUNDS = {
+    "window_ms": (100, 600_000),
+    "windows": (1, 100),
+    "lag_cap_ms": (0, 120_000),
+    "grace_ms": (0, 60_000),
+    "spread_ms": (0, 60_000),
+    "reserve_ms": (0, limits.DURATION_MAX_MS),
+    "reserve": (0, 1_000_000),
+    "entries_max": (1, limits.BUYERS_MAX),
+}
 
 
 def check_cue_id(value: object) -> str:
@@ -255,7 +260,4 @@ def _checked_stock(stock: object) -> dict[str, int]:
         raise InvalidRequest("stock", "must be a mapping of sku to units, or None")
     if not 1 <= len(stock) <= limits.LINES_MAX:
         raise InvalidRequest("stock", f"must name 1 to {limits.LINES_MAX} skus")
-    for sku, units in stock.items():
-        limits.check_id("sku in stock", sku)
-        limits.check_int(f"stock of {sku!r}", units, 1, limits.STOCK_MAX)
-    return dict(stock)
+    return limits.check_units("stock", stock.items(), "stock of {!r}", 1, limits.STOCK_MAX)

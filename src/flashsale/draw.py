@@ -16,7 +16,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from flashsale import verify
+from flashsale import limits, verify
 from flashsale.cues import Cue
 from flashsale.errors import InvalidRequest
 from flashsale.keyring import Key
@@ -112,7 +112,9 @@ def proof_of(nonce: str, sale: str, cue: str, buyer: str) -> str:
 
 def check_proof(nonce: str, sale: str, cue: str, buyer: str, proof: str) -> bool:
     """Whether a proof is this buyer's for this cue, in constant time."""
-    told = proof.encode(errors="replace")  # a lone surrogate is wrong, not an error
+    told = limits.plain_text(proof).encode(
+        errors="replace"
+    )  # a lone surrogate is wrong, not an error
     return hmac.compare_digest(proof_of(nonce, sale, cue, buyer).encode(), told)
 
 

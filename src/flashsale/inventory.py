@@ -26,7 +26,7 @@ from flashsale.batches import (
 from flashsale.calls import Call, Operation, Pause, expect
 from flashsale.errors import FlashSaleError, InvalidRequest, Rejected
 from flashsale.keys import CueKeys, ShardKeys, places_key
-from flashsale.models import Answer, Basket, Hold, HoldRequest, Outcome, Sale, SaleState
+from flashsale.models import LATE, Answer, Basket, Hold, HoldRequest, Outcome, Sale, SaleState
 from flashsale.scripts import load_script
 
 # --- verbs on holds: what is checked, and what the operations of a batch share -------------
@@ -51,14 +51,11 @@ def hold_item(
     buyer: str, basket: Basket, hold_id: str, channel: str, note: str, key: str = ""
 ) -> Item:
     """One hold, checked."""
-    limits.check_hold_ids(buyer, hold_id)
+    buyer, hold_id = limits.check_hold_ids(buyer, hold_id)
     lines = check_basket("basket", basket)
-    if channel != "":
-        limits.check_id("channel", channel)
-    if note != "":
-        limits.check_note("note", note)
-    if key != "":
-        limits.check_id("key", key)
+    channel = limits.check_optional_id("channel", channel)
+    note = limits.check_note("note", note)
+    key = limits.check_optional_id("key", key)
     return Item(buyer, hold_id, lines, channel, note, key)
 
 
@@ -66,7 +63,7 @@ def hold_many(
     sale: str, requests: Sequence[HoldRequest]
 ) -> Operation[list[Answer | FlashSaleError]]:
     """Take stock for many buyers, item by item."""
-    check_sequence("requests", requests)
+    requests = check_sequence("requests", requests)
     return (yield from run_all(hold_kind(sale), requests, _request_item))
 
 
@@ -85,9 +82,7 @@ def _request_item(request: HoldRequest) -> Item:
 
 def confirm_kind(sale: str, late: str) -> Kind:
     """Sell holds; `late` is one of the two ways to treat a payment after the deadline."""
-    if late not in ("refuse", "retake"):
-        raise InvalidRequest("late", f'must be "refuse" or "retake", not {limits.shown(late)}')
-    return Kind("confirm", sale, (late,), _confirm_call)
+    return Kind("confirm", sale, (limits.check_choice("late", late, LATE),), _confirm_call)
 
 
 def _confirm_call(kind: Kind, items: Sequence[Item]) -> Call:
@@ -105,7 +100,7 @@ def confirm_many(
     sale: str, holds: Sequence[Answer | Hold | str], late: str
 ) -> Operation[list[Answer | FlashSaleError]]:
     """Sell many holds, each whole."""
-    check_sequence("holds", holds)
+    holds = check_sequence("holds", holds)
     return (yield from run_all(confirm_kind(sale, late), holds, _whole_of(sale)))
 
 
@@ -123,7 +118,7 @@ def release_many(
     sale: str, holds: Sequence[Answer | Hold | str]
 ) -> Operation[list[Answer | FlashSaleError]]:
     """Give many holds up."""
-    check_sequence("holds", holds)
+    holds = check_sequence("holds", holds)
     return (yield from run_all(release_kind(sale), holds, _whole_of(sale)))
 
 
@@ -147,7 +142,7 @@ def _extend_call(kind: Kind, items: Sequence[Item]) -> Call:
 
 def extend_item(target: Target, deadline_ms: int) -> Item:
     """One hold and its new deadline."""
-    limits.check_int("deadline_ms", deadline_ms, 0, limits.TIME_MAX_MS)
+    deadline_ms = limits.check_time("deadline_ms", deadline_ms)
     return Item(target.buyer, target.hold_id, WHOLE, deadline_ms)
 
 
@@ -176,7 +171,7 @@ def expire(sale: str, max_holds: int) -> Operation[int]:
 
     As many calls as it takes, or as there is time for: each looks at a bounded number of holds.
     """
-    limits.check_int("max_holds", max_holds, 1, limits.SWEEP_MAX)
+    max_holds = limits.check_int("max_holds", max_holds, 1, limits.SWEEP_MAX)
     expired, more = 0, 1
     while more and expired < max_holds:
         reply = yield shard_call("expire", ShardKeys.of(sale), max_holds - expired)
@@ -216,20 +211,18 @@ def open_sale(sale: Sale) -> Operation[Answer]:
 
 def restock(sale: str, changes: Mapping[str, int], op_id: str) -> Operation[Answer]:
     """Change allotments up or down, all or none, once by `op_id`."""
-    limits.check_id("op_id", op_id)
+    op_id = limits.check_id("op_id", op_id)
     if not isinstance(changes, Mapping):
         raise InvalidRequest("changes", "must be a mapping of sku to change")
     if not 1 <= len(changes) <= limits.SKUS_MAX:
         raise InvalidRequest("changes", f"must name 1 to {limits.SKUS_MAX} skus")
-    flat: list[str | int] = []
-    for sku, change in changes.items():
-        limits.check_id("sku in changes", sku)
-        limits.check_int(f"change of {sku!r}", change, -limits.STOCK_MAX, limits.STOCK_MAX)
+    bound = limits.STOCK_MAX
+    found = limits.check_units("changes", changes.items(), "change of {!r}", -bound, bound)
+    for sku, change in found.items():
         if change == 0:
             raise InvalidRequest(f"change of {sku!r}", "must not be 0")
-        flat += (sku, change)
     keys = ShardKeys.of(sale)
-    base = shard_call("restock", keys, op_id, encode(flat))
+    base = shard_call("restock", keys, op_id, encode([v for pair in found.items() for v in pair]))
     call = Call(base.script, (*base.keys, keys.restocks), base.args)
     return (yield from perform_once(sale, call, "restock"))
 

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from flashsale import limits
 from flashsale.errors import ConfigurationError
@@ -28,9 +29,10 @@ class Key(Struct, frozen=True):
     secret: bytes
 
     def __post_init__(self) -> None:
-        limits.check_id("id of a key", self.id)
+        force_setattr(self, "id", limits.check_id("id of a key", self.id))
         if not isinstance(self.secret, bytes) or not SECRET_MIN <= len(self.secret) <= 1_024:
             raise ConfigurationError(f"secret of key {self.id!r}: must be 32 to 1,024 bytes")
+        force_setattr(self, "secret", memoryview(self.secret).tobytes())
 
     def __repr__(self) -> str:
         return f"Key({self.id!r}, secret=…)"

@@ -117,8 +117,8 @@ class Names(Struct, frozen=True):
 
 def read(sale: str, names: Names, after: int, count: int) -> Operation[Page]:
     """Up to `count` entries that follow sequence `after`."""
-    limits.check_int("after", after, 0, 2**53)
-    limits.check_int("count", count, 1, COUNT_MAX)
+    after = limits.check_int("after", after, 0, 2**53)
+    count = limits.check_int("count", count, 1, COUNT_MAX)
     keys = ShardKeys.of(sale)
     own = (keys.sale, keys.ledger, keys.readers)
     reply = yield Call(load_script("ledger/read"), own, (after, count))
@@ -214,8 +214,8 @@ def _lines(names: Names, text: str) -> dict[str, int]:
 
 
 def _reader(sale: str, verb: str, reader: str, sequence: int) -> Operation[int]:
-    limits.check_id("reader", reader)
-    limits.check_int("sequence", sequence, 0, 2**53)
+    reader = limits.check_id("reader", reader)
+    sequence = limits.check_int("sequence", sequence, 0, 2**53)
     keys = ShardKeys.of(sale)
     call = Call(load_script("ledger/reader"), (keys.sale, keys.readers), (verb, reader, sequence))
     _, _, finished, code = expect((yield call), 4, "reader")

@@ -1,10 +1,22 @@
-"""Every bound in one place, and the checks that name the field and the rule."""
+"""Every bound in one place, and the checks that name the field and the rule.
+
+A check returns a plain value, and only that may be used: a subclass of str (an enum, a framework's
+safe string) may print, compare, hash and encode as something else than it holds.
+"""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from flashsale.errors import InvalidRequest
+
+T = TypeVar("T", bound=str)
 
 ID_MAX = 64
 """Characters of an identifier (sale, sku, buyer, hold id, op_id, reader, channel)."""
@@ -95,8 +107,13 @@ counted in between."""
 WALK_MAX = 64
 """Ledger entries that one sweep walks over."""
 
-DURATION_MAX_MS = 30 * 24 * 3600 * 1000
+DAY_MS = 24 * 3600 * 1000
+
+DURATION_MAX_MS = 30 * DAY_MS
 """30 days."""
+
+TIME_MIN_MS = 1_000_000_000_000
+"""The first time of thirteen digits, in September 2001: what is given in seconds lies before it."""
 
 TIME_MAX_MS = 9_999_999_999_999
 """The last time of thirteen digits, in the year 2286: records keep times in that width."""
@@ -104,27 +121,52 @@ TIME_MAX_MS = 9_999_999_999_999
 CLOCK_JUMP_MAX_MS = 60_000
 """How far the server's clock may be ahead of both the shard's last time and the caller's."""
 
+_OTHER_UNITS = {"seconds": 10, "microseconds": 16, "nanoseconds": 19}
+"""How many digits a time of our days has."""
+
 _ID = re.compile(rf"[A-Za-z0-9._~@+=/-]{{1,{ID_MAX}}}")
 _TWO_IDS = re.compile(f"{_ID.pattern} {_ID.pattern}")
 _ID_RULE = f"must be 1 to {ID_MAX} characters out of A-Z a-z 0-9 . _ ~ @ + = / -"
+
+
+def plain_text(value: str) -> str:
+    """The text that a str holds. Not `str(value)` or `format`: an enum's say its name."""
+    return str.__str__(value) if type(value) is not str and isinstance(value, str) else value
 
 
 def check_id(field: str, value: object) -> str:
     """An identifier: the same small alphabet everywhere, so that nothing needs escaping."""
     if not isinstance(value, str):
         raise InvalidRequest(field, f"{_ID_RULE}, not {type(value).__name__}")
-    if not _ID.fullmatch(value):
-        shown = value if len(value) <= ID_MAX else f"{value[:16]}… ({len(value)} characters)"
-        raise InvalidRequest(field, f"{_ID_RULE}, not {shown!a}")
-    return value
+    text = plain_text(value)
+    if not _ID.fullmatch(text):
+        told = text if len(text) <= ID_MAX else f"{text[:16]}… ({len(text)} characters)"
+        raise InvalidRequest(field, f"{_ID_RULE}, not {told!a}")
+    return text
 
 
-def check_hold_ids(buyer: object, hold_id: object) -> None:
+def check_optional_id(field: str, value: object) -> str:
+    """An identifier, or "" for none."""
+    if isinstance(value, str) and plain_text(value) == "":
+        return ""
+    return check_id(field, value)
+
+
+def check_hold_ids(buyer: object, hold_id: object) -> tuple[str, str]:
     """Both names of a hold, in one search: every call on a hold pays for this."""
     if type(buyer) is str and type(hold_id) is str and _TWO_IDS.fullmatch(f"{buyer} {hold_id}"):
-        return
-    check_id("buyer", buyer)
-    check_id("hold_id", hold_id)
+        return buyer, hold_id
+    return check_id("buyer", buyer), check_id("hold_id", hold_id)
+
+
+def check_choice(field: str, value: object, choices: tuple[T, ...]) -> T:
+    """One of a few words, as it is written here."""
+    text = plain_text(value) if isinstance(value, str) else None
+    for choice in choices:
+        if choice == text:
+            return choice
+    told = " or ".join(f'"{choice}"' for choice in choices)
+    raise InvalidRequest(field, f"must be {told}, not {shown(value)}")
 
 
 def check_int(field: str, value: object, low: int, high: int) -> int:
@@ -136,11 +178,66 @@ def check_int(field: str, value: object, low: int, high: int) -> int:
     return value
 
 
+def check_time(field: str, value: object) -> int:
+    """A point in time, in milliseconds since 1970; seconds are the commonest mistake with it."""
+    try:
+        return check_int(field, value, TIME_MIN_MS, TIME_MAX_MS)
+    except InvalidRequest as refusal:
+        for unit, digits in _OTHER_UNITS.items():
+            if isinstance(value, (int, float)) and 10 ** (digits - 1) <= value < 10**digits:
+                rule = f"{refusal.rule}: it looks like {unit}, give milliseconds since 1970"
+                raise InvalidRequest(field, rule) from None
+        raise
+
+
+def check_position(field: str, value: object, same_ms: int) -> int:
+    """A position on a media timeline, 0 and up, which need not be a time since 1970.
+
+    If it is one, `same_ms` is a time of about the same moment: what is that in seconds is refused.
+    """
+    ms = check_int(field, value, 0, TIME_MAX_MS)
+    if same_ms >= TIME_MIN_MS and abs(ms * 1_000 - same_ms) < DAY_MS:
+        raise InvalidRequest(field, f"must be milliseconds, not {ms}: it looks like seconds")
+    return ms
+
+
+def check_units(
+    field: str, pairs: Iterable[tuple[object, object]], label: str, low: int, high: int
+) -> dict[str, int]:
+    """Numbers of units by sku, each sku once; `label` names one in an error, {} being its sku.
+
+    A mapping may have a sku twice, too: a subclass of str may have a hash of its own.
+    """
+    found: dict[str, int] = {}
+    for name, units in pairs:
+        sku = check_id(f"sku in {field}", name)
+        if sku in found:
+            raise InvalidRequest(field, f"names the sku {sku!r} twice")
+        found[sku] = check_int(label.format(sku), units, low, high)
+    return found
+
+
+def check_number(field: str, value: object, low: float, high: float) -> float:
+    """A number within bounds, never -0.0; True, "1" and what is not finite are none."""
+    rule = f"must be a number from {_decimal(low)} to {_decimal(high)}"
+    if isinstance(value, float):
+        number = float.__float__(value)
+    elif type(value) is int:
+        number = float(value) if abs(value) <= 2**53 else math.inf
+    else:
+        raise InvalidRequest(field, f"{rule}, not {shown(value)}")
+    if not low <= number <= high:
+        raise InvalidRequest(field, f"{rule}, not {shown(value)}")
+    return number + 0.0
+
+
+def _decimal(number: float) -> str:
+    return f"{number:.6f}".rstrip("0").rstrip(".")
+
+
 def check_share(field: str, value: object) -> float:
     """A number from 0 to 1."""
-    if type(value) not in (int, float) or not 0 <= value <= 1:  # type: ignore[operator]
-        raise InvalidRequest(field, f"must be a number from 0 to 1, not {shown(value)}")
-    return float(value)  # type: ignore[arg-type]
+    return check_number(field, value, 0, 1)
 
 
 def check_note(field: str, value: object) -> str:
@@ -148,16 +245,33 @@ def check_note(field: str, value: object) -> str:
     rule = f"must be a str of at most {NOTE_MAX} bytes in UTF-8, without NUL"
     if not isinstance(value, str):
         raise InvalidRequest(field, f"{rule}, not {type(value).__name__}")
+    text = plain_text(value)
     try:
-        size = len(value.encode())
+        size = len(text.encode())
     except UnicodeEncodeError:
         raise InvalidRequest(field, f"{rule} and without lone surrogates") from None
-    if size > NOTE_MAX or "\0" in value:
+    if size > NOTE_MAX or "\0" in text:
         raise InvalidRequest(field, rule)
-    return value
+    return text
+
+
+def check_fields(
+    model: Struct,
+    bounds: Mapping[str, tuple[int, int]],
+    *,
+    optional: Collection[str] = (),
+) -> None:
+    """Check whole numbers of a model that is being made, and keep the plain ones in it."""
+    for field, (low, high) in bounds.items():
+        value = getattr(model, field)
+        if value is not None or field not in optional:
+            force_setattr(model, field, check_int(field, value, low, high))
 
 
 def shown(value: object) -> str:
     """A value as an error shows it: short, and printable whatever is in it."""
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except Exception:  # a repr that fails, or a number of more digits than Python prints
+        text = f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= 40 else f"{text[:40]}…"

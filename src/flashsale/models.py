@@ -19,6 +19,7 @@ from flashsale.errors import InvalidRequest, Rejected
 from flashsale.refs import make_ref
 
 Late: TypeAlias = Literal["refuse", "retake"]
+LATE: tuple[Late, ...] = ("refuse", "retake")
 Basket: TypeAlias = "Mapping[str, int] | Sequence[Line]"
 
 
@@ -161,10 +162,12 @@ class Sku(Struct, frozen=True):
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        limits.check_id("sku", self.id)
-        limits.check_int(f"stock of {self.id!r}", self.stock, 0, limits.STOCK_MAX)
+        force_setattr(self, "id", limits.check_id("sku", self.id))
+        stock = limits.check_int(f"stock of {self.id!r}", self.stock, 0, limits.STOCK_MAX)
+        force_setattr(self, "stock", stock)
         if self.limit is not None:
-            limits.check_int(f"limit of {self.id!r}", self.limit, 1, limits.STOCK_MAX)
+            limit = limits.check_int(f"limit of {self.id!r}", self.limit, 1, limits.STOCK_MAX)
+            force_setattr(self, "limit", limit)
 
 
 class Sale(Struct, frozen=True):
@@ -173,7 +176,8 @@ class Sale(Struct, frozen=True):
     skus: 1 to 1,000 of them, each id once.
     hold_ttl_ms: how long a hold lives, 1 ms to 30 days.
     limit: the most units of the whole sale one buyer may have held plus sold.
-    opens_at_ms, closes_at_ms: holds are taken in [opens, closes); None: from now, for ever.
+    opens_at_ms, closes_at_ms: holds are taken in [opens, closes); None: from now, for ever. Before
+        September 2001 (10^12) there are no times here: what was given in seconds is refused.
     holds_max: how many hold ids one buyer may ever use in this sale, 1 to 64.
     extend_max_ms: how far past a hold's original deadline `extend` may go, 0 to 30 days.
     buyers_max: how many buyers one shard remembers (a bound on its memory and its
@@ -197,24 +201,27 @@ class Sale(Struct, frozen=True):
     key_holds_max: int | None = None
 
     def __post_init__(self) -> None:
-        limits.check_id("sale", self.id)
+        force_setattr(self, "id", limits.check_id("sale", self.id))
         force_setattr(self, "skus", _checked_skus(self.skus))
-        limits.check_int("hold_ttl_ms", self.hold_ttl_ms, 1, limits.DURATION_MAX_MS)
-        if self.limit is not None:
-            limits.check_int("limit", self.limit, 1, limits.STOCK_MAX)
+        limits.check_fields(self, _SALE_BOUNDS, optional=("limit", "key_holds_max"))
         for field in ("opens_at_ms", "closes_at_ms"):
             if (at := getattr(self, field)) is not None:
-                limits.check_int(field, at, 0, limits.TIME_MAX_MS)
+                force_setattr(self, field, limits.check_time(field, at))
         opens, closes = self.opens_at_ms, self.closes_at_ms
         if opens is not None and closes is not None and opens >= closes:
             raise InvalidRequest("closes_at_ms", "must be later than opens_at_ms")
-        limits.check_int("holds_max", self.holds_max, 1, limits.HOLDS_MAX)
-        limits.check_int("extend_max_ms", self.extend_max_ms, 0, limits.DURATION_MAX_MS)
-        limits.check_int("buyers_max", self.buyers_max, 1, limits.BUYERS_MAX)
         if type(self.admission) is not bool:
             raise InvalidRequest("admission", "must be True or False")
-        if self.key_holds_max is not None:
-            limits.check_int("key_holds_max", self.key_holds_max, 1, limits.STOCK_MAX)
+
+
+_SALE_BOUNDS = {
+    "hold_ttl_ms": (1, limits.DURATION_MAX_MS),
+    "limit": (1, limits.STOCK_MAX),
+    "holds_max": (1, limits.HOLDS_MAX),
+    "extend_max_ms": (0, limits.DURATION_MAX_MS),
+    "buyers_max": (1, limits.BUYERS_MAX),
+    "key_holds_max": (1, limits.STOCK_MAX),
+}
 
 
 def _checked_skus(skus: Sequence[Sku]) -> tuple[Sku, ...]:
@@ -222,14 +229,15 @@ def _checked_skus(skus: Sequence[Sku]) -> tuple[Sku, ...]:
         raise InvalidRequest("skus", f"must be a sequence of Sku, not {type(skus).__name__}")
     if not 1 <= len(skus) <= limits.SKUS_MAX:
         raise InvalidRequest("skus", f"must be 1 to {limits.SKUS_MAX} skus, not {len(skus)}")
-    seen: set[str] = set()
+    found: dict[str, Sku] = {}
     for sku in skus:
         if not isinstance(sku, Sku):
             raise InvalidRequest("skus", f"must be a sequence of Sku, not of {type(sku).__name__}")
-        if sku.id in seen:
+        if sku.id in found:
             raise InvalidRequest("skus", f"{sku.id!r} appears twice")
-        seen.add(sku.id)
-    return tuple(skus)
+        # A subclass may have fields more, which would make another definition of the same sale.
+        found[sku.id] = sku if type(sku) is Sku else Sku(sku.id, sku.stock, sku.limit)
+    return tuple(found.values())
 
 
 class Line(Struct, frozen=True, order=True):
@@ -239,8 +247,9 @@ class Line(Struct, frozen=True, order=True):
     qty: int = 1
 
     def __post_init__(self) -> None:
-        limits.check_id("sku", self.sku)
-        limits.check_int(f"qty of {self.sku!r}", self.qty, 1, limits.QTY_MAX)
+        force_setattr(self, "sku", limits.check_id("sku", self.sku))
+        qty = limits.check_int(f"qty of {self.sku!r}", self.qty, 1, limits.QTY_MAX)
+        force_setattr(self, "qty", qty)
 
 
 class HoldRequest(Struct, frozen=True):
@@ -390,8 +399,8 @@ class Snapshot(Struct, frozen=True):
         is as it should be; once the first holds have fallen due it is not: look at who holds
         (`holds_of`, `channel=`), and bound it with `key=` and the sale's `key_holds_max`.
         """
-        limits.check_share("share", share)
-        limits.check_share("sold_below", sold_below)
+        share = limits.check_share("share", share)
+        sold_below = limits.check_share("sold_below", sold_below)
         return tuple(
             f"sku {sku.sku!r}: {sku.held_share:.0%} of what is not sold is held and unpaid "
             f"({sku.held} of {sku.available + sku.held}), "

@@ -25,14 +25,16 @@ EARLY_MS = 1_000
 
 
 def position(
-    seen: Seen, keyring: Keyring, buyer: str, text: object, *, now: float, chance: float
+    seen: Seen, keyring: Keyring, buyer: str, text: str, *, now: float, chance: float
 ) -> PlaceAnswer:
     """Where the bearer of a ticket stands; `now` by this process's own clock."""
     at_ms = seen.server_ms(now)
     ticket = check_ticket(seen, keyring, buyer, text, at_ms)
     if isinstance(ticket, PlaceAnswer):
         return ticket
-    return place_in(seen.view, buyer, str(text), ticket, at_ms, chance)
+    return place_in(
+        seen.view, limits.plain_text(buyer), limits.plain_text(text), ticket, at_ms, chance
+    )
 
 
 def joined(seen: Seen, answer: Answer, key: Key, chance: float) -> PlaceAnswer:
@@ -64,7 +66,7 @@ def read_for(
 
     Its times are for the script to judge.
     """
-    limits.check_id("buyer", buyer)
+    buyer = limits.check_id("buyer", buyer)
     if text is None:
         if not view.room.one_place:
             raise InvalidRequest("ticket", "is needed in a room without one_place")
@@ -81,7 +83,7 @@ def check_ticket(
 ) -> Ticket | PlaceAnswer:
     """What a ticket says, or what its bearer is told of it."""
     sale = seen.view.sale
-    limits.check_id("buyer", buyer)
+    buyer = limits.check_id("buyer", buyer)
     keyring.newest()  # without any key every ticket would be wrong: say so instead
     ticket = read_ticket(keyring, sale, buyer, text)
     outcome, rule = Outcome.WRONG_TICKET, ""

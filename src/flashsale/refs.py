@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 
 from flashsale.errors import InvalidRequest
-from flashsale.limits import check_id
+from flashsale.limits import check_id, plain_text
 
 _PLAIN = re.compile(r"[^A-Za-z0-9-]")
 _ESCAPED = re.compile(r"_([0-9A-F]{2})")
@@ -36,16 +36,18 @@ def make_ref(sale: str, buyer: str, hold_id: str) -> str:
 
 def parse_ref(ref: str) -> Ref:
     """Read a reference back; InvalidRequest if it is not one of ours."""
-    parts = ref.split("__") if isinstance(ref, str) else []
+    text = plain_text(ref) if isinstance(ref, str) else ""
+    parts = text.split("__")
     if len(parts) != 3:
         rule = "must be the `ref` of an answer (sale__buyer__hold-id)"
         raise InvalidRequest("ref", f"{rule}; with a buyer, pass hold_id too")
-    sale, buyer, hold_id = (
-        _ESCAPED.sub(lambda match: chr(int(match[1], 16)), part) for part in parts
+    names = ("sale in ref", "buyer in ref", "hold id in ref")
+    found = Ref(
+        *(
+            check_id(name, _ESCAPED.sub(lambda match: chr(int(match[1], 16)), part))
+            for name, part in zip(names, parts, strict=True)
+        )
     )
-    check_id("sale in ref", sale)
-    check_id("buyer in ref", buyer)
-    check_id("hold id in ref", hold_id)
-    if make_ref(sale, buyer, hold_id) != ref:
+    if make_ref(*found) != text:
         raise InvalidRequest("ref", "must be the `ref` of an answer, unchanged")
-    return Ref(sale, buyer, hold_id)
+    return found

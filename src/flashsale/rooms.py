@@ -6,7 +6,6 @@ place called. Times are milliseconds since the Unix epoch, by the server's clock
 
 from __future__ import annotations
 
-import math
 from enum import Enum
 
 from msgspec import Struct
@@ -18,6 +17,14 @@ from flashsale.models import Outcome
 
 POLL_MIN_MS = 1_000
 """Nobody is asked to poll more often than this, or than a quarter of a shorter turn."""
+
+_BOUNDS = {
+    "turn_ttl_ms": (1, limits.DURATION_MAX_MS),
+    "places_max": (1, limits.PLACES_MAX),
+    "key_places_max": (1, limits.PLACES_MAX),
+    "ticket_ttl_ms": (1, limits.DURATION_MAX_MS),
+    "poll_max_ms": (POLL_MIN_MS, 3_600_000),
+}
 
 
 class WaitingRoom(Struct, frozen=True, kw_only=True):
@@ -58,19 +65,14 @@ class WaitingRoom(Struct, frozen=True, kw_only=True):
         # Floats, also if ints were given: what is equal must be written alike.
         force_setattr(self, "rate_per_s", check_rate(self.rate_per_s))
         force_setattr(self, "conversion", _check_conversion(self.conversion))
-        force_setattr(self, "margin", _check_number("margin", self.margin, 0, 1))
+        force_setattr(self, "margin", limits.check_share("margin", self.margin))
         if self.opens_at_ms is not None:
-            limits.check_int("opens_at_ms", self.opens_at_ms, 0, limits.TIME_MAX_MS)
-        limits.check_int("turn_ttl_ms", self.turn_ttl_ms, 1, limits.DURATION_MAX_MS)
-        limits.check_int("places_max", self.places_max, 1, limits.PLACES_MAX)
+            force_setattr(self, "opens_at_ms", limits.check_time("opens_at_ms", self.opens_at_ms))
         if type(self.one_place) is not bool:
             raise InvalidRequest("one_place", "must be True or False")
-        if self.key_places_max is not None:
-            limits.check_int("key_places_max", self.key_places_max, 1, limits.PLACES_MAX)
-            if not self.one_place:
-                raise InvalidRequest("key_places_max", "needs one_place: tickets are not counted")
-        limits.check_int("ticket_ttl_ms", self.ticket_ttl_ms, 1, limits.DURATION_MAX_MS)
-        limits.check_int("poll_max_ms", self.poll_max_ms, POLL_MIN_MS, 3_600_000)
+        if self.key_places_max is not None and not self.one_place:
+            raise InvalidRequest("key_places_max", "needs one_place: tickets are not counted")
+        limits.check_fields(self, _BOUNDS, optional=("key_places_max",))
 
     @property
     def slot_ms(self) -> int:
@@ -85,21 +87,11 @@ class WaitingRoom(Struct, frozen=True, kw_only=True):
 
 def check_rate(value: object) -> float:
     """Places called a second."""
-    return _check_number("rate_per_s", value, limits.NUMBER_MIN, limits.RATE_MAX)
+    return limits.check_number("rate_per_s", value, limits.NUMBER_MIN, limits.RATE_MAX)
 
 
 def _check_conversion(value: object) -> float:
-    return _check_number("conversion", value, limits.NUMBER_MIN, limits.CONVERSION_MAX)
-
-
-def _check_number(field: str, value: object, low: float, high: float) -> float:
-    rule = f"must be a number from {f'{low:.6f}'.rstrip('0').rstrip('.')} to {high}"
-    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
-        raise InvalidRequest(field, f"{rule}, not {limits.shown(value)}")
-    number = float(value) + 0.0  # type: ignore[arg-type]  # and no -0.0, which equals 0.0
-    if not low <= number <= high:
-        raise InvalidRequest(field, f"{rule}, not {limits.shown(value)}")
-    return number
+    return limits.check_number("conversion", value, limits.NUMBER_MIN, limits.CONVERSION_MAX)
 
 
 class RoomState(Enum):

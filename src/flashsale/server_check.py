@@ -9,9 +9,10 @@ import redis
 from msgspec import Struct
 
 from flashsale import limits
-from flashsale.errors import ConfigurationError
+from flashsale.errors import ConfigurationError, InvalidRequest
 
 Durability: TypeAlias = Literal["memory", "fsync"]
+DURABILITIES: tuple[Durability, ...] = ("memory", "fsync")
 
 INFO_SECTIONS = ("server", "memory", "persistence", "cluster")
 MINIMUM_VERSION = (7, 0)
@@ -27,11 +28,13 @@ class ServerInfo(Struct, frozen=True):
         return f"{self.name} {self.version}"
 
 
-def check_options(timeout_ms: int, durability: str) -> None:
+def check_options(timeout_ms: int, durability: str) -> tuple[int, Durability]:
     """The options of a client."""
-    limits.check_int("timeout_ms", timeout_ms, 1, 600_000)
-    if durability not in ("memory", "fsync"):
-        raise ConfigurationError(f'durability: must be "memory" or "fsync", not {durability!r}')
+    timeout_ms = limits.check_int("timeout_ms", timeout_ms, 1, 600_000)
+    try:
+        return timeout_ms, limits.check_choice("durability", durability, DURABILITIES)
+    except InvalidRequest as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def parse_info(raw: bytes) -> dict[str, str]:

@@ -358,8 +358,8 @@ def _verdicts(known: Known) -> Operation[dict[str, Verdict]]:
 
 def void(sale: str, cue: str, reason: str) -> Operation[Answer]:
     """Say that a cue does not count; its stock goes back on open sale."""
-    check_cue_id(cue)
-    limits.check_note("reason", reason)
+    cue = check_cue_id(cue)
+    reason = limits.check_note("reason", reason)
     if not reason:
         raise InvalidRequest("reason", "must be said")
     own = CueKeys.of(sale, cue)

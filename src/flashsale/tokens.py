@@ -18,6 +18,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from flashsale.keyring import Key, Keyring
+from flashsale.limits import plain_text
 
 _FORMAT = 1
 _BODY = struct.Struct(">QHIHI")
@@ -51,6 +52,7 @@ def read_ticket(keyring: Keyring, sale: str, buyer: str, text: object) -> Ticket
     """What a ticket says if it is this buyer's for this sale; else the rule it breaks."""
     if not isinstance(text, str) or not 1 <= len(text) <= _TEXT_MAX:
         return f"must be a str of 1 to {_TEXT_MAX} characters"
+    text = plain_text(text)
     try:
         padded = text.encode("ascii").translate(_FROM_URL) + b"=" * (-len(text) % 4)
         raw = binascii.a2b_base64(padded, strict_mode=True)

@@ -42,7 +42,7 @@ def read_holds(sale: str, buyer: str, shown: Sequence[Reply]) -> list[Hold]:
 
 def find_buyer(sale: str, buyer: str) -> Operation[tuple[int, int, list[Hold]]]:
     """The sequence of the moment, the latest time that it may be, and every hold of a buyer."""
-    limits.check_id("buyer", buyer)
+    buyer = limits.check_id("buyer", buyer)
     keys = ShardKeys.of(sale)
     own = (keys.sale, keys.stock, keys.buyers)
     reply = yield Call(load_script("inventory/find"), own, (encode([buyer]),))
@@ -76,7 +76,7 @@ def _check_deadline(hold: Hold, latest_ms: int) -> None:
 
 def snapshot(sale: str) -> Operation[Snapshot]:
     """A sale at one moment."""
-    limits.check_id("sale", sale)
+    sale = limits.check_id("sale", sale)
     keys = ShardKeys.of(sale)
     own = (keys.sale, keys.skus, keys.stock, keys.buyers)
     reply = yield Call(load_script("inventory/snapshot"), own, ())

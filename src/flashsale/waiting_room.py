@@ -282,8 +282,7 @@ def join_kind(view: RoomView) -> Kind:
 
 def join_item(buyer: str, key: str) -> Item:
     """One buyer who joins."""
-    if key != "":
-        limits.check_id("key", key)
+    key = limits.check_optional_id("key", key)
     return Item(limits.check_id("buyer", buyer), "", key=key)
 
 
@@ -291,7 +290,7 @@ def join_many(
     view: RoomView, requests: Sequence[JoinRequest]
 ) -> Operation[list[Answer | FlashSaleError]]:
     """Give many buyers a number, item by item."""
-    check_sequence("requests", requests)
+    requests = check_sequence("requests", requests)
     return (yield from run_all(join_kind(view), requests, _request_item))
 
 
@@ -308,7 +307,7 @@ def admit_kind(view: RoomView) -> Kind:
 
 def admit_item(buyer: str, ticket: Ticket | None) -> Item:
     """One buyer who is to be let in, with what their ticket says."""
-    limits.check_id("buyer", buyer)
+    buyer = limits.check_id("buyer", buyer)
     if ticket is None:
         return Item(buyer, "", (0, 0, 0))
     return Item(buyer, "", (ticket.number, ticket.issued_ms, ticket.expires_ms))

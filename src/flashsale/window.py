@@ -142,7 +142,7 @@ def _moment_of(
     if (clock is None) == (cue_time_ms is None):
         raise InvalidRequest("clock", "must be given, or cue_time_ms instead of it")
     if clock is None:
-        return limits.check_int("cue_time_ms", cue_time_ms, 0, limits.TIME_MAX_MS), 0
+        return limits.check_time("cue_time_ms", cue_time_ms), 0
     now = yield from views.snapshot(sale)  # by the server's clock, not by this machine's
     try:
         mapped = clock.server_time(at, now_ms=now.at_ms)
@@ -152,7 +152,8 @@ def _moment_of(
         except Rejected:
             raise refusal from None
         return known.cue.cue_time_ms, 0
-    return mapped.server_ms, mapped.uncertainty_ms
+    uncertainty_ms = limits.check_int("clock", mapped.uncertainty_ms, 0, limits.DURATION_MAX_MS)
+    return limits.check_time("clock", mapped.server_ms), uncertainty_ms
 
 
 def open_cue(
@@ -167,6 +168,7 @@ def open_cue(
 ) -> Operation[Known]:
     """Set the stock aside and fix the times; Rejected if the cue is refused."""
     cue_time_ms, doubt_ms = yield from _moment_of(sale, request.id, at, clock, cue_time_ms)
+    position_ms = limits.check_position("at", request.position_ms, cue_time_ms)
     if request.window_ms < FAIR_WINDOW_MS:
         warnings.warn(
             f"window_ms={request.window_ms}: below {FAIR_WINDOW_MS} ms reaction time decides who "
@@ -185,10 +187,10 @@ def open_cue(
         if units == 0:
             raise InvalidRequest("stock", 'must be given with keep="best", which keeps as many')
         kept = units + (units if request.reserve is None else request.reserve)
-        limits.check_int('kept with keep="best" (stock + reserve)', kept, 1, 1_000_000)
+        kept = limits.check_int('kept with keep="best" (stock + reserve)', kept, 1, 1_000_000)
     seed, salt = draw.server_seed(key, sale, request.id), draw.salt(key, sale, request.id)
     times = (
-        request.position_ms,
+        position_ms,
         cue_time_ms,
         doubt_ms + LIVE_EDGE_MS,
         request.window_ms,
@@ -236,8 +238,9 @@ def _round_after(entropy: draw.EntropySource | None, at_ms: int) -> tuple[int | 
     if entropy is None:
         return None, None
     number, round_at = entropy.round_after(at_ms)
-    limits.check_int("round of entropy", number, 0, 2**53)
-    if limits.check_int("time of entropy's round", round_at, 0, limits.TIME_MAX_MS) <= at_ms:
+    number = limits.check_int("round of entropy", number, 0, 2**53)
+    round_at = limits.check_time("time of entropy's round", round_at)
+    if round_at <= at_ms:
         rule = f"must be later than {at_ms}, the close and {ENTROPY_MARGIN_MS} ms"
         raise InvalidRequest("time of entropy's round", f"{rule}, not {round_at}")
     return number, round_at
@@ -260,7 +263,7 @@ def view(sale: str, cue: str) -> Operation[CueView]:
 
 def show(sale: str, cue: str) -> Operation[tuple[Known, CueView]]:
     """Both in one step."""
-    check_cue_id(cue)
+    cue = check_cue_id(cue)
     keys, own = ShardKeys.of(sale), CueKeys.of(sale, cue)
     reply = yield Call(
         load_script("window/show"), (keys.sale, keys.stock, own.cue, own.entries, own.awarded), ()
@@ -370,8 +373,8 @@ def enter_item(
 ) -> Item:
     """One tap, checked."""
     cue = known.cue
-    limits.check_id("buyer", buyer)
-    limits.check_int("position_ms", position_ms, 0, limits.TIME_MAX_MS)
+    buyer = limits.check_id("buyer", buyer)
+    position_ms = limits.check_position("position_ms", position_ms, cue.position_ms)
     lines = _with_least(check_basket("basket", basket), minimum)
     rank = b""
     if cue.keep == "best":
@@ -394,11 +397,13 @@ def _with_least(lines: Lines, minimum: Mapping[str, int] | None) -> Lines:
     if not isinstance(minimum, Mapping):
         raise InvalidRequest("minimum", "must be a mapping of sku to units, or None")
     wanted = dict(zip(lines[::2], lines[1::2], strict=True))
-    for sku, least in minimum.items():
-        if sku not in wanted:
-            raise InvalidRequest("minimum", f"names {limits.shown(sku)}, which the basket does not")
-        limits.check_int(f"minimum of {sku!r}", least, 1, int(wanted[sku]))
-    return tuple(v for sku, qty in wanted.items() for v in (sku, qty, minimum.get(str(sku), qty)))
+    least: dict[str, int] = {}
+    for sku, units in ((limits.plain_text(name), units) for name, units in minimum.items()):
+        if sku not in wanted or sku in least:
+            told = "twice" if sku in least else "which the basket does not"
+            raise InvalidRequest("minimum", f"names {limits.shown(sku)}, {told}")
+        least[sku] = limits.check_int(f"minimum of {sku!r}", units, 1, int(wanted[sku]))
+    return tuple(v for sku, qty in wanted.items() for v in (sku, qty, least.get(str(sku), qty)))
 
 
 def check_proof(known: Known, buyer: str, proof: str | None) -> Outcome | None:
@@ -468,12 +473,12 @@ def pauses(cue: Cue, answer: Answer) -> Iterator[float]:
 
 def lags(sale: str, reported_ms: Sequence[int]) -> Operation[LagHistogram]:
     """Add reports to the sale's histogram, and read it."""
-    check_sequence("lags_ms", reported_ms)
+    reported_ms = check_sequence("lags_ms", reported_ms)
     if len(reported_ms) > LAGS_MAX:
         raise InvalidRequest("lags_ms", f"must be at most {LAGS_MAX:,} at a time")
     added: Counter[int] = Counter()
     for lag_ms in reported_ms:
-        limits.check_int("lag in lags_ms", lag_ms, 0, limits.TIME_MAX_MS)
+        lag_ms = limits.check_int("lag in lags_ms", lag_ms, 0, limits.TIME_MAX_MS)
         added[min(lag_ms // LAG_BUCKET_MS, limits.LAG_BUCKETS - 1)] += 1
     keys = ShardKeys.of(sale)
     flat = [value for pair in sorted(added.items()) for value in pair]

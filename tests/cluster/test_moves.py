@@ -26,6 +26,7 @@ from flashsale import (
     StoreError,
     StoreUnavailable,
     WaitingRoom,
+    limits,
 )
 from flashsale.embedded import EmbeddedServer
 from flashsale.keys import ShardKeys
@@ -102,7 +103,7 @@ def test_a_sale_that_has_moved_is_followed_by_every_verb(
         lambda sale: sale.hold_many([HoldRequest("dan", {"red": 1}, "h")])[0].unwrap(),
         lambda sale: sale.confirm("cyd", "h").unwrap(),
         lambda sale: sale.refund("cyd", "h", lines={"red": 1}, op_id="r").unwrap(),
-        lambda sale: sale.extend("dan", "h", deadline_ms=1).unwrap(),
+        lambda sale: sale.extend("dan", "h", deadline_ms=limits.TIME_MIN_MS).unwrap(),
         lambda sale: sale.release("dan", "h").unwrap(),
         lambda sale: sale.restock({"red": 1}, op_id="t").unwrap(),
         lambda sale: sale.find("cyd", "h"),

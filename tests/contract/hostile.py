@@ -14,6 +14,7 @@ QUANTITIES: dict[str, Any] = {
     "2^63": 2**63,
     "-2^63": -(2**63),
     "2^200": 2**200,
+    "10^5000, too many digits to print": 10**5_000,
     "one and a half": 1.5,
     "one as a float": 1.0,
     "1e3 as text": "1e3",

@@ -361,15 +361,15 @@ def test_a_cue_is_too_late_when_it_would_be_closed_already_and_not_before(lab: L
 
 
 def test_a_clock_that_has_jumped_is_not_believed(lab: Lab) -> None:
-    sale = lab.open()
-    lab.raw.hset(lab.keys(sale).sale, "now", 1_000)
+    sale, long_ago = lab.open(), 1_000_000_000_000
+    lab.raw.hset(lab.keys(sale).sale, "now", long_ago)
     before = contents(lab, sale, "drop")
     request = CueRequest(id="drop", position_ms=POSITION, stock={"red": 3})
     opening = window.open_cue(
-        sale.id, request, key=KEY, at=POSITION, clock=None, cue_time_ms=1_000, entropy=None
+        sale.id, request, key=KEY, at=POSITION, clock=None, cue_time_ms=long_ago, entropy=None
     )
     with pytest.raises(Rejected) as error:
-        Hand(lab, opening, caller_ms=1_000).finish()
+        Hand(lab, opening, caller_ms=long_ago).finish()
     assert refusal(error) is Outcome.CLOCK_JUMP
     assert contents(lab, sale, "drop") == before
 
@@ -386,7 +386,7 @@ BOUNDS: list[tuple[dict[str, Any], str]] = [
     ({"at": True}, "at: must be an int"),
     ({"at": "7000"}, "at: must be"),
     ({"cue_time_ms": None}, "clock: must be given"),
-    ({"cue_time_ms": -1}, "cue_time_ms: must be from 0"),
+    ({"cue_time_ms": -1}, "cue_time_ms: must be from 1000000000000"),
     ({"stock": {}}, "stock: must name 1 to 32 skus"),
     ({"stock": [("red", 1)]}, "stock: must be a mapping"),
     ({"stock": {"red": 0}}, "stock of 'red': must be from 1"),

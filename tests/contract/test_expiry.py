@@ -206,7 +206,7 @@ ELSEWHERE: dict[str, Callable[[SaleHandle], Answer]] = {
     "hold": lambda s: s.hold("new", {"red": 1}, hold_id="h"),
     "confirm": lambda s: s.confirm("new", "h"),
     "release": lambda s: s.release("new", "h"),
-    "extend": lambda s: s.extend("new", "h", deadline_ms=0),
+    "extend": lambda s: s.extend("new", "h", deadline_ms=T0),
     "refund": lambda s: s.refund("new", "h", lines={"red": 1}, op_id="r"),
     "restock": lambda s: s.restock({"red": 1}, op_id="o"),
 }

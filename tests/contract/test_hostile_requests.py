@@ -176,8 +176,8 @@ def test_what_is_no_time_is_refused_as_a_deadline(lab: Lab) -> None:
     def extend(sale: SaleHandle, value: Any) -> object:
         return sale.extend("ann", "h", deadline_ms=value)
 
-    values = without(QUANTITIES, "zero", "2^31") | {"of fourteen digits": 10**13}
-    refused(lab, extend, values, "deadline_ms", "from 0 to 9999999999999, not")
+    values = QUANTITIES | {"of fourteen digits": 10**13}
+    refused(lab, extend, values, "deadline_ms", "from 1000000000000 to 9999999999999, not")
 
 
 OTHER_NUMBERS: dict[str, tuple[str, Verb, list[str]]] = {

@@ -119,7 +119,7 @@ VERBS: dict[str, Callable[[SaleHandle], Answer]] = {
     "extend to 6000": lambda s: s.extend(*WHO, deadline_ms=T0 + 6_000),
     "extend to 6001": lambda s: s.extend(*WHO, deadline_ms=T0 + 6_001),
     "extend to 1000": lambda s: s.extend(*WHO, deadline_ms=T0 + 1_000),
-    "extend to 0": lambda s: s.extend(*WHO, deadline_ms=0),
+    "extend to 0": lambda s: s.extend(*WHO, deadline_ms=T0),
     "refund red*1 as r1": lambda s: s.refund(*WHO, lines={"red": 1}, op_id="r1"),
     "refund all as r1": lambda s: s.refund(*WHO, lines=BASKET, op_id="r1"),
     "refund red*4 as r1": lambda s: s.refund(*WHO, lines={"red": 4}, op_id="r1"),

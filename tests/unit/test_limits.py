@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import math
+import re
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -100,3 +106,110 @@ def test_what_lua_unpacks_at_once_stays_below_what_it_can() -> None:
     assert 2 * (limits.BATCH_MAX + limits.SWEEP_PER_CALL + limits.BATCH_MAX) < 8_000
     assert 2 * swept < 8_000
     assert 6 * limits.SKUS_MAX < 8_000
+
+
+# --- a check returns what may be used ------------------------------------------------------
+
+SOURCES = sorted((Path(__file__).parents[2] / "src" / "flashsale").rglob("*.py"))
+RETURNS_TEXT = re.compile(
+    "check_(id|optional_id|hold_ids|cue_id|note|choice|late|number|share|rate|time|units|sequence"
+    "|basket|hold|join)"
+)
+
+
+def test_the_value_of_a_check_is_always_used() -> None:
+    """Whoever drops it goes on with what a caller gave: a subclass that is more than its text."""
+    dropped = [
+        f"{path.name}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+        for name in [ast.unparse(node.value.func).rpartition(".")[2].lstrip("_")]
+        if RETURNS_TEXT.fullmatch(name)
+    ]
+    assert not dropped
+
+
+class Loud(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "loud"
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        partial(limits.check_id, "f"),
+        partial(limits.check_optional_id, "f"),
+        partial(limits.check_note, "f"),
+        partial(limits.check_choice, "f", choices=("text", "other")),
+        lambda value: limits.check_hold_ids(value, "h")[0],
+        lambda value: limits.check_hold_ids("b", value)[1],
+        lambda value: next(iter(limits.check_units("f", [(value, 1)], "{}", 1, 2))),
+    ],
+)
+def test_a_check_of_text_returns_the_plain_text(check: Callable[[Any], str]) -> None:
+    found = check(Loud("text"))
+    assert (found, type(found)) == ("text", str)
+
+
+def test_a_number_is_a_plain_float_within_its_bounds() -> None:
+    class Half(float):
+        pass
+
+    found = limits.check_number("n", Half(0.5), 0, 1)
+    assert (found, type(found)) == (0.5, float)
+    assert math.copysign(1, limits.check_number("n", -0.0, 0, 1)) == 1
+    for bad in (True, "1", None, 1.5, -1, 10**400, float("nan"), float("inf"), 1j):
+        with pytest.raises(InvalidRequest, match="^n: must be a number from 0 to 1, not "):
+            limits.check_number("n", bad, 0, 1)
+
+
+def test_an_error_shows_any_value_shortly_whatever_its_own_code_does() -> None:
+    class Angry:
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    assert limits.shown(Angry()) == "a Angry that cannot be shown"
+    assert limits.shown(10**5_000) == "a int that cannot be shown"
+
+
+# --- points in time ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [10**12, 1_763_900_000_000, 9_999_999_999_999])
+def test_a_time_is_taken_from_2001_on(value: int) -> None:
+    assert limits.check_time("at", value) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "unit"),
+    [
+        (1_763_900_000, "seconds"),
+        (1_763_900_000.25, "seconds"),
+        (1_763_900_000_000_000, "microseconds"),
+        (1_763_900_000_000_000_000, "nanoseconds"),
+    ],
+)
+def test_a_time_in_another_unit_is_refused_and_the_mistake_is_named(
+    value: object, unit: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"^at: must be .*: it looks like {unit}, give milli"):
+        limits.check_time("at", value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 10**12 - 1, 10**13, True, "1763900000000", None])
+def test_what_is_no_time_is_refused_by_its_bounds(value: object) -> None:
+    with pytest.raises(InvalidRequest, match="^at: must be .*from 1000000000000 to 9999999999999"):
+        limits.check_time("at", value)
+
+
+def test_a_position_may_be_small_but_not_the_seconds_of_what_is_told_in_milliseconds() -> None:
+    now_ms = 1_763_900_000_000
+    for position in (0, 7_000_000, now_ms, 5_000_000_000):
+        assert limits.check_position("at", position, now_ms) == position
+    assert limits.check_position("at", 7_000, 7_000_000) == 7_000  # a timeline of its own
+    for seconds in (1_763_900_000, 1_763_900_000 + 3_600):
+        with pytest.raises(InvalidRequest, match="^at: must be milliseconds, .*like seconds"):
+            limits.check_position("at", seconds, now_ms)

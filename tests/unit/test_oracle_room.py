@@ -19,7 +19,7 @@ from flashsale.testing import OracleRoom, OracleSale
 from flashsale.tokens import Ticket
 
 KEY = Key("test", bytes(32))
-T0 = 1_000_000
+T0 = 1_763_900_000_000
 TURN = 3_300
 
 

@@ -24,8 +24,8 @@ MINE = Sale(
     "1111",
     [Sku("lipstick", 10_000, 2), Sku("none", 0)],
     hold_ttl_ms=600_000,
-    opens_at_ms=5,
-    closes_at_ms=9,
+    opens_at_ms=1_763_900_000_005,
+    closes_at_ms=1_763_900_000_009,
 )
 
 

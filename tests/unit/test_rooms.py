@@ -14,7 +14,7 @@ from flashsale import InvalidRequest, WaitingRoom, limits, waiting_room
 from flashsale.rooms import POLL_MIN_MS, check_rate
 
 INTS: dict[str, tuple[int, int]] = {
-    "opens_at_ms": (0, limits.TIME_MAX_MS),
+    "opens_at_ms": (limits.TIME_MIN_MS, limits.TIME_MAX_MS),
     "turn_ttl_ms": (1, limits.DURATION_MAX_MS),
     "places_max": (1, limits.PLACES_MAX),
     "key_places_max": (1, limits.PLACES_MAX),

@@ -370,7 +370,7 @@ OPERATIONS = {
         inventory.confirm_kind(SALE, "refuse"), inventory.confirm_item(TARGET, None)
     ),
     "inventory/release": batch(inventory.release_kind(SALE), inventory.release_item(TARGET)),
-    "inventory/extend": batch(inventory.extend_kind(SALE), inventory.extend_item(TARGET, 1)),
+    "inventory/extend": batch(inventory.extend_kind(SALE), inventory.extend_item(TARGET, 10**12)),
     "inventory/refund": batch(
         inventory.refund_kind(SALE), inventory.refund_item(TARGET, {"red": 1}, "r")
     ),
@@ -387,7 +387,7 @@ OPERATIONS = {
         key=Key("k", bytes(32)),
         at=1,
         clock=None,
-        cue_time_ms=1,
+        cue_time_ms=10**12,
         entropy=None,
     ),
     "window/enter": batch(

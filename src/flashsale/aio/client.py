@@ -67,7 +67,7 @@ class AsyncFlashSale:
         queue_bytes_max: int = BYTES_MAX,
         keys: Sequence[Key] = (),
     ) -> None:
-        server_check.check_options(timeout_ms, durability)
+        timeout_ms, durability = server_check.check_options(timeout_ms, durability)
         self._keyring = Keyring(keys)
         self._cues: dict[tuple[str, str], Known] = {}
         self._watches = Watches()
@@ -110,7 +110,7 @@ class AsyncFlashSale:
         cluster, any node will do. `max_connections` (1 to 10,000) is that to each server;
         calls that find none free are served in the order in which they came.
         """
-        server_check.check_options(timeout_ms, durability)
+        timeout_ms, durability = server_check.check_options(timeout_ms, durability)
         seconds = timeout_ms / 1000
         client = Redis.from_url(
             url_or_environment(url),
@@ -196,7 +196,7 @@ class AsyncFlashSale:
 
     def sale(self, sale_id: str) -> AsyncSaleHandle:
         """Attach to a sale, without I/O; its verbs answer SALE_UNKNOWN if it is not there."""
-        return AsyncSaleHandle(self, limits.check_id("sale", sale_id))
+        return AsyncSaleHandle(self, sale_id)
 
     # --- moving bytes ---------------------------------------------------------------------
 

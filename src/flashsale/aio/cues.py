@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 
-from flashsale import draw, settling, window
+from flashsale import draw, limits, settling, window
 from flashsale.cues import Cue, CueView, EntryAnswer, Settlement, check_cue_id
 from flashsale.models import Answer, Basket
 
@@ -34,7 +34,7 @@ class AsyncCueHandle:
 
     def __init__(self, shop: AsyncFlashSale, sale_id: str, cue_id: str) -> None:
         self._shop = shop
-        self.sale = sale_id
+        self.sale = limits.check_id("sale", sale_id)
         self.id = check_cue_id(cue_id)
 
     def __repr__(self) -> str:
@@ -68,9 +68,9 @@ class AsyncCueHandle:
         known = await self._known(timeout_ms)
         key = self._shop._keyring.named(known.cue.key) if known.cue.keep == "best" else None
         item = window.enter_item(known, buyer, basket, position_ms, minimum, key)
-        refused = window.check_proof(known, buyer, proof)
+        refused = window.check_proof(known, item.buyer, proof)
         if refused is not None:
-            told = window.entry_answer(known, Answer(refused, self.sale, buyer))
+            told = window.entry_answer(known, Answer(refused, self.sale, item.buyer))
         else:
             answer = await self._shop._ask(window.enter_kind(self.sale, known), item, timeout_ms)
             told = window.entry_answer(known, answer)

@@ -24,9 +24,10 @@ import uuid
 from decimal import Decimal, InvalidOperation
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from flashsale.errors import InvalidRequest
-from flashsale.limits import DURATION_MAX_MS, TIME_MAX_MS, check_id, check_int, shown
+from flashsale.limits import DURATION_MAX_MS, TIME_MAX_MS, check_id, check_int, plain_text, shown
 from flashsale.streamtime.attributes import parse_attributes, quoted
 from flashsale.streamtime.dates import format_date, parse_date_ms
 
@@ -50,12 +51,13 @@ class StreamCue(Struct, frozen=True):
     window_ms: int
 
     def __post_init__(self) -> None:
-        check_id("cue id", self.id)
+        force_setattr(self, "id", check_id("cue id", self.id))
         check_int("position_ms", self.position_ms, 0, TIME_MAX_MS)
         check_int("window_ms", self.window_ms, 1, DURATION_MAX_MS)
         if not isinstance(self.nonce, str) or not _NONCE.fullmatch(self.nonce):
             rule = "must be 32 hexadecimal digits in lower case (128 bits)"
             raise InvalidRequest("nonce", f"{rule}, not {shown(self.nonce)}")
+        force_setattr(self, "nonce", plain_text(self.nonce))
 
 
 class DateRange(Struct, frozen=True):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from flashsale import draw, settling, window
+from flashsale import draw, limits, settling, window
 from flashsale.cues import Cue, CueView, EntryAnswer, Settlement, check_cue_id
 from flashsale.models import Answer, Basket
 
@@ -33,7 +33,7 @@ class CueHandle:
 
     def __init__(self, shop: FlashSale, sale_id: str, cue_id: str) -> None:
         self._shop = shop
-        self.sale = sale_id
+        self.sale = limits.check_id("sale", sale_id)
         self.id = check_cue_id(cue_id)
 
     def __repr__(self) -> str:
@@ -67,9 +67,9 @@ class CueHandle:
         known = self._known(timeout_ms)
         key = self._shop._keyring.named(known.cue.key) if known.cue.keep == "best" else None
         item = window.enter_item(known, buyer, basket, position_ms, minimum, key)
-        refused = window.check_proof(known, buyer, proof)
+        refused = window.check_proof(known, item.buyer, proof)
         if refused is not None:
-            told = window.entry_answer(known, Answer(refused, self.sale, buyer))
+            told = window.entry_answer(known, Answer(refused, self.sale, item.buyer))
         else:
             answer = self._shop._ask(window.enter_kind(self.sale, known), item, timeout_ms)
             told = window.entry_answer(known, answer)

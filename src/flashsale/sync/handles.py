@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from flashsale import audit, batches, inventory, ledger, views, window
+from flashsale import audit, batches, inventory, ledger, limits, views, window
 from flashsale.cues import CueRequest, Keep, LagHistogram
 from flashsale.draw import EntropySource
 from flashsale.errors import FlashSaleError
@@ -39,10 +39,10 @@ class SaleHandle:
 
     def __init__(self, shop: FlashSale, sale_id: str) -> None:
         self._shop = shop
-        self.id = sale_id
-        self.ledger = LedgerHandle(shop, sale_id)
-        self.queue = QueueHandle(shop, sale_id)
-        self._holding = inventory.hold_kind(sale_id)
+        self.id = limits.check_id("sale", sale_id)
+        self.ledger = LedgerHandle(shop, self.id)
+        self.queue = QueueHandle(shop, self.id)
+        self._holding = inventory.hold_kind(self.id)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r}>"
@@ -134,7 +134,7 @@ class SaleHandle:
         deadline_ms: int,
         timeout_ms: int | None = None,
     ) -> Answer:
-        """Set the deadline later, to an absolute time; an earlier one changes nothing.
+        """Set the deadline later, to a time (milliseconds since 1970); an earlier one does nothing.
 
         At most the sale's `extend_max_ms` past the original deadline: DEADLINE_TOO_FAR beyond.
         """

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flashsale import places, waiting_room
+from flashsale import limits, places, waiting_room
 from flashsale.errors import FlashSaleError
 from flashsale.models import Outcome
 from flashsale.rooms import (
@@ -36,7 +36,7 @@ class QueueHandle:
 
     def __init__(self, shop: FlashSale, sale_id: str) -> None:
         self._shop = shop
-        self.sale = sale_id
+        self.sale = limits.check_id("sale", sale_id)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.sale!r}>"
@@ -115,7 +115,9 @@ class QueueHandle:
         answer = self._shop._ask(kind, item, timeout_ms)
         if answer.outcome is Outcome.WAITING:
             seen = self._fresh(timeout_ms)  # the forecast must not be of an old view
-        return places.admitted(seen.view, answer, ticket or "", checked, random.random())
+        return places.admitted(
+            seen.view, answer, limits.plain_text(ticket or ""), checked, random.random()
+        )
 
     def leave(
         self, buyer: str, ticket: str | None = None, *, timeout_ms: int | None = None

@@ -10,7 +10,6 @@ from flashsale.ledger import Event, EventKind
 from flashsale.models import Answer, HoldState, Outcome
 from flashsale.testing.model import Record
 from flashsale.testing.requests import (
-    check_hold_id,
     check_late,
     lines_of,
     target_of,
@@ -41,9 +40,9 @@ class HoldVerbs(Taking):
 
         late="retake": take the stock of an expired hold again, in any state of the sale.
         """
-        check_hold_id(buyer, hold_id)
+        buyer, hold_id = limits.check_hold_ids(buyer, hold_id)
         named = None if lines is None else lines_of("lines", lines)
-        check_late(late)
+        late = check_late(late)
         self._begin(now_ms)
         return self._confirm(buyer, hold_id, named, late)
 
@@ -51,7 +50,7 @@ class HoldVerbs(Taking):
         self, holds: Sequence[Answer | Hold | str], *, late: Late = "refuse", now_ms: int
     ) -> list[Answer | FlashSaleError]:
         """Sell several holds in order, each whole."""
-        check_late(late)
+        late = check_late(late)
         self._begin(now_ms)
         return self._one_by_one(holds, lambda buyer, id_: self._confirm(buyer, id_, None, late))
 
@@ -112,7 +111,7 @@ class HoldVerbs(Taking):
 
     def release(self, buyer: str, hold_id: str, *, now_ms: int) -> Answer:
         """Give a hold up. An id never seen becomes a tombstone, so it cannot be held later."""
-        check_hold_id(buyer, hold_id)
+        buyer, hold_id = limits.check_hold_ids(buyer, hold_id)
         self._begin(now_ms)
         return self._release(buyer, hold_id)
 
@@ -149,8 +148,8 @@ class HoldVerbs(Taking):
 
     def extend(self, buyer: str, hold_id: str, *, deadline_ms: int, now_ms: int) -> Answer:
         """Set a hold's deadline later, at most `extend_max_ms` past the original one."""
-        check_hold_id(buyer, hold_id)
-        limits.check_int("deadline_ms", deadline_ms, 0, limits.TIME_MAX_MS)
+        buyer, hold_id = limits.check_hold_ids(buyer, hold_id)
+        deadline_ms = limits.check_time("deadline_ms", deadline_ms)
         self._begin(now_ms)
         record = self._record_or_answer(buyer, hold_id)
         if isinstance(record, Answer):
@@ -175,8 +174,8 @@ class HoldVerbs(Taking):
 
     def refund(self, buyer: str, hold_id: str, *, lines: Basket, op_id: str, now_ms: int) -> Answer:
         """Take back paid units; they are available again."""
-        check_hold_id(buyer, hold_id)
-        limits.check_id("op_id", op_id)
+        buyer, hold_id = limits.check_hold_ids(buyer, hold_id)
+        op_id = limits.check_id("op_id", op_id)
         wanted = lines_of("lines", lines)
         self._begin(now_ms)
         record = self._record_or_answer(buyer, hold_id)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from flashsale import limits
 from flashsale.baskets import check_basket
 from flashsale.errors import InvalidRequest
-from flashsale.models import Answer, Hold
+from flashsale.models import LATE, Answer, Hold, HoldRequest, Late
 from flashsale.refs import Ref, parse_ref
 
 if TYPE_CHECKING:
-    from flashsale.models import Basket, HoldRequest
+    from flashsale.models import Basket
 
 
 def lines_of(field: str, basket: Basket) -> dict[str, int]:
@@ -27,18 +27,12 @@ def changes_of(changes: Mapping[str, int]) -> dict[str, int]:
         raise InvalidRequest("changes", "must be a mapping of sku to change")
     if not 1 <= len(changes) <= limits.SKUS_MAX:
         raise InvalidRequest("changes", f"must name 1 to {limits.SKUS_MAX} skus")
-    for sku, change in changes.items():
-        limits.check_id("sku in changes", sku)
-        limits.check_int(f"change of {sku!r}", change, -limits.STOCK_MAX, limits.STOCK_MAX)
+    bound = limits.STOCK_MAX
+    found = limits.check_units("changes", changes.items(), "change of {!r}", -bound, bound)
+    for sku, change in found.items():
         if change == 0:
             raise InvalidRequest(f"change of {sku!r}", "must not be 0")
-    return dict(changes)
-
-
-def check_hold_id(buyer: str, hold_id: str) -> None:
-    """The two parts of a hold's key."""
-    limits.check_id("buyer", buyer)
-    limits.check_id("hold_id", hold_id)
+    return found
 
 
 def target_of(sale: str, hold: Answer | Hold | str) -> Ref:
@@ -49,19 +43,16 @@ def target_of(sale: str, hold: Answer | Hold | str) -> Ref:
     return target
 
 
-def check_late(late: str) -> None:
+def check_late(late: str) -> Late:
     """The two ways to treat a payment that comes after the deadline."""
-    if late not in ("refuse", "retake"):
-        raise InvalidRequest("late", f'must be "refuse" or "retake", not {late!r}')
+    return limits.check_choice("late", late, LATE)
 
 
-def check_hold(request: HoldRequest) -> dict[str, int]:
-    """Everything a hold names; its lines are returned."""
-    check_hold_id(request.buyer, request.hold_id)
+def check_hold(request: HoldRequest) -> tuple[HoldRequest, dict[str, int]]:
+    """A hold by plain names, and its lines."""
+    buyer, hold_id = limits.check_hold_ids(request.buyer, request.hold_id)
     lines = lines_of("basket", request.basket)
-    if request.channel != "":
-        limits.check_id("channel", request.channel)
-    limits.check_note("note", request.note)
-    if request.key != "":
-        limits.check_id("key", request.key)
-    return lines
+    channel = limits.check_optional_id("channel", request.channel)
+    note = limits.check_note("note", request.note)
+    key = limits.check_optional_id("key", request.key)
+    return HoldRequest(buyer, lines, hold_id, channel, note, key), lines

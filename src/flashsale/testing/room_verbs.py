@@ -107,9 +107,9 @@ class OracleRoom(RoomViews):
 
     def join(self, buyer: str, *, key: str = "", now_ms: int) -> PlaceAnswer:
         """Give a buyer a number, or the one they have: JOINED, or why not."""
-        _check_join(JoinRequest(buyer, key))
+        request = _check_join(JoinRequest(buyer, key))
         self._known(now_ms)
-        return self._join(JoinRequest(buyer, key))
+        return self._join(request)
 
     def join_many(
         self, requests: Sequence[JoinRequest], *, now_ms: int
@@ -125,7 +125,7 @@ class OracleRoom(RoomViews):
         return answers
 
     def _join(self, request: JoinRequest) -> PlaceAnswer:
-        _check_join(request)
+        request = _check_join(request)
         sale, room, buyer = self._sale, self._room(), request.buyer
         closed = sale._why_closed()
         if closed in (Outcome.ENDED, Outcome.CLOSED):
@@ -155,7 +155,7 @@ class OracleRoom(RoomViews):
 
         ticket: what a well-signed one says. Without one place a buyer it is needed.
         """
-        limits.check_id("buyer", buyer)
+        buyer = limits.check_id("buyer", buyer)
         room = self._known(now_ms)
         if ticket is None and not room.room.one_place:
             raise InvalidRequest("ticket", "is needed in a room without one_place")
@@ -202,7 +202,7 @@ class OracleRoom(RoomViews):
 
         Who joins again before the place's turn is over has the same number, if it was not called.
         """
-        limits.check_id("buyer", buyer)
+        buyer = limits.check_id("buyer", buyer)
         room, now_ms = self._known(now_ms), self._sale._now
         if not room.room.one_place:
             raise InvalidRequest(
@@ -248,12 +248,11 @@ class OracleRoom(RoomViews):
         )
 
 
-def _check_join(request: JoinRequest) -> None:
+def _check_join(request: JoinRequest) -> JoinRequest:
     if not isinstance(request, JoinRequest):
         raise InvalidRequest("requests", f"must be JoinRequests, not {type(request).__name__}")
-    if request.key != "":
-        limits.check_id("key", request.key)
-    limits.check_id("buyer", request.buyer)
+    key = limits.check_optional_id("key", request.key)
+    return JoinRequest(limits.check_id("buyer", request.buyer), key)
 
 
 def _as_stored(rate_per_s: float) -> float:

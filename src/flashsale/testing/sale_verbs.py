@@ -9,7 +9,7 @@ from flashsale.errors import Rejected
 from flashsale.ledger import Event, EventKind
 from flashsale.models import Answer, Hold, HoldState, Outcome, Sale, SaleState, Snapshot
 from flashsale.testing.model import Record, SaleModel
-from flashsale.testing.requests import changes_of, check_hold_id
+from flashsale.testing.requests import changes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ class SaleVerbs(SaleModel):
 
         Of several lines that cannot be, the first in the order of the sale's skus answers.
         """
-        limits.check_id("op_id", op_id)
+        op_id = limits.check_id("op_id", op_id)
         wanted = changes_of(changes)
         self._begin(now_ms)
         if self.purged:
@@ -97,7 +97,7 @@ class SaleVerbs(SaleModel):
 
         The engine sweeps by ledger entries and may go beyond `max_holds` to finish one.
         """
-        limits.check_int("max_holds", max_holds, 1, limits.SWEEP_MAX)
+        max_holds = limits.check_int("max_holds", max_holds, 1, limits.SWEEP_MAX)
         self._look(now_ms)
         if self.purged:
             raise Rejected(Outcome.PURGED, f"sale {self.sale.id!r}")
@@ -129,14 +129,14 @@ class SaleVerbs(SaleModel):
 
         Rejected (CLOCK_JUMP) if the clocks disagree whether it has expired.
         """
-        check_hold_id(buyer, hold_id)
+        buyer, hold_id = limits.check_hold_ids(buyer, hold_id)
         self._look_at_sale(now_ms)
         record = self._known(buyer, hold_id)
         return None if record is None else self._shown(record)
 
     def holds_of(self, buyer: str, *, now_ms: int) -> list[Hold]:
         """All holds of a buyer, tombstones included, in the order of their making."""
-        limits.check_id("buyer", buyer)
+        buyer = limits.check_id("buyer", buyer)
         self._look_at_sale(now_ms)
         records = self._buyers.get(buyer, {}).values()
         return [self._shown(record) for record in records]

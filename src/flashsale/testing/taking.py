@@ -34,7 +34,7 @@ class Taking(SaleModel):
     ) -> Answer:
         """Deduct a basket from what is available, until `now + ttl`."""
         request = HoldRequest(buyer, basket, hold_id, channel, note, key)
-        check_hold(request)
+        request, _ = check_hold(request)
         self._begin(now_ms)
         return self._take(request)
 
@@ -52,7 +52,7 @@ class Taking(SaleModel):
         return answers
 
     def _take(self, request: HoldRequest) -> Answer:
-        lines = check_hold(request)
+        request, lines = check_hold(request)
         buyer, hold_id = request.buyer, request.hold_id
         if self.purged:
             return self._answer(Outcome.PURGED, buyer, hold_id)
