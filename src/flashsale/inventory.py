@@ -183,10 +183,28 @@ def expire(sale: str, max_holds: int) -> Operation[int]:
     return expired
 
 
+def attach_sale(sale: str | Sale) -> Operation[str]:
+    """The id of a sale that is there, and is the one defined if a definition is given."""
+    if not isinstance(sale, Sale):
+        return (yield from views.snapshot(sale)).sale.id
+    found = yield from views.snapshot(sale.id)
+    if found.sale != _plain_sale(sale):
+        raise Rejected(Outcome.CONFLICT, f"sale {sale.id!r}")
+    return found.sale.id
+
+
+def _plain_sale(sale: Sale) -> Sale:
+    """A subclass may have further fields, which would make another definition of the same sale."""
+    if type(sale) is Sale:
+        return sale
+    return Sale(**{field: getattr(sale, field) for field in Sale.__struct_fields__})
+
+
 def open_sale(sale: Sale) -> Operation[Answer]:
     """Create a sale; the same definition again is a no-op, another raises Rejected (CONFLICT)."""
     if not isinstance(sale, Sale):
         raise InvalidRequest("sale", f"must be a Sale, not {type(sale).__name__}")
+    sale = _plain_sale(sale)
     keys = ShardKeys.of(sale.id)
     rules = (
         sale.hold_ttl_ms,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import msgspec
 import pytest
 
-from flashsale import Answer, Outcome, Rejected, Sale, SaleHandle, SaleState, Sku
+from flashsale import Answer, InvalidRequest, Outcome, Rejected, Sale, SaleHandle, SaleState, Sku
 from support.lab import T0, Lab
 
 VERBS: dict[str, Callable[[SaleHandle], Answer]] = {
@@ -200,3 +202,63 @@ def test_a_look_at_a_sale_that_is_not_there_is_rejected(lab: Lab) -> None:
         with pytest.raises(Rejected) as rejected:
             look()
         assert rejected.value.outcome is Outcome.SALE_UNKNOWN
+
+
+# --- opening and attaching ----------------------------------------------------------------
+
+
+def test_opening_says_whether_the_sale_is_new(lab: Lab) -> None:
+    sale = Sale(lab.new_id(), [Sku("red", 5)])
+    assert lab.shop.open(sale).created is True
+    assert lab.shop.open(sale).created is False
+    assert lab.shop.sale(sale.id).created is None
+    assert lab.shop.attach(sale.id).created is None
+
+
+def test_attaching_takes_an_id_or_the_definition_and_changes_nothing(lab: Lab) -> None:
+    sale = Sale(lab.new_id(), [Sku("red", 5, 2)], opens_at_ms=T0)
+    before = lab.dump(lab.shop.open(sale))
+    for handle in (lab.shop.attach(sale.id), lab.shop.attach(sale)):
+        assert handle.id == sale.id
+        assert lab.dump(handle) == before
+
+
+def refusal_to_attach(lab: Lab, sale: Sale | str) -> Outcome:
+    with pytest.raises(Rejected) as error:
+        lab.shop.attach(sale)
+    return error.value.outcome
+
+
+def test_a_sale_that_was_lost_is_not_created_by_attaching_but_by_opening_which_says_so(
+    lab: Lab,
+) -> None:
+    sale = Sale(lab.new_id(), [Sku("red", 5)])
+    handle = lab.shop.open(sale)
+    handle.hold("ann", {"red": 5}, hold_id="h").unwrap()
+    lab.raw.delete(*[key for key, value in lab.dump(handle).items() if value is not None])
+    for name in (sale, sale.id):
+        assert refusal_to_attach(lab, name) is Outcome.SALE_UNKNOWN
+    assert not any(lab.dump(handle).values())
+    assert lab.shop.open(sale).created is True
+
+
+@pytest.mark.parametrize("difference", DIFFERENT)
+def test_attaching_to_another_definition_is_a_conflict(lab: Lab, difference: str) -> None:
+    sale = Sale(lab.new_id(), [Sku("red", 5)])
+    lab.shop.open(sale)
+    other = msgspec.structs.replace(sale, **DIFFERENT[difference])
+    assert refusal_to_attach(lab, other) is Outcome.CONFLICT
+    assert lab.shop.attach(sale).id == sale.id
+
+
+def test_attaching_to_a_purged_sale_is_refused(lab: Lab) -> None:
+    sale = lab.open()
+    sale.end()
+    sale.purge().unwrap()
+    assert refusal_to_attach(lab, sale.id) is Outcome.PURGED
+
+
+@pytest.mark.parametrize("name", [7, None, b"1111", "a b", ["1111"]])
+def test_what_is_no_sale_cannot_be_attached_to(lab: Lab, name: Any) -> None:
+    with pytest.raises(InvalidRequest, match="^sale: must be 1 to 64 characters"):
+        lab.shop.attach(name)

@@ -26,7 +26,9 @@ def block_after(heading: str, language: str) -> str:
 
 def test_the_ten_line_example_sells_one_lipstick(tmp_path: Path) -> None:
     example = tmp_path / "example.py"
-    example.write_text(block_after("## Ten lines", "python"), "utf-8")
+    code = block_after("## Ten lines", "python")
+    assert len(list(filter(str.strip, code.splitlines()))) == 10
+    example.write_text(code, "utf-8")
     done = subprocess.run(
         [sys.executable, "-W", "error", str(example)],
         capture_output=True,
@@ -35,7 +37,7 @@ def test_the_ten_line_example_sells_one_lipstick(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "sold=1" in done.stdout
+    assert "Outcome.CONFIRMED" in done.stdout
     assert done.stdout.strip().endswith("True")
 
 

@@ -186,16 +186,28 @@ class AsyncFlashSale:
         return await self._connections.server(Attempts.within(self._limit(timeout_ms)))
 
     async def open(self, sale: Sale, *, timeout_ms: int | None = None) -> AsyncSaleHandle:
-        """Create a sale: the operator's one-time step.
+        """Create a sale: the operator's one-time step. A service attaches.
 
         The same definition again is a no-op; another one raises Rejected with CONFLICT, an id
-        that was purged with PURGED.
+        that was purged with PURGED. The handle's `created` says whether the sale is new: where
+        it should have been there (a server that restarted empty), its whole stock is for sale
+        again. It is False, too, for the retry of a call whose answer was lost.
         """
-        await self.perform(inventory.open_sale(sale), timeout_ms)
-        return AsyncSaleHandle(self, sale.id)
+        answer = await self.perform(inventory.open_sale(sale), timeout_ms)
+        return AsyncSaleHandle(self, answer.sale, created=not answer.replayed)
+
+    async def attach(self, sale: str | Sale, *, timeout_ms: int | None = None) -> AsyncSaleHandle:
+        """Attach to a sale that is there: what a service does. It never creates one.
+
+        sale: its id, or its definition, which is compared then. Raises Rejected: SALE_UNKNOWN
+        (it was never opened here, or its server has lost it), PURGED, CONFLICT (another
+        definition).
+        """
+        sale_id = await self.perform(inventory.attach_sale(sale), timeout_ms)
+        return AsyncSaleHandle(self, sale_id)
 
     def sale(self, sale_id: str) -> AsyncSaleHandle:
-        """Attach to a sale, without I/O; its verbs answer SALE_UNKNOWN if it is not there."""
+        """A sale, unchecked and without I/O; its verbs answer SALE_UNKNOWN if it is not there."""
         return AsyncSaleHandle(self, sale_id)
 
     # --- moving bytes ---------------------------------------------------------------------

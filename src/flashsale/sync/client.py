@@ -177,16 +177,28 @@ class FlashSale:
         return self._connections.server(Attempts.within(self._limit(timeout_ms)))
 
     def open(self, sale: Sale, *, timeout_ms: int | None = None) -> SaleHandle:
-        """Create a sale: the operator's one-time step.
+        """Create a sale: the operator's one-time step. A service attaches.
 
         The same definition again is a no-op; another one raises Rejected with CONFLICT, an id
-        that was purged with PURGED.
+        that was purged with PURGED. The handle's `created` says whether the sale is new: where
+        it should have been there (a server that restarted empty), its whole stock is for sale
+        again. It is False, too, for the retry of a call whose answer was lost.
         """
-        self.perform(inventory.open_sale(sale), timeout_ms)
-        return SaleHandle(self, sale.id)
+        answer = self.perform(inventory.open_sale(sale), timeout_ms)
+        return SaleHandle(self, answer.sale, created=not answer.replayed)
+
+    def attach(self, sale: str | Sale, *, timeout_ms: int | None = None) -> SaleHandle:
+        """Attach to a sale that is there: what a service does. It never creates one.
+
+        sale: its id, or its definition, which is compared then. Raises Rejected: SALE_UNKNOWN
+        (it was never opened here, or its server has lost it), PURGED, CONFLICT (another
+        definition).
+        """
+        sale_id = self.perform(inventory.attach_sale(sale), timeout_ms)
+        return SaleHandle(self, sale_id)
 
     def sale(self, sale_id: str) -> SaleHandle:
-        """Attach to a sale, without I/O; its verbs answer SALE_UNKNOWN if it is not there."""
+        """A sale, unchecked and without I/O; its verbs answer SALE_UNKNOWN if it is not there."""
         return SaleHandle(self, sale_id)
 
     # --- moving bytes ---------------------------------------------------------------------

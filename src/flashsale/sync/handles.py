@@ -34,11 +34,13 @@ class SaleHandle:
     buyer and hold id, or by an answer, a `Hold`, or a ref. Refusals are outcomes; raised are
     InvalidRequest and Overloaded (nothing sent), StoreUnavailable (not applied), OutcomeUnknown
     (may have been applied: repeat it), ConfigurationError and ProtocolError. `timeout_ms`
-    overrides the client's.
+    overrides the client's. `created`: whether `open` made the sale with that very call; None if
+    the handle is not from `open`.
     """
 
-    def __init__(self, shop: FlashSale, sale_id: str) -> None:
+    def __init__(self, shop: FlashSale, sale_id: str, created: bool | None = None) -> None:
         self._shop = shop
+        self.created = created
         self.id = limits.check_id("sale", sale_id)
         self.ledger = LedgerHandle(shop, self.id)
         self.queue = QueueHandle(shop, self.id)
