@@ -168,11 +168,11 @@ for i = 1, n do
 end
 
 local fields = #channels > 0 and { 'hm', cmsgpack.pack({ channels, notes }) } or {}
-close_book(book, shard, keys, fields)
 if turns then
-  turns.write()
+  turns.write(book)
 end
 if caps then
-  caps.write()
+  caps.write(book)
 end
+close_book(book, shard, keys, fields)
 return send_reply(shard, reply)

@@ -21,6 +21,7 @@ local caller_ms, op_id, changes_blob = unpack(ARGV)
 -- include lib/new_reply
 -- include lib/answer
 -- include lib/send_reply
+-- include lib/also_write
 -- include lib/close_book
 -- include lib/is_id
 
@@ -108,14 +109,12 @@ local replayed, allotments
 if lines then
   local body = cmsgpack.pack(lines)
   code, replayed, allotments = restock(lines, body, before)
-  close_book(book, shard, keys, fields)
   if allotments then
-    redis.call('HSET', keys.stock, unpack(allotments))
-    redis.call('HSET', keys.restocks, op_id, body)
+    also_write(book, 'HSET', keys.stock, allotments)
+    also_write(book, 'HSET', keys.restocks, { op_id, body })
   end
-else
-  close_book(book, shard, keys, fields)
 end
+close_book(book, shard, keys, fields)
 local reply = new_reply()
 answer(reply, 1, code)
 if replayed then

@@ -18,6 +18,7 @@ local caller_ms, state = unpack(ARGV)
 -- include lib/new_reply
 -- include lib/answer
 -- include lib/send_reply
+-- include lib/also_write
 -- include lib/close_book
 
 local PAUSED, RESUMED, ENDED, MALFORMED = 'P', 'r', 'Z', '!' -- outcomes
@@ -39,10 +40,8 @@ elseif shard.state == 'ended' then
   answer(reply, 1, ENDED)
 else
   fields = { 's', state }
+  also_write(book, 'HSET', keys.sale, { 'state', state })
   answer(reply, 1, CODES[state])
 end
 close_book(book, shard, keys, fields)
-if #fields > 0 then
-  redis.call('HSET', keys.sale, 'state', state)
-end
 return send_reply(shard, reply)

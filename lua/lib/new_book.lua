@@ -15,5 +15,6 @@ local function new_book()
     aside = {}, -- cue → sku index → units set aside, or negative
     closed_cues = {}, -- cues whose set-aside ends in this call
     deadlines = {}, -- member → deadline to set, or false to remove
+    writes = {}, -- what else close_book is to write: {command, key, values}
   }
 end

@@ -1,3 +1,4 @@
+-- include lib/also_write
 -- include lib/is_id
 -- How many holds were taken under each key (a device, an account's age: whatever the service
 -- passes), against the denial of stock by holding and abandoning; false if nothing is counted.
@@ -31,14 +32,12 @@ local function read_caps(shard, k_caps, cap_keys_blob, n)
         changed[cap_keys[i]] = counts[cap_keys[i]]
       end
     end,
-    write = function()
+    write = function(book)
       local fields = {}
       for origin, count in pairs(changed) do
         fields[#fields + 1], fields[#fields + 2] = origin, count
       end
-      if fields[1] then
-        redis.call('HSET', k_caps, unpack(fields))
-      end
+      also_write(book, 'HSET', k_caps, fields)
     end,
   }
 end

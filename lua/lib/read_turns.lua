@@ -1,7 +1,8 @@
+-- include lib/also_write
 -- include lib/parse_turn
 -- include lib/format_turn
 -- The turns of buyers who were admitted from the waiting room: `live[buyer]` is one that has not
--- ended, `take` counts what its buyer takes, `want` what is no longer there, `write` stores that.
+-- ended, `take` counts what its buyer takes, `want` what is no longer there, `write` has that written.
 -- Both are what turns convert to: counting only what is taken would call ever more people for the
 -- few units that come back after a sale has sold out. A turn counts once, with what its buyer took
 -- or could ever have had, and so much at most: nobody stops the calls of a sale by wishing for a
@@ -76,7 +77,7 @@ local function read_turns(keys, buyers, now)
     end
   end
 
-  local function write()
+  local function write(book)
     local counts, texts = {}, {}
     for number, slot in pairs(slots) do
       if slot.changed then
@@ -88,13 +89,8 @@ local function read_turns(keys, buyers, now)
     for buyer, turn in pairs(changed) do
       texts[#texts + 1], texts[#texts + 2] = buyer, format_turn(turn)
     end
-    if counts[1] then
-      redis.call('HSET', keys.room, unpack(counts))
-      redis.call('HSET', keys.sale, 'now', now)
-    end
-    if texts[1] then
-      redis.call('HSET', keys.admitted, unpack(texts))
-    end
+    also_write(book, 'HSET', keys.room, counts)
+    also_write(book, 'HSET', keys.admitted, texts)
   end
 
   return { live = live, take = take, want = want, write = write }

@@ -47,6 +47,7 @@ local caller_ms, phase, hold_id, buyers_blob, baskets_blob, freed, seed, entropy
 -- include lib/new_reply
 -- include lib/answer
 -- include lib/send_reply
+-- include lib/also_write
 -- include lib/close_book
 
 local HELD, SOLD_OUT, CONFLICT, CLOCK_JUMP, MALFORMED = 'H', 'S', 'Q', 'J', '!' -- outcomes
@@ -197,11 +198,9 @@ for buyer, verdict in pairs(verdicts) do
   fields[#fields + 1] = buyer
   fields[#fields + 1] = verdict
 end
-close_book(book, shard, keys, {})
-if #fields > 0 then
-  redis.call('HSET', keys.awarded, unpack(fields))
-  if phase == 'drawn' then
-    redis.call('HSET', keys.cue, 'server_seed', seed, 'entropy', entropy)
-  end
+if fields[1] and phase == 'drawn' then
+  also_write(book, 'HSET', keys.cue, { 'server_seed', seed, 'entropy', entropy })
 end
+also_write(book, 'HSET', keys.awarded, fields)
+close_book(book, shard, keys, {})
 return send_reply(shard, reply)

@@ -22,6 +22,7 @@ local caller_ms, id, definition, units_blob, times_blob, fields_blob = unpack(AR
 -- include lib/load_shard
 -- include lib/new_book
 -- include lib/expire_due
+-- include lib/also_write
 -- include lib/close_book
 -- include lib/set_aside
 -- include lib/is_id
@@ -47,8 +48,12 @@ if known[1] then
 end
 local units, times, fields =
   cmsgpack.unpack(units_blob), cmsgpack.unpack(times_blob), cmsgpack.unpack(fields_blob)
+local writable = #fields % 2 == 0
+for k = 1, #fields do
+  writable = writable and (type(fields[k]) == 'string' or type(fields[k]) == 'number')
+end
 if not is_id(id) or #times ~= 12 or #units == 0 or #units % 2 ~= 0 or #units > 2 * LINES_MAX
-  or #fields % 2 ~= 0 then
+  or not writable then
   return { epoch, shard.now, 0, MALFORMED, '' }
 end
 local number_of_cues = redis.call('HLEN', keys.cues)
@@ -100,12 +105,13 @@ if lines then
   end
   book.parts['x:' .. id] = table.concat(indexes, ',')
 end
-close_book(book, shard, keys, {})
 if lines then
   times[12], times[13] = shard.limit, times[12]
-  redis.call('HSET', keys.cues, id, shard.sequence)
-  redis.call('HSET', keys.cue, 'format', '1', 'id', id, 'definition', definition, 'state', 'open',
-    'rules', cmsgpack.pack(times), 'lines', cmsgpack.pack(lines), 'opened_at', shard.now,
-    unpack(fields))
+  also_write(book, 'HSET', keys.cues, { id, shard.sequence + 1 })
+  also_write(book, 'HSET', keys.cue, { 'format', '1', 'id', id, 'definition', definition,
+    'state', 'open', 'rules', cmsgpack.pack(times), 'lines', cmsgpack.pack(lines),
+    'opened_at', shard.now })
+  also_write(book, 'HSET', keys.cue, fields)
 end
+close_book(book, shard, keys, {})
 return { epoch, shard.now, 0, code or CUED, '' }

@@ -21,6 +21,7 @@ local caller_ms, drawn, server_seed, entropy = unpack(ARGV)
 -- include lib/load_shard
 -- include lib/load_cue
 -- include lib/new_book
+-- include lib/also_write
 -- include lib/close_book
 -- include lib/close_reserve
 
@@ -56,12 +57,11 @@ local book, ends = new_book(), 0
 if cue.reserve > 0 then
   ends = math.max(shard.now, cue.reveals) + cue.reserve
   shard.due = math.min(shard.due or ends, ends)
-  redis.call('ZADD', keys.deadlines, ends, '|' .. cue.id)
-  redis.call('HSET', keys.sale, 'due', shard.due, 'now', shard.now)
+  also_write(book, 'ZADD', keys.deadlines, { ends, '|' .. cue.id })
 else
   close_reserve(book, keys.stock, cue.id)
-  close_book(book, shard, keys, {})
 end
-redis.call('HSET', keys.cue, 'state', 'revealed', 'revealed_at', shard.now, 'reserve_until', ends,
-  'server_seed', server_seed, 'entropy', entropy, 'drawn', drawn)
+also_write(book, 'HSET', keys.cue, { 'state', 'revealed', 'revealed_at', shard.now,
+  'reserve_until', ends, 'server_seed', server_seed, 'entropy', entropy, 'drawn', drawn })
+close_book(book, shard, keys, {})
 return { epoch, shard.now, SETTLED, ends }

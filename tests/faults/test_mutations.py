@@ -411,7 +411,7 @@ ROOM_MUTANTS = [
         "elseif caps and caps.is_used_up(i) then",
         "elseif false then",
     ),
-    Mutant("a key's holds being kept", "inventory/hold", "  caps.write()\n", ""),
+    Mutant("a key's holds being kept", "inventory/hold", "  caps.write(book)\n", ""),
     Mutant("what a turn took", "inventory/hold", "    turns.take(buyer, basket.lines)\n", ""),
     Mutant(
         "what a turn wanted",
@@ -419,7 +419,7 @@ ROOM_MUTANTS = [
         "        turns.want(buyer, basket.lines, book.rows)\n",
         "",
     ),
-    Mutant("a turn's use being kept", "inventory/hold", "  turns.write()\n", ""),
+    Mutant("a turn's use being kept", "inventory/hold", "  turns.write(book)\n", ""),
     Mutant(
         "the end of a turn before a hold",
         "lib/read_turns",

@@ -51,7 +51,7 @@ end
 
 READS_ONE = r"if sale\[1\] ~= '1' then"
 READS_BOTH = "if sale[1] ~= '1' and sale[1] ~= '2' then"
-RECORDS = r"(redis\.call\('HSET', keys\.buyers, unpack\()(\w+)(\)\))"
+RECORDS = r"('HSET', keys\.buyers, (?:unpack\()?)(records|fields)(\))"
 ENTRY = r"(redis\.call\('XADD', keys\.ledger, [^\n]+?, )(unpack\(entry\)\))"
 
 
@@ -76,7 +76,7 @@ def write_next_release(folder: Path) -> Path:
     patch(parse, r"\Z", PARSE_BOTH)
     for path in sorted(lib.glob("*.lua")):
         source = path.read_text("utf-8")
-        if writes := source.count("'HSET', keys.buyers, unpack"):
+        if writes := len(re.findall(RECORDS, source)):
             patch(path, RECORDS, r"\1as_told(\2)\3", times=writes)
             patch(path, r"\A", "-- include lib/as_told\n")
         if entries := source.count("'XADD'"):
