@@ -131,7 +131,9 @@ def label(name: str, others: object) -> str:
     Beside a password it may be a part of it, after an unencoded "&".
     """
     hidden = isinstance(others, (dict, list, set, tuple)) and any(key in others for key in _SECRET)
-    return "one whose name is not shown (it may be a part of the password)" if hidden else name
+    if hidden or not re.fullmatch("[a-z_]*", name):  # no option of redis-py is called otherwise
+        return "one whose name is not shown (it may be a part of the password)"
+    return name
 
 
 def _refused(rule: str) -> ConfigurationError:
