@@ -9,21 +9,23 @@
 --                   `which` of 0 meaning the whole hold
 --       late        "refuse" or "retake": what to do for an expired hold
 -- CODES C CONFIRMED, E EXPIRED, R RELEASED, Q CONFLICT, ? UNKNOWN_HOLD, I NOT_IN_HOLD,
---       S SOLD_OUT, L LIMIT_REACHED, T TRY_AGAIN, J CLOCK_JUMP, u SALE_UNKNOWN, p PURGED,
---       ! MALFORMED
+--       S SOLD_OUT, L LIMIT_REACHED, T TRY_AGAIN, J CLOCK_JUMP, * MEMORY_FULL, u SALE_UNKNOWN,
+--       p PURGED, ! MALFORMED
+-- FULL  all but a retake, which takes stock
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
   deadlines = KEYS[6],
 }
 local caller_ms, buyers_blob, ids_blob, baskets_blob, late = unpack(ARGV)
+local is_full = false -- true in the twin for a full memory, see flashsale.scripts
 
 -- include lib/load_shard
 -- include lib/check_batch
 -- include lib/settle_plain
 
 local CONFIRMED, EXPIRED, RELEASED, CONFLICT, MALFORMED = 'C', 'E', 'R', 'Q', '!' -- outcomes
-local UNKNOWN_HOLD, NOT_IN_HOLD, CLOCK_JUMP = '?', 'I', 'J' -- outcomes
+local UNKNOWN_HOLD, NOT_IN_HOLD, CLOCK_JUMP, MEMORY_FULL = '?', 'I', 'J', '*' -- outcomes
 local SWEEP_PER_CALL = 128
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
@@ -96,6 +98,8 @@ end
 local function retake(buyer, hold, lines, rest)
   if shard.jumped then
     return CLOCK_JUMP
+  elseif is_full then
+    return MEMORY_FULL
   end
   local per_sku, total = units_of_buyer(book, buyer)
   local code = refuse_units(book, shard, keys, lines, per_sku, total)

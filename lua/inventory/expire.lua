@@ -7,6 +7,7 @@
 -- REPLY {epoch, now, expired, more (1: holds may still be due), code ("" or u, p)}; expired may be
 --       0 though there is more: one call looks at a bounded number of holds, also of those paid
 -- CODES u SALE_UNKNOWN, p PURGED
+-- FULL  all of it
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],

@@ -9,6 +9,7 @@
 --                   all of them follow
 -- CODES p PURGED, n NOT_ENDED, h HOLDS_OUTSTANDING, d READERS_BEHIND, t CUE_OPEN,
 --       T TRY_AGAIN, u SALE_UNKNOWN
+-- FULL  all of it
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],

@@ -6,19 +6,23 @@
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       buyers      msgpack: array of buyers
 --       ids         msgpack: array of hold ids
--- CODES R RELEASED, A ALREADY_CONFIRMED, E EXPIRED, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+-- CODES R RELEASED, A ALREADY_CONFIRMED, E EXPIRED, * MEMORY_FULL, u SALE_UNKNOWN, p PURGED,
+--       ! MALFORMED
+-- FULL  all but the tombstone of an id that is not known
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
   deadlines = KEYS[6],
 }
 local caller_ms, buyers_blob, ids_blob = unpack(ARGV)
+local is_full = false -- true in the twin for a full memory, see flashsale.scripts
 
 -- include lib/load_shard
 -- include lib/check_batch
 -- include lib/settle_plain
 
 local RELEASED, ALREADY_CONFIRMED, EXPIRED, MALFORMED = 'R', 'A', 'E', '!' -- outcomes
+local MEMORY_FULL = '*' -- outcomes
 local SWEEP_PER_CALL = 128
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
@@ -102,6 +106,8 @@ for i = 1, n do
     if hold then
       local code, replayed = release(buyer, hold)
       answer(reply, i, code, hold, replayed)
+    elseif is_full then
+      answer(reply, i, MEMORY_FULL)
     else
       bury(buyer, id)
       answer(reply, i, RELEASED)

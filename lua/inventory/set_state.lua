@@ -4,13 +4,15 @@
 -- KEYS  sale skus stock buyers ledger deadlines
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       state       "paused", "running" or "ended"
--- CODES P PAUSED, r RESUMED, Z ENDED, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+-- CODES P PAUSED, r RESUMED, Z ENDED, * MEMORY_FULL, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+-- FULL  all but resuming, which would let the ledger grow with every pause
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
   deadlines = KEYS[6],
 }
 local caller_ms, state = unpack(ARGV)
+local is_full = false -- true in the twin for a full memory, see flashsale.scripts
 
 -- include lib/load_shard
 -- include lib/new_book
@@ -21,7 +23,7 @@ local caller_ms, state = unpack(ARGV)
 -- include lib/also_write
 -- include lib/close_book
 
-local PAUSED, RESUMED, ENDED, MALFORMED = 'P', 'r', 'Z', '!' -- outcomes
+local PAUSED, RESUMED, ENDED, MEMORY_FULL, MALFORMED = 'P', 'r', 'Z', '*', '!' -- outcomes
 local SWEEP_PER_CALL = 128
 local CODES = { paused = PAUSED, running = RESUMED, ended = ENDED }
 
@@ -38,6 +40,8 @@ elseif shard.state == state then
   reply.details = { 1, '', 0, 1 }
 elseif shard.state == 'ended' then
   answer(reply, 1, ENDED)
+elseif is_full and state == 'running' then
+  answer(reply, 1, MEMORY_FULL)
 else
   fields = { 's', state }
   also_write(book, 'HSET', keys.sale, { 'state', state })

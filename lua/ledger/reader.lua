@@ -8,15 +8,17 @@
 --       reader      its name
 --       sequence    the last sequence it has finished
 -- REPLY {epoch, now, finished, code ("" or u, p, ! or one of the below)}
--- CODES u SALE_UNKNOWN, p PURGED, ! MALFORMED
+-- CODES * MEMORY_FULL, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+-- FULL  all but a new reader
 
 local k_sale, k_readers = unpack(KEYS)
 local caller_ms, verb, reader, sequence_text = unpack(ARGV)
+local is_full = false -- true in the twin for a full memory, see flashsale.scripts
 
 -- include lib/load_shard
 -- include lib/is_id
 
-local MALFORMED, READERS_MAX = '!', 64 -- outcomes
+local MEMORY_FULL, MALFORMED, READERS_MAX = '*', '!', 64 -- outcomes
 local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
   return { 0, time, 0, refusal }
@@ -39,6 +41,9 @@ if verb == 'register' then
   local start = tonumber(redis.call('HGET', k_sale, 'checkpoint_sequence'))
   if not before and redis.call('HLEN', k_readers) >= READERS_MAX then
     return { epoch, shard.now, 0, MALFORMED }
+  end
+  if is_full and not before then
+    return { epoch, shard.now, 0, MEMORY_FULL }
   end
   sequence = before or start
 end

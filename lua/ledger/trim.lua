@@ -9,6 +9,7 @@
 --       checkpoint  the balances after that entry, JSON
 -- REPLY {epoch, now, checkpoint sequence now, code ("" or u, p, d READERS_BEHIND, Q CONFLICT)}
 -- CODES d READERS_BEHIND, Q CONFLICT, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+-- FULL  all of it
 
 local k_sale, k_ledger, k_readers = unpack(KEYS)
 local caller_ms, before_text, upto_text, checkpoint = unpack(ARGV)

@@ -7,6 +7,7 @@
 --       seed        64 hexadecimal digits
 -- REPLY {epoch, now, code ("" or why not)}
 -- CODES N NOT_OPEN, J CLOCK_JUMP, 9 ROOM_UNKNOWN, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+-- FULL  all of it: the one seed
 
 local k_sale, k_room = unpack(KEYS)
 local caller_ms, seed = unpack(ARGV)

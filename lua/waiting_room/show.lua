@@ -10,12 +10,14 @@
 --        could be called at once but for the places that one call looks at, else 0}}
 -- CODES N NOT_OPEN, K CLOSED, P PAUSED, Z ENDED, J CLOCK_JUMP, 9 ROOM_UNKNOWN, u SALE_UNKNOWN,
 --       p PURGED
+-- FULL  calls nobody, who could not hold
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
   deadlines = KEYS[6], room = KEYS[7], vacant = KEYS[8],
 }
 local caller_ms = ARGV[1]
+local is_full = false -- true in the twin for a full memory, see flashsale.scripts
 
 -- include lib/load_shard
 -- include lib/load_room
@@ -40,6 +42,9 @@ redis.call('STRLEN', keys.vacant)
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 close_book(book, shard, keys, {})
+if is_full then
+  room.state = 'paused' -- for this call alone: what is shown is what is stored
+end
 local closed, units = move_on(shard, room, keys)
 return {
   epoch, shard.now, '', closed or '', redis.call('HGETALL', keys.room), units,

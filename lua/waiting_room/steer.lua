@@ -7,6 +7,7 @@
 --       rate        places a second as a decimal number, or "" to leave it
 -- REPLY {epoch, now, code ("" or why not)}
 -- CODES 9 ROOM_UNKNOWN, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+-- FULL  all of it
 
 local k_sale, k_room = unpack(KEYS)
 local caller_ms, state, rate_text = unpack(ARGV)

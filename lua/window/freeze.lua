@@ -12,6 +12,7 @@
 --       first were drawn, "" before, in hexadecimal; for whoever goes on with the settlement
 -- CODES f FROZEN, g SETTLED, j NOT_CLOSED, x VOID, Q CONFLICT, J CLOCK_JUMP, m CUE_UNKNOWN,
 --       u SALE_UNKNOWN, p PURGED
+-- FULL  all of it: a cue that is not frozen in time is void
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],

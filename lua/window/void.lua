@@ -6,6 +6,7 @@
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       reason      what people are told
 -- CODES x VOID, f FROZEN, g SETTLED, m CUE_UNKNOWN, u SALE_UNKNOWN, p PURGED
+-- FULL  all of it
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],

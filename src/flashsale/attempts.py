@@ -7,8 +7,9 @@ import time
 import redis
 from msgspec import Struct
 
+from flashsale.calls import Call
 from flashsale.errors import FlashSaleError
-from flashsale.faults import fault_of, give_up, pause_after, refused
+from flashsale.faults import fault_of, give_up, is_out_of_memory, pause_after, refused
 
 ATTEMPTS = 3
 """A request's time is divided among so many attempts: a lost reply must leave time to ask again."""
@@ -34,6 +35,7 @@ class Attempts(Struct):
 
     `sent` is true while a request may have reached the server and its reply is not there;
     `unsure`, once such a reply was lost; `replied`, from a reply to the next request.
+    `is_full`: the server has no memory left for this call, so its script's twin is sent instead.
     `withdrawn`: somebody was told that its part was not applied, so it must not be sent.
 
     One thread may withdraw while another one sends: the order in which these are written and
@@ -47,6 +49,7 @@ class Attempts(Struct):
     sent: bool = False
     unsure: bool = False
     replied: bool = False
+    is_full: bool = False
     withdrawn: bool = False
     last: Exception | None = None
 
@@ -71,13 +74,16 @@ class Attempts(Struct):
             raise Regroup
         self.replied = False
 
-    def failed(self, error: Exception) -> float:
+    def failed(self, error: Exception, call: Call | None = None) -> float:
         """Judge a failed attempt: seconds to wait before the next, or its error if it is final."""
+        if call and call.script.when_full and not self.is_full and is_out_of_memory(error):
+            self.is_full, self.sent = True, False
+            return 0.0
         if isinstance(error, FlashSaleError):
             self.sent = False
             raise refused(error, unsure=self.unsure) from error
         if isinstance(error, redis.exceptions.AskError):  # or MOVED, which is one
-            self.last, self.sent = error, False
+            self.last, self.sent, self.is_full = error, False, False
             if self.redirects < REDIRECTS:
                 self.redirects += 1
                 return 0.0
@@ -95,6 +101,7 @@ class Attempts(Struct):
     def answered(self) -> None:
         """The reply is there: what follows is tried as if nothing had been."""
         self.tries = self.redirects = 0
+        self.is_full = False
         self.replied = True
         self.sent = self.unsure = False
         self.last = None

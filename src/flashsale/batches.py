@@ -17,7 +17,13 @@ from msgspec import Struct
 from flashsale import limits
 from flashsale.baskets import WHOLE, Lines, encode
 from flashsale.calls import Call, Operation, Pause, Receive, Send, expect, outcome_of
-from flashsale.errors import FlashSaleError, InvalidRequest, ProtocolError, Rejected
+from flashsale.errors import (
+    FlashSaleError,
+    InvalidRequest,
+    ProtocolError,
+    Rejected,
+    StoreUnavailable,
+)
 from flashsale.keys import ShardKeys
 from flashsale.models import Answer, Hold, HoldState, Outcome
 from flashsale.refs import parse_ref
@@ -37,7 +43,8 @@ LONGEST_PAUSE_S = 0.02
 """Between sweeps that found nothing to do, while a script still says TRY_AGAIN."""
 
 STATES = {state.code: state for state in HoldState}
-_NOT_YET = [outcome.code.encode() for outcome in (Outcome.TRY_AGAIN, Outcome.MALFORMED)]
+_ERRORS = (Outcome.MALFORMED, Outcome.MEMORY_FULL)
+_NOT_YET = [outcome.code.encode() for outcome in (Outcome.TRY_AGAIN, *_ERRORS)]
 _IMPLIED = {
     Outcome.HELD: HoldState.HELD,
     Outcome.CONFIRMED: HoldState.CONFIRMED,
@@ -236,7 +243,7 @@ def _send_all(
             if answer.outcome is Outcome.TRY_AGAIN:
                 again[n] = item, answer
             else:
-                told[n] = _refuse_malformed(answer, kind.name)
+                told[n] = error_of(answer.outcome, kind.name) or answer
         tell(list(told), list(told.values()))
 
     for chunk, call in _built(kind, chunks, tell):
@@ -331,10 +338,13 @@ def sweep_for_retry(keys: ShardKeys, attempt: int) -> Operation[bool]:
     return bool((yield Pause(min(0.001 * 2 ** min(attempt, 10), LONGEST_PAUSE_S))))
 
 
-def _refuse_malformed(answer: Answer, name: str) -> Answer | FlashSaleError:
-    if answer.outcome is Outcome.MALFORMED:
+def error_of(outcome: Outcome, name: str) -> FlashSaleError | None:
+    """What a caller is told in place of an outcome that is none of the engine's decisions."""
+    if outcome is Outcome.MALFORMED:
         return ProtocolError(f"{name} refused what this client holds for well-formed")
-    return answer
+    if outcome is Outcome.MEMORY_FULL:
+        return StoreUnavailable(f"the server refused, not applied: OOM {name} needs more memory")
+    return None
 
 
 def perform_once(sale: str, call: Call, name: str) -> Operation[Answer]:
@@ -343,8 +353,8 @@ def perform_once(sale: str, call: Call, name: str) -> Operation[Answer]:
     while True:
         reply = yield call
         (answer,) = read_answers(Kind(name, sale), [Item("", "")], reply)
-        if answer.outcome is Outcome.MALFORMED:
-            raise ProtocolError(f"{name} refused what this client holds for well-formed")
+        if error := error_of(answer.outcome, name):
+            raise error
         if answer.outcome is not Outcome.TRY_AGAIN:
             return answer
         if not (yield from sweep_for_retry(ShardKeys.of(sale), attempt)):

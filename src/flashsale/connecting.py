@@ -12,6 +12,7 @@ from typing import Any
 from redis import RedisError
 from redis.backoff import NoBackoff
 
+from flashsale.attempts import Attempts
 from flashsale.calls import Call
 from flashsale.errors import ConfigurationError
 from flashsale.server_url import checked_url, label
@@ -91,7 +92,8 @@ def _misfit(kind: type[Any], options: Mapping[str, Any]) -> str | None:
     return None
 
 
-def commands_of(call: Call) -> list[tuple[Any, ...]]:
+def commands_of(call: Call, attempts: Attempts) -> list[tuple[Any, ...]]:
     """What to send for a call: by its digest, and with its text if that is not known yet."""
-    command = ("EVALSHA", call.script.sha, len(call.keys), *call.keys, now_ms(), *call.args)
-    return [command, ("EVAL", call.script.source, *command[2:])]
+    script = (attempts.is_full and call.script.when_full) or call.script
+    command = ("EVALSHA", script.sha, len(call.keys), *call.keys, now_ms(), *call.args)
+    return [command, ("EVAL", script.source, *command[2:])]

@@ -74,6 +74,11 @@ def _fault_of_reply(error: redis.ResponseError) -> Fault:
     return Fault(error, False, ProtocolError(f"the server answered: {text}"))
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """The server refused a script as a whole: its memory is full."""
+    return isinstance(error, redis.exceptions.OutOfMemoryError)
+
+
 def _full_text(error: redis.ResponseError) -> str:
     """The reply with its code word, which redis-py cuts off where it has a class for it."""
     words = [word for kind, word in _CUT_OFF if isinstance(error, kind)]

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from flashsale import limits
+from flashsale.batches import error_of
 from flashsale.calls import Call, Operation, expect, outcome_of
 from flashsale.errors import InvalidRequest, ProtocolError, Rejected
 from flashsale.keys import ShardKeys
@@ -225,6 +226,8 @@ def _reader(sale: str, verb: str, reader: str, sequence: int) -> Operation[int]:
             "register": "is one too many: at most 64 readers",
         }
         raise InvalidRequest("reader", rules.get(verb, "cannot be changed so"))
+    if code and (error := error_of(outcome_of(code.decode(), "reader"), "reader")):
+        raise error
     _reject(sale, code)
     return int(finished)
 

@@ -116,7 +116,9 @@ class Outcome(Enum):
     HOLDS_OUTSTANDING = ("holds_outstanding", "h", "unpaid holds are left", True)
     READERS_BEHIND = ("readers_behind", "d", "a registered reader has not read all", True)
     SALE_UNKNOWN = ("sale_unknown", "u", "there is no such sale on this server", False)
-    # The scripts' own check of what they were sent (a client that skips its own).
+    # Answers of the scripts that clients turn into errors: StoreUnavailable, and ProtocolError for
+    # what they were sent (by a client that skips its own checks).
+    MEMORY_FULL = ("memory_full", "*", "the server's memory is full: not applied", True)
     MALFORMED = ("malformed", "!", "the request breaks the format", False)
 
 

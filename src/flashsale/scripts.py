@@ -2,6 +2,12 @@
 
 A line `-- include lib/NAME` is replaced by that file, once a script, before its includer.
 The digest of the whole text is what EVALSHA asks for, and so it is the script's version.
+
+A server whose memory is full refuses every script that may write, as a whole. A header with a line
+"FULL" gives its script a *twin*, which the server runs all the same: it touches what exists and
+adds nothing but ledger entries of ends (of a hold, a cue, a sale), so what it may add is bounded by
+what is there. It is the same text but for the flag and the constant `is_full`, by which the script
+refuses what would grow.
 """
 
 from __future__ import annotations
@@ -16,14 +22,24 @@ from msgspec import Struct
 from flashsale.errors import ConfigurationError
 
 _INCLUDE = re.compile(r"^-- include (lib/[a-z_]+)\n", re.MULTILINE)
+_HAS_TWIN = "\n-- FULL "
+_TWIN = {
+    "#!lua\n": "#!lua flags=allow-oom\n",
+    "\nlocal is_full = false ": "\nlocal is_full = true ",
+}
 
 
 class Script(Struct, frozen=True):
-    """One script as it is sent: its name ("inventory/hold"), text and SHA-1."""
+    """One script as it is sent: its name ("inventory/hold"), text and SHA-1.
+
+    when_full: its twin, for a server that has refused the script because its memory is full. (Never
+    inside MULTI, where Redis 7.0 refuses it too.)
+    """
 
     name: str
     source: str
     sha: str
+    when_full: Script | None = None
 
 
 def lua_folder() -> Path:
@@ -52,7 +68,19 @@ def load_script(name: str) -> Script:
         return _INCLUDE.sub(include, text)
 
     source = flatten(name)
-    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+    twin = _script(name, _twin_of(source)) if _HAS_TWIN in source else None
+    return _script(name, source, twin)
+
+
+def _script(name: str, source: str, twin: Script | None = None) -> Script:
+    sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+    return Script(name, source, sha, twin)
+
+
+def _twin_of(source: str) -> str:
+    for text, other in _TWIN.items():
+        source = source.replace(text, other, 1)
+    return source
 
 
 def script_names() -> list[str]:

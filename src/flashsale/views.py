@@ -8,7 +8,7 @@ import msgspec
 
 from flashsale import limits
 from flashsale.baskets import encode
-from flashsale.batches import STATES, Target, reject, shard_call
+from flashsale.batches import STATES, Target, reject
 from flashsale.calls import Call, Operation, Reply, expect
 from flashsale.errors import Rejected
 from flashsale.keys import ShardKeys
@@ -125,13 +125,12 @@ def parts(sale: str, skus: Sequence[str]) -> Operation[tuple[int, dict[str, dict
 
 def place_hashes(sale: str) -> Operation[int]:
     """Over how many hashes the places of a sale's waiting room are spread; 0 without one."""
-    base, keys = shard_call("expire", ShardKeys.of(sale)), ShardKeys.of(sale)
-    reply = yield Call(load_script("waiting_room/show"), (*base.keys, keys.room, keys.vacant), ())
-    flat = expect(reply, 7, "show")[4]
-    fields = {flat[at]: flat[at + 1] for at in range(0, len(flat), 2)}
-    if b"definition" not in fields:
+    keys = ShardKeys.of(sale)
+    reply = yield Call(load_script("waiting_room/definition"), (keys.sale, keys.room), ())
+    definition = expect(reply, 4, "definition")[3]
+    if not definition:
         return 0
-    return msgspec.json.decode(fields[b"definition"], type=WaitingRoom).hashes
+    return msgspec.json.decode(definition, type=WaitingRoom).hashes
 
 
 def scan(sale: str, cursor: str, count: int) -> Operation[tuple[str, int, dict[str, list[Hold]]]]:

@@ -53,7 +53,7 @@ def test_the_table_of_answers_names_every_outcome_of_an_order() -> None:
     named = {name for name in re.findall(r"\b[A-Z][A-Z_]+\b", table) if name in Outcome.__members__}
     operators_only = {
         "OPENED", "RESUMED", "RESTOCKED", "BELOW_COMMITTED", "TOO_MANY_RESTOCKS", "STOCK_TOO_LARGE",
-        "NOT_ENDED", "HOLDS_OUTSTANDING", "READERS_BEHIND", "MALFORMED",
+        "NOT_ENDED", "HOLDS_OUTSTANDING", "READERS_BEHIND", "MALFORMED", "MEMORY_FULL",
     }  # fmt: skip
     assert named | operators_only == set(Outcome.__members__)
 

@@ -420,6 +420,7 @@ OPERATIONS = {
     ),
     "waiting_room/show": waiting_room.look(SALE, Keyring(())),
     "waiting_room/reveal": waiting_room._told(SALE, "reveal", "00"),
+    "waiting_room/definition": views.place_hashes(SALE),
     "waiting_room/steer": waiting_room.steer(SALE, Keyring(()), RoomState.PAUSED, None),
     "ledger/read": ledger.read(SALE, NAMES, 0, 10),
     "ledger/reader": ledger.register(SALE, "sink"),
@@ -442,7 +443,7 @@ def test_python_sends_the_keys_and_as_many_arguments_as_the_header_lists(name: s
 
 
 ASKED_BEFORE: dict[str, list[list[object]]] = {
-    "inventory/purge": [[1, 1, b"", []], [1, 1, b"9", b"", [], [], []]]
+    "inventory/purge": [[1, 1, b"", []], [1, 1, b"9", b""]]
 }
 """The replies to calls that come before the one that is meant."""
 

@@ -82,13 +82,13 @@ class Connections:
                 async with asyncio.timeout(patience):
                     node = self._node(redirected) if redirected else await self._owner(slot)
                     await self._check(node)
-                    commands = commands_of(call)
+                    commands = commands_of(call, attempts)
                     reply: Reply
                     reply = await self._exchange(node, commands, attempts, bool(redirected))
                     attempts.answered()
                     return reply
             except Exception as error:  # every kind is judged in one place
-                pause = attempts.failed(error)
+                pause = attempts.failed(error, call)
                 asking = self._learn_from(error, node, slot)
             await asyncio.sleep(pause)
         raise attempts.over()

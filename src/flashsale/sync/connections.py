@@ -135,7 +135,7 @@ class Connections:
             self._check_open()
             ticket.connection = node.pool.get_connection()
             attempts.sending()
-            ticket.connection.send_command(*commands_of(call)[0])
+            ticket.connection.send_command(*commands_of(call, attempts)[0])
         except Exception as error:  # judged by `finish`
             ticket.error = error
             self._let_go(ticket)
@@ -157,7 +157,7 @@ class Connections:
         for other in others:
             self._read(other)
         if ticket.error is not None:
-            pause = ticket.attempts.failed(ticket.error)
+            pause = ticket.attempts.failed(ticket.error, ticket.call)
             self._learn_from(ticket.error, ticket.node, slot_of(ticket.call.keys[0]))
             time.sleep(pause)
         return self._send(ticket.call, ticket.attempts)
@@ -291,12 +291,12 @@ class Connections:
             try:
                 node = self._node(redirected) if redirected else self._owner(slot)
                 self._check(node)
-                commands = commands_of(call)
+                commands = commands_of(call, attempts)
                 reply: Reply = self._exchange(node, commands, attempts, bool(redirected))
                 attempts.answered()
                 return reply
             except Exception as error:  # every kind is judged in one place
-                pause = attempts.failed(error)
+                pause = attempts.failed(error, call)
                 asking = self._learn_from(error, node, slot)
             time.sleep(pause)
         raise attempts.over()
