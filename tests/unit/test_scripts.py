@@ -215,6 +215,28 @@ def test_a_scripts_version_is_the_digest_of_its_whole_text(name: str) -> None:
     assert load_script(name) is script
 
 
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_twin_is_its_script_but_for_the_flag_and_the_constant(name: str) -> None:
+    script = load_script(name)
+    if not section(name, "FULL"):
+        assert script.when_full is None
+        assert "is_full" not in script.source
+        return
+    twin = script.when_full
+    assert twin is not None
+    assert (twin.name, twin.when_full) == (name, None)
+    assert twin.sha == hashlib.sha1(twin.source.encode()).hexdigest() != script.sha
+    changed = [
+        (before, after)
+        for before, after in zip(script.source.splitlines(), twin.source.splitlines(), strict=True)
+        if before != after
+    ]
+    assert changed[0] == ("#!lua", "#!lua flags=allow-oom")
+    refuses = "all but" in section(name, "FULL") or "calls nobody" in section(name, "FULL")
+    assert len(changed) == 1 + refuses
+    assert all(after.startswith("local is_full = true ") for _, after in changed[1:])
+
+
 def test_the_scripts_written_for_a_linter_are_those_that_are_sent(tmp_path: Path) -> None:
     written = write_flat(tmp_path)
     assert [path.name for path in written] == [f"{name.replace('/', '_')}.lua" for name in SCRIPTS]
