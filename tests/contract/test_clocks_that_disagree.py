@@ -127,7 +127,7 @@ VERBS: dict[str, tuple[str, dict[str, Any]]] = {
     "confirm, retaking": ("confirm", {"late": "retake"}),
     "extend": ("extend", {"deadline_ms": true_ms() + HOUR + MINUTE}),
     "extend too far": ("extend", LATER),
-    "extend not at all": ("extend", {"deadline_ms": 1}),
+    "extend not at all": ("extend", {"deadline_ms": 10**12}),
 }
 AGREED = {
     "confirm": "EXPIRED CONFIRMED",
