@@ -26,6 +26,19 @@ def out_of_time(limit_ms: int) -> str:
     return f"no answer within {limit_ms} ms"
 
 
+class Span:
+    """A call's own time, for all the parts that it is made of."""
+
+    def __init__(self, limit_ms: int) -> None:
+        self.limit_ms = limit_ms
+        self.deadline = time.monotonic() + limit_ms / 1000
+
+    @property
+    def left_ms(self) -> int:
+        """Milliseconds that are left, 1 at least: a part that has none fails by itself."""
+        return max(1, round((self.deadline - time.monotonic()) * 1000))
+
+
 class Regroup(FlashSaleError):
     """A batch has to be made anew before it is sent; nobody but a gatherer sees this."""
 

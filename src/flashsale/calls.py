@@ -21,11 +21,15 @@ Reply: TypeAlias = list[Any]
 
 
 class Call(Struct, frozen=True):
-    """One script call. The shell puts its clock, in milliseconds, before `args`."""
+    """One script call. The shell puts its clock, in milliseconds, before `args`.
+
+    `shared`: it only looks, so callers who ask the same at the same time may share one.
+    """
 
     script: Script
     keys: tuple[str, ...]
     args: tuple[bytes | str | int, ...]
+    shared: bool = False
 
 
 class Pause(Struct, frozen=True):

@@ -45,7 +45,7 @@ def find_buyer(sale: str, buyer: str) -> Operation[tuple[int, int, list[Hold]]]:
     buyer = limits.check_id("buyer", buyer)
     keys = ShardKeys.of(sale)
     own = (keys.sale, keys.stock, keys.buyers)
-    reply = yield Call(load_script("inventory/find"), own, (encode([buyer]),))
+    reply = yield Call(load_script("inventory/find"), own, (encode([buyer]),), shared=True)
     _, _, latest, sequence, code, packed = expect(reply, 6, "find")
     reject(sale, code)
     (shown,) = msgspec.msgpack.decode(packed)
@@ -79,7 +79,7 @@ def snapshot(sale: str) -> Operation[Snapshot]:
     sale = limits.check_id("sale", sale)
     keys = ShardKeys.of(sale)
     own = (keys.sale, keys.skus, keys.stock, keys.buyers)
-    reply = yield Call(load_script("inventory/snapshot"), own, ())
+    reply = yield Call(load_script("inventory/snapshot"), own, (), shared=True)
     epoch, now, sequence, code, definition, state, buyers, due, units = expect(reply, 9, "snapshot")
     reject(sale, code)
     skus = {}
@@ -103,7 +103,7 @@ def snapshot(sale: str) -> Operation[Snapshot]:
 def cue_ids(sale: str) -> Operation[list[str]]:
     """The ids of a sale's cues, in the order of their opening; none of a sale that is not there."""
     keys = ShardKeys.of(sale)
-    reply = yield Call(load_script("window/list"), (keys.sale, keys.cues), ())
+    reply = yield Call(load_script("window/list"), (keys.sale, keys.cues), (), shared=True)
     _, _, _, flat = expect(reply, 4, "list")
     opened = {flat[at].decode(): int(flat[at + 1]) for at in range(0, len(flat), 2)}
     return sorted(opened, key=opened.__getitem__)

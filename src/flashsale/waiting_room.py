@@ -206,7 +206,8 @@ def glance(sale: str) -> Operation[Seen]:
     """
     keys = ShardKeys.of(limits.check_id("sale", sale))
     base = shard_call("expire", keys)
-    call = Call(load_script("waiting_room/show"), (*base.keys, keys.room, keys.vacant), ())
+    own = (*base.keys, keys.room, keys.vacant)
+    call = Call(load_script("waiting_room/show"), own, (), shared=True)
     for _ in range(limits.GLANCES_MAX):
         asked_at = time.monotonic()
         reply = yield call

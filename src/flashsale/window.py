@@ -265,9 +265,8 @@ def show(sale: str, cue: str) -> Operation[tuple[Known, CueView]]:
     """Both in one step."""
     cue = check_cue_id(cue)
     keys, own = ShardKeys.of(sale), CueKeys.of(sale, cue)
-    reply = yield Call(
-        load_script("window/show"), (keys.sale, keys.stock, own.cue, own.entries, own.awarded), ()
-    )
+    used = (keys.sale, keys.stock, own.cue, own.entries, own.awarded)
+    reply = yield Call(load_script("window/show"), used, (), shared=True)
     _, now, code, raw, entries, awarded, units = expect(reply, 7, "show")
     reject(sale, cue, code)
     try:

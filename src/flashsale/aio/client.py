@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -18,14 +18,15 @@ from flashsale.aio.gathering import Gatherer
 from flashsale.aio.handles import AsyncSaleHandle
 from flashsale.aio.sharing import Readings
 from flashsale.aio.waiting import Watches
-from flashsale.attempts import Attempts
+from flashsale.attempts import Attempts, Span, out_of_time
 from flashsale.batches import Item, Kind
 from flashsale.batching import BATCH_MAX, BYTES_MAX, QUEUE_MAX, Gathering
 from flashsale.calls import Call, Compute, Operation, Pause, Receive, Reply, Send
 from flashsale.connecting import FORKS, MAX_CONNECTIONS, url_or_environment
-from flashsale.errors import ConfigurationError, FlashSaleError
+from flashsale.errors import ConfigurationError, FlashSaleError, StoreUnavailable
 from flashsale.keyring import Key, Keyring
 from flashsale.models import Answer, Sale
+from flashsale.readings import TooLate
 from flashsale.waiting_room import Rooms
 from flashsale.window import CUES_MAX, Known
 
@@ -225,6 +226,19 @@ class AsyncFlashSale:
             if not self._performing:
                 self._performed.set()
 
+    async def _share(
+        self, name: Hashable, read: Callable[[int], Awaitable[T]], timeout_ms: int | None
+    ) -> T:
+        """What somebody has begun to read, or else is read now, with the milliseconds given."""
+        self._check_owner()  # what is kept must not answer where nothing can be asked
+        span = self._span(timeout_ms)
+        try:
+            return await self._readings.share(
+                name, lambda: read(span.left_ms), span.deadline, any_age=True
+            )
+        except TooLate:
+            raise StoreUnavailable(out_of_time(span.limit_ms)) from None
+
     def _remember_cue(self, known: Known) -> None:
         if len(self._cues) >= CUES_MAX:
             self._cues.clear()
@@ -246,6 +260,8 @@ class AsyncFlashSale:
                 try:
                     reply: Any
                     match step:
+                        case Call(shared=True) if not sent:
+                            reply = await self._read(step, attempts)
                         case Call():
                             reply = await self._connections.send(step, attempts)
                         case Send(call=call):
@@ -277,6 +293,20 @@ class AsyncFlashSale:
             for task in sent:
                 task.cancel()
             await asyncio.gather(*sent, return_exceptions=True)
+
+    async def _read(self, call: Call, attempts: Attempts) -> Reply:
+        """The reply to a call that others may make at this time, too."""
+        name = (call.script.sha, call.keys, call.args)
+        try:
+            return await self._readings.share(
+                name, lambda: self._connections.send(call, attempts), attempts.deadline
+            )
+        except TooLate:
+            raise attempts.over() from None
+
+    def _span(self, timeout_ms: int | None) -> Span:
+        """The time of a call that is made of several parts."""
+        return Span(self._limit(timeout_ms))
 
     def _limit(self, timeout_ms: int | None) -> int:
         if timeout_ms is None:

@@ -65,14 +65,16 @@ class AsyncCueHandle:
         minimum: per sku the least units to be content with; all or nothing without it. Of several
         taps of a buyer the smallest (window, basket) counts, so repeating is harmless.
         """
-        known = await self._known(timeout_ms)
+        span = self._shop._span(timeout_ms)
+        known = await self._known(span.left_ms)
         key = self._shop._keyring.named(known.cue.key) if known.cue.keep == "best" else None
         item = window.enter_item(known, buyer, basket, position_ms, minimum, key)
         refused = window.check_proof(known, item.buyer, proof)
         if refused is not None:
             told = window.entry_answer(known, Answer(refused, self.sale, item.buyer))
         else:
-            answer = await self._shop._ask(window.enter_kind(self.sale, known), item, timeout_ms)
+            kind = window.enter_kind(self.sale, known)
+            answer = await self._shop._ask(kind, item, span.left_ms)
             told = window.entry_answer(known, answer)
         return AsyncCueEntry(
             told.outcome,
@@ -171,9 +173,8 @@ class AsyncCueHandle:
         found = self._shop._cues.get((self.sale, self.id))
         if found is not None:
             return found
-        limit_ms = self._shop._limit(timeout_ms)
         name = ("cue", self.sale, self.id)
-        return await self._shop._readings.share(name, lambda: self._know(None), limit_ms)
+        return await self._shop._share(name, self._know, timeout_ms)
 
     async def _know(self, timeout_ms: int | None) -> window.Known:
         found = await self._shop.perform(window.know(self.sale, self.id), timeout_ms)

@@ -48,8 +48,9 @@ class AsyncQueueHandle:
         key fixes the lot: keep it until the room has opened (`Key`).
         """
         key = self._shop._keyring.newest()
-        await self._shop.perform(waiting_room.open_room(self.sale, room, key), timeout_ms)
-        return await self.view(timeout_ms=timeout_ms)
+        span = self._shop._span(timeout_ms)
+        await self._shop.perform(waiting_room.open_room(self.sale, room, key), span.left_ms)
+        return await self.view(timeout_ms=span.left_ms)
 
     async def join(
         self, buyer: str, *, key: str = "", timeout_ms: int | None = None
@@ -62,9 +63,10 @@ class AsyncQueueHandle:
         `key_places_max`. Without `one_place` every join gives another ticket.
         """
         own = self._shop._keyring.newest()
-        seen = await self._fresh(timeout_ms)
+        span = self._shop._span(timeout_ms)
+        seen = await self._fresh(span.left_ms)
         kind, item = waiting_room.join_kind(seen.view), waiting_room.join_item(buyer, key)
-        answer = await self._shop._ask(kind, item, timeout_ms)
+        answer = await self._shop._ask(kind, item, span.left_ms)
         return places.joined(seen, answer, own, random.random())
 
     async def join_many(
@@ -75,9 +77,10 @@ class AsyncQueueHandle:
         Those of one call come at the same time: only within 256 do numbers follow the requests.
         """
         own = self._shop._keyring.newest()
-        seen = await self._fresh(timeout_ms)
+        span = self._shop._span(timeout_ms)
+        seen = await self._fresh(span.left_ms)
         operation = waiting_room.join_many(seen.view, requests)
-        answers = await self._shop.perform(operation, timeout_ms)
+        answers = await self._shop.perform(operation, span.left_ms)
         return places.joined_many(seen, answers, own)
 
     async def position(
@@ -108,17 +111,18 @@ class AsyncQueueHandle:
         if given, must be that place's. Without one place a buyer the ticket is needed. Again is
         harmless.
         """
-        seen = await self._known(timeout_ms)
+        span = self._shop._span(timeout_ms)
+        seen = await self._known(span.left_ms)
         if not seen.view.drawn:
             # Looking reveals the seed, and nobody is called before that.
-            seen = await self._fresh(timeout_ms)
+            seen = await self._fresh(span.left_ms)
         checked = places.read_for(seen.view, self._shop._keyring, buyer, ticket)
         if isinstance(checked, PlaceAnswer):
             return checked
         kind, item = waiting_room.admit_kind(seen.view), waiting_room.admit_item(buyer, checked)
-        answer = await self._shop._ask(kind, item, timeout_ms)
+        answer = await self._shop._ask(kind, item, span.left_ms)
         if answer.outcome is Outcome.WAITING:
-            seen = await self._fresh(timeout_ms)  # the forecast must not be of an old view
+            seen = await self._fresh(span.left_ms)  # the forecast must not be of an old view
         return places.admitted(
             seen.view, answer, limits.plain_text(ticket or ""), checked, random.random()
         )
@@ -131,13 +135,14 @@ class AsyncQueueHandle:
         With a ticket only the place it is for: a call that comes late does no harm to a buyer who
         has another number meanwhile. Whoever left before the call and joins again has the same.
         """
-        seen = await self._known(timeout_ms)
+        span = self._shop._span(timeout_ms)
+        seen = await self._known(span.left_ms)
         kind = waiting_room.leave_kind(seen.view)
         checked = places.read_for(seen.view, self._shop._keyring, buyer, ticket)
         if isinstance(checked, PlaceAnswer):
             return checked
         item = waiting_room.leave_item(buyer, checked)
-        return places.left(await self._shop._ask(kind, item, timeout_ms))
+        return places.left(await self._shop._ask(kind, item, span.left_ms))
 
     async def view(self, *, timeout_ms: int | None = None) -> RoomView:
         """The room at this moment; this moves it on."""
@@ -178,8 +183,7 @@ class AsyncQueueHandle:
         seen = shop._rooms.get(self.sale)
         if seen is not None and seen.is_fresh(time.monotonic()):
             return seen
-        limit_ms = shop._limit(timeout_ms)
-        return await shop._readings.share(("room", self.sale), lambda: self._look(None), limit_ms)
+        return await shop._share(("room", self.sale), self._look, timeout_ms)
 
     async def _look(self, timeout_ms: int | None) -> Seen:
         operation = waiting_room.look(self.sale, self._shop._keyring)

@@ -3,37 +3,71 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeVar
 
-from flashsale.attempts import out_of_time
-from flashsale.errors import StoreUnavailable
+from flashsale.errors import FlashSaleError, Rejected
+from flashsale.readings import Reading, Table, TooLate
 
 T = TypeVar("T")
 
 
 class Readings:
-    """A client's, by what is read."""
+    """A client's, by what is read. Whoever reads and is cancelled takes nobody along."""
 
     def __init__(self) -> None:
-        self._under_way: dict[Hashable, asyncio.Future[Any]] = {}
+        self._table = Table()
 
-    async def share(self, name: Hashable, read: Callable[[], Awaitable[T]], limit_ms: int) -> T:
-        """What is read, by whoever asks first; StoreUnavailable if it takes longer than that."""
-        reading = self._under_way.get(name)
-        if reading is None:
-            reading = asyncio.ensure_future(read())
-            self._under_way[name] = reading
-            reading.add_done_callback(lambda done: self._end(name, done))
+    def __len__(self) -> int:
+        return len(self._table)
+
+    async def share(
+        self,
+        name: Hashable,
+        read: Callable[[], Awaitable[T]],
+        deadline: float,
+        *,
+        any_age: bool = False,
+    ) -> T:
+        """What is read, by one of those who ask; TooLate past the deadline.
+
+        any_age: also what somebody has begun to read before this call.
+        """
+        own = Reading(deadline, asyncio.Event())
         try:
-            async with asyncio.timeout(limit_ms / 1000):
-                # One caller who is cancelled must not take it from the others.
-                result: T = await asyncio.shield(reading)
+            found = await self._wait(name, own, any_age)
+            if found is None:
+                result = await read()
+                own.result = (result,)
                 return result
-        except TimeoutError:
-            raise StoreUnavailable(out_of_time(limit_ms)) from None
+        except FlashSaleError as error:
+            own.error = error
+            raise
+        finally:
+            self._table.leave(name, own)
+            own.bell.set()
+        value: T = found[0]
+        return value
 
-    def _end(self, name: Hashable, reading: asyncio.Future[Any]) -> None:
-        self._under_way.pop(name, None)
-        if not reading.cancelled():
-            reading.exception()  # whoever waits is told; nobody may wait any more
+    async def _wait(self, name: Hashable, own: Reading, any_age: bool) -> tuple[Any] | None:
+        """The result of somebody's reading; None if it is for this caller to read."""
+        while (now := time.monotonic()) < own.until:
+            other, counts = self._table.join(name, own, now, any_age)
+            if other is None:
+                return None
+            left = min(own.until, other.until) - time.monotonic()
+            try:
+                async with asyncio.timeout(left):
+                    await other.bell.wait()
+            except TimeoutError:
+                pass
+            if not counts:
+                continue
+            if other.result is not None:
+                return other.result
+            if isinstance(other.error, Rejected):
+                raise copy.copy(other.error)
+            # Whoever read had less time, perhaps, or was cancelled: now somebody else reads.
+        raise TooLate

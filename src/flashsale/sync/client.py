@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from redis import Redis, RedisCluster
 
 from flashsale import inventory, limits, server_check
-from flashsale.attempts import Attempts
+from flashsale.attempts import Attempts, Span, out_of_time
 from flashsale.batches import Item, Kind
 from flashsale.batching import BATCH_MAX, BYTES_MAX, QUEUE_MAX, Gathering
-from flashsale.calls import Call, Compute, Operation, Pause, Receive, Send
+from flashsale.calls import Call, Compute, Operation, Pause, Receive, Reply, Send
 from flashsale.connecting import FORKS, MAX_CONNECTIONS, url_or_environment
-from flashsale.errors import ConfigurationError, FlashSaleError
+from flashsale.errors import ConfigurationError, FlashSaleError, StoreUnavailable
 from flashsale.keyring import Key, Keyring
 from flashsale.models import Answer, Sale
+from flashsale.readings import TooLate
 from flashsale.sync.connections import Connections, Ticket
 from flashsale.sync.gathering import Gatherer
 from flashsale.sync.handles import SaleHandle
@@ -213,6 +214,17 @@ class FlashSale:
         finally:
             self._performing.discard(id(attempts))
 
+    def _share(self, name: Hashable, read: Callable[[int], T], timeout_ms: int | None) -> T:
+        """What somebody has begun to read, or else is read now, with the milliseconds given."""
+        self._check_owner()  # what is kept must not answer where nothing can be asked
+        span = self._span(timeout_ms)
+        try:
+            return self._readings.share(
+                name, lambda: read(span.left_ms), span.deadline, any_age=True
+            )
+        except TooLate:
+            raise StoreUnavailable(out_of_time(span.limit_ms)) from None
+
     def _remember_cue(self, known: Known) -> None:
         if len(self._cues) >= CUES_MAX:
             self._cues.clear()
@@ -233,6 +245,8 @@ class FlashSale:
                 try:
                     reply: Any
                     match step:
+                        case Call(shared=True) if not begun:
+                            reply = self._read(step, attempts)
                         case Call():
                             reply = self._connections.finish(Ticket(step, attempts), begun)
                         case Send(call=call):
@@ -262,6 +276,21 @@ class FlashSale:
             operation.close()
             for ticket in begun:
                 self._connections.abandon(ticket)
+
+    def _read(self, call: Call, attempts: Attempts) -> Reply:
+        """The reply to a call that others may make at this time, too."""
+        name = (call.script.sha, call.keys, call.args)
+        ticket = Ticket(call, attempts)
+        try:
+            return self._readings.share(
+                name, lambda: self._connections.finish(ticket, ()), attempts.deadline
+            )
+        except TooLate:
+            raise attempts.over() from None
+
+    def _span(self, timeout_ms: int | None) -> Span:
+        """The time of a call that is made of several parts."""
+        return Span(self._limit(timeout_ms))
 
     def _limit(self, timeout_ms: int | None) -> int:
         if timeout_ms is None:

@@ -64,14 +64,16 @@ class CueHandle:
         minimum: per sku the least units to be content with; all or nothing without it. Of several
         taps of a buyer the smallest (window, basket) counts, so repeating is harmless.
         """
-        known = self._known(timeout_ms)
+        span = self._shop._span(timeout_ms)
+        known = self._known(span.left_ms)
         key = self._shop._keyring.named(known.cue.key) if known.cue.keep == "best" else None
         item = window.enter_item(known, buyer, basket, position_ms, minimum, key)
         refused = window.check_proof(known, item.buyer, proof)
         if refused is not None:
             told = window.entry_answer(known, Answer(refused, self.sale, item.buyer))
         else:
-            answer = self._shop._ask(window.enter_kind(self.sale, known), item, timeout_ms)
+            kind = window.enter_kind(self.sale, known)
+            answer = self._shop._ask(kind, item, span.left_ms)
             told = window.entry_answer(known, answer)
         return CueEntry(
             told.outcome,
@@ -170,9 +172,8 @@ class CueHandle:
         found = self._shop._cues.get((self.sale, self.id))
         if found is not None:
             return found
-        limit_ms = self._shop._limit(timeout_ms)
         name = ("cue", self.sale, self.id)
-        return self._shop._readings.share(name, self._know, limit_ms)
+        return self._shop._share(name, self._know, timeout_ms)
 
     def _know(self, timeout_ms: int | None) -> window.Known:
         found = self._shop.perform(window.know(self.sale, self.id), timeout_ms)

@@ -308,10 +308,12 @@ class LedgerHandle:
         self, *, after: int = 0, count: int = 100, timeout_ms: int | None = None
     ) -> ledger.Page:
         """Up to `count` (1 to 1,000) entries that follow sequence `after`."""
+        span = self._shop._span(timeout_ms)
         if self._names is None:
-            view = self._shop.perform(views.snapshot(self._sale_id), timeout_ms)
+            view = self._shop.perform(views.snapshot(self._sale_id), span.left_ms)
             self._names = audit.names_of(view.sale)
-        return self._shop.perform(ledger.read(self._sale_id, self._names, after, count), timeout_ms)
+        operation = ledger.read(self._sale_id, self._names, after, count)
+        return self._shop.perform(operation, span.left_ms)
 
     def register(self, reader: str, *, timeout_ms: int | None = None) -> int:
         """Register a reader; nothing it has not finished is trimmed or purged.
