@@ -4,7 +4,7 @@
 -- tells of a place whether it was left: it is passed over, and no turn begins.
 -- Returns the fields of the room to set and those to remove.
 local function advance_room(room, now, available, closed, measured, is_vacant)
-  local PRIOR_TURNS, BURST_S, LOOKS_MAX = 20, 2, 128
+  local PRIOR_TURNS, BURST_S, LOOKS_MAX, PLACES_MAX = 20, 2, 128, 1e8
   local sets, gone, live = {}, {}, {}
   local function set(field, value)
     sets[#sets + 1], sets[#sets + 2] = field, value
@@ -40,7 +40,9 @@ local function advance_room(room, now, available, closed, measured, is_vacant)
   end
   room.bound = 0
   if available > 0 then
-    room.bound = math.max(1, math.floor(available / (room.converts * (1 + room.margin))))
+    -- With much stock and a tiny conversion the quotient fits into no integer of a reply.
+    local turns = math.floor(available / (room.converts * (1 + room.margin)))
+    room.bound = math.min(PLACES_MAX, math.max(1, turns))
   end
   local drawn = room.present and (room.present == 0 or room.seed)
   if not drawn or closed or room.state ~= 'running' then

@@ -31,6 +31,7 @@ local CUED, CONFLICT, ENDED, SKU_UNKNOWN, SOLD_OUT = 'c', 'Q', 'Z', 'U', 'S' -- 
 local TRY_AGAIN, CLOCK_JUMP, TOO_LATE = 'T', 'J', 'y' -- outcomes
 local TOO_MANY_CUES, MALFORMED = 'i', '!' -- outcomes
 local CUES_MAX, LINES_MAX, SWEEP_PER_CALL = 1000, 32, 128
+local DURATION_MAX, TIME_MAX = 2592000000, 9999999999999
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
@@ -53,7 +54,7 @@ for k = 1, #fields do
   writable = writable and (type(fields[k]) == 'string' or type(fields[k]) == 'number')
 end
 if not is_id(id) or #times ~= 12 or #units == 0 or #units % 2 ~= 0 or #units > 2 * LINES_MAX
-  or not writable then
+  or not writable or type(times[12]) ~= 'number' or times[12] > TIME_MAX - DURATION_MAX then
   return { epoch, shard.now, 0, MALFORMED, '' }
 end
 local number_of_cues = redis.call('HLEN', keys.cues)

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from flashsale.limits import BURST_S
+from flashsale.limits import BURST_S, TIME_MAX_MS
 from flashsale.models import Outcome
 from flashsale.rooms import POLL_MIN_MS, Eta, Outlook, RoomState, RoomView, Turns
 
@@ -86,7 +86,8 @@ def eta_of(view: RoomView, ahead: int, at_ms: int = 0) -> Eta | None:
     opening = max(0, view.starts_at_ms - view.at_ms)
 
     def after(people: float, per_s: float) -> int:
-        return max(0, opening + round(people * 1000 / per_s) - age)
+        told = max(0, opening + round(people * 1000 / per_s) - age)
+        return min(TIME_MAX_MS, told)  # programs that read JSON count to 2^53
 
     rate, error = view.measured_per_s, view.measured_error_per_s
     before = ahead * _staying(view)

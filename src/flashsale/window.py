@@ -180,6 +180,7 @@ def open_cue(
     credit_ms = request.lag_cap_ms + request.spread_ms + request.grace_ms
     closes_ms = cue_time_ms + width_ms + credit_ms
     round_number, entropy_at = _round_after(entropy, closes_ms + ENTROPY_MARGIN_MS)
+    reveals_ms = _reveals_at(closes_ms if entropy_at is None else entropy_at)
     stock = dict(request.stock) if request.stock is not None else {request.id: 0}
     kept = None
     if request.keep == "best":
@@ -201,7 +202,7 @@ def open_cue(
         request.reserve_ms,
         False if kept is None else kept,
         request.entries_max,
-        (closes_ms if entropy_at is None else entropy_at) + SETTLING_MS,
+        reveals_ms,
     )
     fixed = {
         "request": msgspec.to_builtins(request),
@@ -231,6 +232,18 @@ def open_cue(
     if answer.outcome is not Outcome.CUED:
         raise Rejected(answer.outcome, f"cue {request.id!r} of sale {sale!r}")
     return (yield from know(sale, request.id))
+
+
+def _reveals_at(ready_ms: int) -> int:
+    """When the result is announced; the winners' deadlines and the reserve's end come after that.
+
+    They are at most 30 days later, and must still be times of 13 digits.
+    """
+    latest = limits.TIME_MAX_MS - limits.DURATION_MAX_MS
+    if ready_ms + SETTLING_MS > latest:
+        rule = f"must be earlier: the result would be announced after {latest}"
+        raise InvalidRequest("cue_time_ms", rule)
+    return ready_ms + SETTLING_MS
 
 
 def _round_after(entropy: draw.EntropySource | None, at_ms: int) -> tuple[int | None, int | None]:

@@ -185,6 +185,17 @@ def test_turns_outstanding_never_exceed_what_the_stock_is_expected_to_be_for(
     assert view.conversion == conversion
 
 
+def test_with_much_stock_and_a_tiny_conversion_the_bound_is_all_the_places_there_can_be(
+    lab: Lab,
+) -> None:
+    """The quotient, 10^18 and more, is what no reply can tell: it came back as -2^63."""
+    hall = Hall(lab, {"red": 10**12}, conversion=1e-6, margin=0)
+    hall.crowd(3)
+    hall.look()
+    view = hall.look(T0 + 1)
+    assert (view.bound, view.serving) == (limits.PLACES_MAX, 3)
+
+
 def test_the_stock_of_all_skus_counts_and_only_what_is_available(lab: Lab) -> None:
     hall = Hall(lab, {"red": 4, "blue": 3}, sale={"admission": False})
     hall.crowd(50)

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flashsale import Eta, Outcome, Outlook, RoomState, RoomView, WaitingRoom, forecast, places
+from flashsale import (
+    Eta,
+    Outcome,
+    Outlook,
+    RoomState,
+    RoomView,
+    WaitingRoom,
+    forecast,
+    limits,
+    places,
+)
 from flashsale.cli.queueing import queue_frame
 from flashsale.rooms import POLL_MIN_MS, Turns
 from flashsale.tokens import Ticket
@@ -421,3 +431,12 @@ def test_nobody_polls_so_seldom_that_they_miss_their_turn() -> None:
         room = msgspec.structs.replace(ROOM, turn_ttl_ms=turn_ttl_ms, poll_max_ms=3_600_000)
         seen = view(room=room, serving=5, over=5)
         assert forecast.poll_after_ms(seen, 10**8, 0.0) <= turn_ttl_ms / 4
+
+
+def test_however_many_wait_and_however_slowly_they_are_called_the_times_told_are_exact_in_json() -> (
+    None
+):
+    slow = msgspec.structs.replace(ROOM, rate_per_s=1e-6)
+    eta = forecast.eta_of(view(room=slow, rate_per_s=1e-6, joined=10**8), 10**8)
+    assert eta is not None
+    assert 0 < eta.earliest_ms <= eta.expected_ms <= limits.TIME_MAX_MS

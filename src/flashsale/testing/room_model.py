@@ -223,7 +223,8 @@ class RoomModel:
         """How many turns may be outstanding."""
         if available <= 0:
             return 0
-        return max(1, math.floor(available / (self.conversion * (1 + self.room.margin))))
+        turns = math.floor(available / (self.conversion * (1 + self.room.margin)))
+        return min(limits.PLACES_MAX, max(1, turns))
 
     def measured_rate(self, now_ms: int) -> tuple[float | None, float]:
         """Turns that began in a second since the end of the first slot whose turns run.
