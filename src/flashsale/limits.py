@@ -21,6 +21,12 @@ T = TypeVar("T", bound=str)
 ID_MAX = 64
 """Characters of an identifier (sale, sku, buyer, hold id, op_id, reader, channel)."""
 
+REF_MAX = 3 * 3 * ID_MAX + 4
+"""Characters of a hold's `ref`: three identifiers, each character written as three at most."""
+
+SHORT_REF_MAX = 32
+"""Characters of a `short_ref`: as many as the strictest payment providers' order fields take."""
+
 NOTE_MAX = 256
 """Bytes of a hold's note, in UTF-8."""
 

@@ -16,7 +16,7 @@ from msgspec.structs import force_setattr
 
 from flashsale import limits
 from flashsale.errors import InvalidRequest, Rejected
-from flashsale.refs import make_ref
+from flashsale.refs import make_ref, make_short_ref
 
 Late: TypeAlias = Literal["refuse", "retake"]
 LATE: tuple[Late, ...] = ("refuse", "retake")
@@ -292,9 +292,18 @@ class Answer(Struct, frozen=True, gc=False):
     def ref(self) -> str:
         """One string for sale, buyer and hold id, fit for a payment provider's order field.
 
-        Letters, digits, "_" and "-" only. Every verb takes it in place of the buyer.
+        Letters, digits, "_" and "-" only, at most 580 of them. Every verb takes it in place of
+        the buyer.
         """
         return make_ref(self.sale, self.buyer, self.hold_id)
+
+    @property
+    def short_ref(self) -> str:
+        """`ref` for a field of 32 characters; InvalidRequest if these ids are too long for that.
+
+        Then give the provider an order number of your own (`flashsale.refs` shows how).
+        """
+        return make_short_ref(self.sale, self.buyer, self.hold_id)
 
     def unwrap(self) -> Answer:
         """Return this answer if the verb did what it was asked; raise `Rejected` if not.
@@ -357,6 +366,11 @@ class Hold(Struct, frozen=True):
     def ref(self) -> str:
         """As `Answer.ref`."""
         return make_ref(self.sale, self.buyer, self.hold_id)
+
+    @property
+    def short_ref(self) -> str:
+        """As `Answer.short_ref`."""
+        return make_short_ref(self.sale, self.buyer, self.hold_id)
 
 
 class SkuView(Struct, frozen=True):

@@ -433,9 +433,7 @@ def test_nobody_polls_so_seldom_that_they_miss_their_turn() -> None:
         assert forecast.poll_after_ms(seen, 10**8, 0.0) <= turn_ttl_ms / 4
 
 
-def test_however_many_wait_and_however_slowly_they_are_called_the_times_told_are_exact_in_json() -> (
-    None
-):
+def test_however_many_wait_and_however_slowly_it_goes_the_times_told_are_exact_in_json() -> None:
     slow = msgspec.structs.replace(ROOM, rate_per_s=1e-6)
     eta = forecast.eta_of(view(room=slow, rate_per_s=1e-6, joined=10**8), 10**8)
     assert eta is not None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.hostile import IDENTIFIERS
-from flashsale import Answer, InvalidRequest, Outcome, Ref, parse_ref
+from flashsale import Answer, InvalidRequest, Outcome, Ref, limits, parse_ref
 from flashsale.refs import make_ref
 from flashsale.testing import identifiers
 
@@ -93,3 +93,36 @@ def test_a_text_is_either_refused_or_the_only_way_to_write_its_parts(text: str) 
     except InvalidRequest:
         return
     assert make_ref(*parts) == text
+
+
+# --- lengths ------------------------------------------------------------------------------
+
+
+def test_the_longest_reference_is_as_long_as_is_stated_and_reads_back() -> None:
+    longest = make_ref(*["=" * limits.ID_MAX] * 3)
+    assert len(longest) == limits.REF_MAX == 580
+    assert parse_ref(longest) == Ref(*["=" * limits.ID_MAX] * 3)
+
+
+@given(PARTS)
+def test_a_short_reference_is_the_reference_or_names_the_lengths_that_forbid_it(
+    parts: tuple[str, str, str],
+) -> None:
+    answer = Answer(Outcome.HELD, *parts)
+    if len(answer.ref) <= 32:
+        assert answer.short_ref == answer.ref
+        return
+    lengths = "sale {}, buyer {}, hold id {}".format(*map(len, parts))
+    with pytest.raises(InvalidRequest, match="^short_ref: must be at most 32 ") as error:
+        _ = answer.short_ref
+    assert lengths in str(error.value)
+    assert f"it has {len(answer.ref)}:" in str(error.value)
+
+
+def test_the_usual_reference_is_short_and_that_of_two_uuids_is_not() -> None:
+    assert Answer(Outcome.HELD, "1111", "buyer-42", "order-77").short_ref == (
+        "1111__buyer-42__order-77"
+    )
+    assert Answer(Outcome.PAUSED, "1111").short_ref == ""
+    with pytest.raises(InvalidRequest, match="buyer 36, hold id 36"):
+        _ = Answer(Outcome.HELD, "1111", "b" * 36, "h" * 36).short_ref

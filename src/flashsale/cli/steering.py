@@ -17,7 +17,7 @@ from flashsale.errors import InvalidRequest
 from flashsale.models import Outcome
 from flashsale.sync import SaleHandle
 
-_CHANGE = re.compile(r"(?P<sku>.*)=(?P<change>[+-][0-9_]{1,15})", re.DOTALL)
+_CHANGE = re.compile(r"(?P<sku>.*)=(?P<change>[+-][0-9](_?[0-9]){0,14})", re.DOTALL)
 
 
 def open_sale(
