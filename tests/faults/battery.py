@@ -7,13 +7,17 @@ and moves when the run says so. A few scenarios are added for what such a run me
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
+import pytest
 import redis
 
 from faults.checks import books_are_right, events_of
-from flashsale import Answer, Event, FlashSale, HoldRequest, Outcome, Sale, Sku
+from flashsale import Answer, Event, FlashSale, HoldRequest, Outcome, Sale, Sku, StoreUnavailable
 from flashsale.keys import ShardKeys
 from flashsale.testing import OracleSale
 from support.lab import T0
@@ -45,6 +49,8 @@ class Battery:
         self.an_id_that_reads_like_a_record_is_none()
         for seed in SEEDS:
             OracleRun(self, random.Random(seed)).run()
+        self.with_memory_full_nothing_new_is_kept()
+        self.a_slow_clock_allows_nothing()
 
     def open(self, *skus: Sku, **rules: Any) -> Any:
         self._number += 1
@@ -143,6 +149,49 @@ class Battery:
         held = sale.hold("ann", ONE, hold_id="h").unwrap()
         record = f"1h{held.deadline_ms}h"
         assert sale.confirm("ann", record).outcome is Outcome.UNKNOWN_HOLD
+
+    def a_slow_clock_allows_nothing(self) -> None:
+        sale = self.open(Sku("red", 50))
+        self.set_time(sale.id, 1)  # the server's clock counts
+        due_ms = sale.hold("ann", {"red": 2}, hold_id="h").unwrap().deadline_ms
+        self.set_time(sale.id, due_ms - 120_000)
+        while time.time_ns() // 1_000_000 <= due_ms:
+            time.sleep(0.01)
+        with mock.patch("flashsale.connecting.now_ms", return_value=due_ms - 120_000):
+            told = [
+                sale.confirm("ann", "h"),
+                sale.confirm("ann", "h", lines={"red": 1}),
+                sale.extend("ann", "h", deadline_ms=due_ms + 1_000),
+            ]
+        assert [answer.outcome for answer in told] == [Outcome.CLOCK_JUMP] * 3
+        assert sale.confirm("ann", "h").outcome is Outcome.EXPIRED
+
+    def with_memory_full_nothing_new_is_kept(self) -> None:
+        sale = self.open(Sku("red", 50))
+        sale.hold("ann", ONE, hold_id="h").unwrap()
+        sale.hold("bob", ONE, hold_id="h").unwrap()
+        self.set_time(sale.id, T0 + TTL_MS)
+        sale.expire()
+        self._raw.config_set("maxmemory", 1)
+        try:
+            assert sale.confirm("ann", "h").outcome is Outcome.EXPIRED
+            for call in (
+                lambda: sale.confirm("ann", "h", late="retake"),
+                lambda: sale.release("new", "h"),
+                lambda: sale.ledger.register("new"),
+            ):
+                refused(call)
+            sale.pause()
+            refused(sale.resume)
+        finally:
+            self._raw.config_set("maxmemory", 0)
+        books_are_right(sale)
+
+
+def refused(call: Callable[[], object]) -> None:
+    """The server has no memory for it."""
+    with pytest.raises(StoreUnavailable, match="OOM"):
+        call()
 
 
 class OracleRun:

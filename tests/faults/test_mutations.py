@@ -213,6 +213,50 @@ MUTANTS = [
         "(shard.due and shard.now >= shard.due)",
         "false",
     ),
+    # The callers' clocks.
+    Mutant(
+        "deadline in doubt of a plain confirmation",
+        "inventory/confirm",
+        "local pending = shard.due and shard.latest >= shard.due",
+        "local pending = shard.due and shard.now >= shard.due",
+    ),
+    Mutant(
+        "deadline in doubt of a confirmation",
+        "inventory/confirm",
+        "if hold.state == 'h' and is_doubtful(shard, tonumber(hold.stamp)) then",
+        "if false then",
+    ),
+    Mutant(
+        "deadline in doubt of an extension",
+        "inventory/extend",
+        "if is_doubtful(shard, tonumber(hold.stamp)) then",
+        "if false then",
+    ),
+    # A full memory.
+    Mutant(
+        "no retake with memory full",
+        "inventory/confirm",
+        "elseif is_full then",
+        "elseif false then",
+    ),
+    Mutant(
+        "no tombstone with memory full",
+        "inventory/release",
+        "elseif is_full then",
+        "elseif false then",
+    ),
+    Mutant(
+        "no new reader with memory full",
+        "ledger/reader",
+        "if is_full and not before then",
+        "if false then",
+    ),
+    Mutant(
+        "no resuming with memory full",
+        "inventory/set_state",
+        "elseif is_full and state == 'running' then",
+        "elseif false then",
+    ),
 ]
 
 
