@@ -37,8 +37,10 @@ def check_options(timeout_ms: int, durability: str) -> tuple[int, Durability]:
         raise ConfigurationError(str(error)) from None
 
 
-def parse_info(raw: bytes) -> dict[str, str]:
+def parse_info(raw: object) -> dict[str, str]:
     """INFO's lines as a mapping."""
+    if not isinstance(raw, bytes):
+        raise ConfigurationError("what answers there is no Redis: INFO gives no text")
     lines = raw.decode("utf-8", "replace").splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line and line[0] != "#")
 
@@ -50,8 +52,15 @@ def check_ready(info: Mapping[str, str]) -> None:
 
 
 def check_server(info: Mapping[str, str]) -> ServerInfo:
-    """Version, eviction policy; ConfigurationError that says what to change."""
-    version = info.get("redis_version", "0")
+    """Kind, version, eviction policy; ConfigurationError that says what to change."""
+    if "sentinel" in (info.get("redis_mode"), info.get("server_mode")):
+        raise ConfigurationError(
+            "a Sentinel answers there, which keeps no data: give the client of its primary, "
+            "Sentinel([(host, port)]).master_for(name)"
+        )
+    if "redis_version" not in info:
+        raise ConfigurationError("what answers there is no Redis: its INFO has no redis_version")
+    version = info["redis_version"]
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers < MINIMUM_VERSION:
         wanted = ".".join(map(str, MINIMUM_VERSION))

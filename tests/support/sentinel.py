@@ -69,7 +69,7 @@ class Watched:
                 for _ in range(2)
             )
             folder = Path(closing.enter_context(tempfile.TemporaryDirectory()))
-            program = _sentinel_in(folder)
+            program = sentinel_in(folder)
             watching = [
                 closing.enter_context(EmbeddedServer.start(binary=program))
                 for _ in range(sentinels)
@@ -186,7 +186,7 @@ class Watched:
         return int(self.at(replica).info("replication")["slave_repl_offset"])
 
 
-def _sentinel_in(folder: Path) -> Path:
+def sentinel_in(folder: Path) -> Path:
     """The server's program under the name by which it is a sentinel."""
     binary = find_binary(None)
     name = "redis-sentinel" if "redis" in os.path.basename(binary) else "valkey-sentinel"

@@ -22,6 +22,7 @@ from flashsale.connecting import (
 )
 from flashsale.errors import ConfigurationError, StoreUnavailable
 from flashsale.topology import Address, Topology, slot_of
+from flashsale.wrong_server import FirstContact
 
 Command = tuple[Any, ...]
 
@@ -71,12 +72,13 @@ class Connections:
         if isinstance(given, SentinelConnectionPool):
             self._options["connection_pool"] = Primary(given, self._primary_changed)
         check_settings(self._kind, self._options)
+        self._contact = FirstContact(self._kind, self._options)
 
     async def send(self, call: Call, attempts: Attempts) -> Reply:
         """The reply to a call, from whichever server decides its shard."""
         slot = slot_of(call.keys[0])
         asking: Address | None = None
-        while (patience := attempts.patience()) > 0:
+        while (patience := self._contact.patience(attempts)) > 0:
             node, redirected, asking = None, asking, None
             try:
                 async with asyncio.timeout(patience):
@@ -88,6 +90,7 @@ class Connections:
                     attempts.answered()
                     return reply
             except Exception as error:  # every kind is judged in one place
+                await self._recognise(error, node, attempts)
                 pause = attempts.failed(error, call)
                 asking = self._learn_from(error, node, slot)
             await asyncio.sleep(pause)
@@ -95,13 +98,14 @@ class Connections:
 
     async def server(self, attempts: Attempts) -> server_check.ServerInfo:
         """The server, or a node of the cluster, once checked."""
-        while (patience := attempts.patience()) > 0:
+        while (patience := self._contact.patience(attempts)) > 0:
             node = None
             try:
                 async with asyncio.timeout(patience):
                     node = self._node(self.topology.owner_of(None))
                     return await self._check(node)
             except Exception as error:  # every kind is judged in one place
+                await self._recognise(error, node, attempts)
                 pause = attempts.failed(error)
                 self._learn_from(error, node, None)
             await asyncio.sleep(pause)
@@ -178,6 +182,14 @@ class Connections:
             self.topology.is_stale = bool(self.topology.is_cluster)
         return None
 
+    async def _recognise(self, error: Exception, node: _Node | None, attempts: Attempts) -> None:
+        """Raise ConfigurationError if it is a wrong server that the attempt failed with."""
+        self._contact.check(error, attempts)
+        if self._contact.is_open(error, attempts):
+            address = node.address if node else self.topology.who_to_ask()
+            look = self._contact.look
+            await asyncio.to_thread(look, address or self._given(), error, attempts)
+
     async def _check(self, node: _Node) -> server_check.ServerInfo:
         if node.info is None:
             raw = await self._exchange(node, [("INFO", *server_check.INFO_SECTIONS)])
@@ -188,6 +200,7 @@ class Connections:
                 policy = await self._exchange(node, [("CONFIG", "GET", "appendfsync")])
                 server_check.check_fsync(info, server_check.config_value(policy))
             node.info = found
+            self._contact.proven = True
             if self.topology.is_cluster is None:
                 self.topology.is_cluster = False
                 if info.get("cluster_enabled") == "1":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -15,8 +14,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 
 from flashsale.connecting import connection_options
 from flashsale.errors import ConfigurationError
-
-Address = tuple[str, int]
+from flashsale.sentinel import Address, primary_in, refuse_other_servers, why_none
 
 
 class Primary:
@@ -50,31 +48,33 @@ class Primary:
         ]
 
     async def get_master_address(self) -> Address:
-        """The primary's address; MasterNotFoundError if no sentinel names one."""
-        failure: Exception = redis.sentinel.MasterNotFoundError("there is no sentinel")
+        """The primary's address; MasterNotFoundError, or why there never is one, without it."""
+        failures: list[Exception] = []
         for sentinel in self._sentinels:
             try:
                 address = await self._as_seen_by(sentinel)
-            except (redis.ConnectionError, asyncio.CancelledError) as error:
+            except (redis.ConnectionError, redis.TimeoutError, asyncio.CancelledError) as error:
                 # Cancelled: by the attempt's time-out. The next attempt asks another one first.
                 others = [other for other in self._sentinels if other is not sentinel]
                 self._sentinels = [*others, sentinel]
                 if isinstance(error, asyncio.CancelledError):
                     raise
-                failure = error
+                failures.append(error)
             else:
                 before, self._address = self._address, address
                 if before not in (None, address):
                     await self._changed()
                 return address
-        raise failure
+        raise why_none(self.service_name, failures)
 
     async def _as_seen_by(self, sentinel: Callable[[], _Questions]) -> Address:
-        manager, pool = copy.copy(self._manager), sentinel()
-        manager.sentinels = [Redis(connection_pool=pool)]
+        pool = sentinel()
         try:
-            address: Address = await manager.discover_master(self.service_name)
-            return address
+            masters: Any = await Redis(connection_pool=pool).sentinel_masters()
+            return primary_in(masters, self._manager, self.service_name)
+        except redis.ResponseError as error:
+            refuse_other_servers(error)
+            raise
         finally:
             await pool.close_at_once()
 

@@ -25,6 +25,7 @@ from flashsale.errors import ConfigurationError, StoreUnavailable
 from flashsale.sync.semaphores import FairSemaphore
 from flashsale.sync.sentinels import Primary
 from flashsale.topology import Address, Topology, slot_of
+from flashsale.wrong_server import FirstContact
 
 Command = tuple[Any, ...]
 
@@ -118,6 +119,7 @@ class Connections:
         if isinstance(pool, SentinelConnectionPool):
             self._options["connection_pool"] = Primary(pool, _bounded, self._primary_changed)
         check_settings(self._kind, self._options)
+        self._contact = FirstContact(self._kind, self._options)
 
     def begin(self, call: Call, attempts: Attempts) -> Ticket:
         """Send a call and do not wait for its reply, if that waits for nobody; see `finish`."""
@@ -170,13 +172,14 @@ class Connections:
 
     def server(self, attempts: Attempts) -> server_check.ServerInfo:
         """The server, or a node of the cluster, once checked."""
-        while (patience := attempts.patience()) > 0:
+        while (patience := self._contact.patience(attempts)) > 0:
             node = None
             _attempt.begin(patience)
             try:
                 node = self._node(self.topology.owner_of(None))
                 return self._check(node)
             except Exception as error:  # every kind is judged in one place
+                self._recognise(error, node, attempts)
                 pause = attempts.failed(error)
                 self._learn_from(error, node, None)
             time.sleep(pause)
@@ -262,6 +265,13 @@ class Connections:
             self.topology.is_stale = bool(self.topology.is_cluster)
         return None
 
+    def _recognise(self, error: Exception, node: _Node | None, attempts: Attempts) -> None:
+        """Raise ConfigurationError if it is a wrong server that the attempt failed with."""
+        self._contact.check(error, attempts)
+        if self._contact.is_open(error, attempts):
+            address = node.address if node else self.topology.who_to_ask()
+            self._contact.look(address or self._given(), error, attempts)
+
     def _check(self, node: _Node) -> server_check.ServerInfo:
         found = node.info
         if found is None:
@@ -273,6 +283,7 @@ class Connections:
                 policy = self._exchange(node, [("CONFIG", "GET", "appendfsync")])
                 server_check.check_fsync(info, server_check.config_value(policy))
             node.info = found
+            self._contact.proven = True
             if self.topology.is_cluster is None:
                 self.topology.is_cluster = False
                 if info.get("cluster_enabled") == "1":
@@ -285,7 +296,7 @@ class Connections:
         """The reply to a call, from whichever server decides its shard."""
         slot = slot_of(call.keys[0])
         asking: Address | None = None
-        while (patience := attempts.patience()) > 0:
+        while (patience := self._contact.patience(attempts)) > 0:
             node, redirected, asking = None, asking, None
             _attempt.begin(patience)
             try:
@@ -296,6 +307,7 @@ class Connections:
                 attempts.answered()
                 return reply
             except Exception as error:  # every kind is judged in one place
+                self._recognise(error, node, attempts)
                 pause = attempts.failed(error, call)
                 asking = self._learn_from(error, node, slot)
             time.sleep(pause)

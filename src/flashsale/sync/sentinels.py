@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,8 +12,7 @@ from redis.sentinel import SentinelConnectionPool
 
 from flashsale.connecting import connection_options
 from flashsale.errors import ConfigurationError
-
-Address = tuple[str, int]
+from flashsale.sentinel import Address, primary_in, refuse_other_servers, why_none
 
 
 class Primary:
@@ -51,13 +49,13 @@ class Primary:
         ]
 
     def get_master_address(self) -> Address:
-        """The primary's address; MasterNotFoundError if no sentinel names one."""
-        failure: Exception = redis.sentinel.MasterNotFoundError("there is no sentinel")
+        """The primary's address; MasterNotFoundError, or why there never is one, without it."""
+        failures: list[Exception] = []
         for sentinel in self._sentinels:
             try:
                 address = self._as_seen_by(sentinel)
-            except redis.ConnectionError as error:
-                failure = error
+            except (redis.ConnectionError, redis.TimeoutError) as error:
+                failures.append(error)
                 # A list of its own: other threads may be reading the old one.
                 others = [other for other in self._sentinels if other is not sentinel]
                 self._sentinels = [*others, sentinel]
@@ -66,14 +64,16 @@ class Primary:
                 if before not in (None, address):
                     self._changed()
                 return address
-        raise failure
+        raise why_none(self.service_name, failures)
 
     def _as_seen_by(self, sentinel: Callable[[], redis.Redis]) -> Address:
-        manager = copy.copy(self._manager)
         with sentinel() as client:
-            manager.sentinels = [client]
-            address: Address = manager.discover_master(self.service_name)
-            return address
+            try:
+                masters: Any = client.sentinel_masters()
+            except redis.ResponseError as error:
+                refuse_other_servers(error)
+                raise
+            return primary_in(masters, self._manager, self.service_name)
 
 
 def _client(kind: type[Any], options: dict[str, Any]) -> redis.Redis:
