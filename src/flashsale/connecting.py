@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import time
@@ -15,6 +16,7 @@ from redis.backoff import NoBackoff
 from flashsale.attempts import Attempts
 from flashsale.calls import Call
 from flashsale.errors import ConfigurationError
+from flashsale.scripts import load_all
 from flashsale.server_url import checked_url, label
 
 URL_VARIABLE = "FLASHSALE_URL"
@@ -46,6 +48,12 @@ os.register_at_fork(after_in_child=FORKS.note)
 def now_ms() -> int:
     """This process's clock."""
     return time.time_ns() // 1_000_000
+
+
+def load_everything() -> None:
+    """Open now whatever a call would open at its first use: later no descriptor may be left."""
+    load_all()
+    codecs.lookup("idna")  # a module of Python's own, read when the first address is looked up
 
 
 def url_or_environment(url: str | None) -> str:
@@ -93,7 +101,11 @@ def _misfit(kind: type[Any], options: Mapping[str, Any]) -> str | None:
 
 
 def commands_of(call: Call, attempts: Attempts) -> list[tuple[Any, ...]]:
-    """What to send for a call: by its digest, and with its text if that is not known yet."""
+    """What to send for a call: by its digest, and with its text if that is not known yet.
+
+    Numbers are sent as text: hiredis 3.5 crashes where a signal handler raises while it packs one.
+    """
     script = (attempts.is_full and call.script.when_full) or call.script
-    command = ("EVALSHA", script.sha, len(call.keys), *call.keys, now_ms(), *call.args)
+    args = [str(arg) if isinstance(arg, int) else arg for arg in call.args]
+    command = ("EVALSHA", script.sha, str(len(call.keys)), *call.keys, str(now_ms()), *args)
     return [command, ("EVAL", script.source, *command[2:])]

@@ -52,6 +52,13 @@ def lua_folder() -> Path:
 
 
 @cache
+def load_all() -> None:
+    """Load every script: a process that has no descriptor left can still ask for any verb."""
+    for name in script_names():
+        load_script(name)
+
+
+@cache
 def load_script(name: str) -> Script:
     """The script of a verb, e.g. "inventory/hold", with its includes in place."""
     included: set[str] = set()

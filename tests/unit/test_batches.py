@@ -18,8 +18,11 @@ from flashsale import (
     StoreUnavailable,
     inventory,
 )
+from flashsale.attempts import Attempts
 from flashsale.batches import CHUNK, LONGEST_PAUSE_S, run_batch
 from flashsale.calls import Call, Operation, Pause, Receive, Send
+from flashsale.connecting import commands_of
+from flashsale.scripts import load_script
 
 NOW, DEADLINE = 1_000, 2_000
 
@@ -244,3 +247,11 @@ def test_marks_travel_only_if_there_are_any() -> None:
     marked.run(single(HoldRequest("ann", {"red": 1}, "h", "app", "n")))
     assert plain.calls[0].args[3] == b""
     assert msgspec.msgpack.decode(marked.calls[0].args[3]) == [["app"], ["n"]]  # type: ignore[arg-type]
+
+
+def test_a_call_is_sent_without_numbers_which_a_signal_handler_could_interrupt() -> None:
+    """hiredis 3.5 crashes the process where a handler raises while it packs a number."""
+    call = Call(load_script("inventory/expire"), ("key",), (7, "text", b"bytes"))
+    for command in commands_of(call, Attempts.within(1_000)):
+        assert {type(part) for part in command} <= {str, bytes}
+        assert command[-3:] == ("7", "text", b"bytes")

@@ -22,7 +22,12 @@ from flashsale.attempts import Attempts, Span, out_of_time
 from flashsale.batches import Item, Kind
 from flashsale.batching import BATCH_MAX, BYTES_MAX, QUEUE_MAX, Gathering
 from flashsale.calls import Call, Compute, Operation, Pause, Receive, Reply, Send
-from flashsale.connecting import FORKS, MAX_CONNECTIONS, url_or_environment
+from flashsale.connecting import (
+    FORKS,
+    MAX_CONNECTIONS,
+    load_everything,
+    url_or_environment,
+)
 from flashsale.errors import ConfigurationError, FlashSaleError, StoreUnavailable
 from flashsale.keyring import Key, Keyring
 from flashsale.models import Answer, Sale
@@ -69,6 +74,7 @@ class AsyncFlashSale:
         keys: Sequence[Key] = (),
     ) -> None:
         timeout_ms, durability = server_check.check_options(timeout_ms, durability)
+        load_everything()
         self._keyring = Keyring(keys)
         self._cues: dict[tuple[str, str], Known] = {}
         self._watches = Watches()
