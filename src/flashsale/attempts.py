@@ -89,7 +89,7 @@ class Attempts(Struct):
 
     def failed(self, error: Exception, call: Call | None = None) -> float:
         """Judge a failed attempt: seconds to wait before the next, or its error if it is final."""
-        if call and call.script.when_full and not self.is_full and is_out_of_memory(error):
+        if is_out_of_memory(error) and self._may_try_twin(call):
             self.is_full, self.sent = True, False
             return 0.0
         if isinstance(error, FlashSaleError):
@@ -110,6 +110,10 @@ class Attempts(Struct):
         pause = max(0.0, min(pause_after(self.tries), self.remaining()))
         self.tries += 1
         return pause
+
+    def _may_try_twin(self, call: Call | None) -> bool:
+        # Not after a lost reply: what a twin refuses in a batch is told as not applied.
+        return bool(call and call.script.when_full) and not (self.is_full or self.unsure)
 
     def answered(self) -> None:
         """The reply is there: what follows is tried as if nothing had been."""

@@ -13,18 +13,23 @@ from msgspec import Struct
 from faults.checks import books_are_right, everything
 from flashsale import (
     Answer,
+    CueState,
     FlashSale,
     HoldRequest,
+    HoldState,
     Outcome,
+    OutcomeUnknown,
     Sale,
     Sku,
     StoreUnavailable,
     WaitingRoom,
 )
 from flashsale.embedded import EmbeddedServer
+from flashsale.keys import ShardKeys
 from flashsale.refs import make_ref
 from flashsale.scripts import load_script, script_names
 from support.cues import KEY
+from support.proxy import FaultProxy
 
 SOON_MS = 25
 TOLD = {"confirm": "CONFIRMED", "release": "RELEASED"}
@@ -228,6 +233,32 @@ def test_a_cue_is_voided_and_its_stock_is_on_sale_again(full: Full) -> None:
     books_are_right(full.operator.sale("full"))
 
 
+def test_a_cue_is_frozen_in_time_and_settled_when_there_is_memory(full: Full) -> None:
+    """Frozen after the public seed's time it would be void."""
+    handle = cue(full)
+    closes_ms = handle.cue().closes_at_ms
+    full.admin.hset(ShardKeys.of("full").sale, "now", closes_ms)
+    full.fill()
+    with pytest.raises(StoreUnavailable, match="not applied: OOM"):
+        handle.settle(wait=False)
+    seen = handle.view()
+    assert (seen.state, seen.frozen_at_ms) == (CueState.FROZEN, closes_ms)
+    assert seen.digest
+    full.free()
+    assert handle.settle(wait=False).outcome is Outcome.SETTLED
+
+
+def test_whatever_only_reads_goes_on(full: Full) -> None:
+    handle = cue(full)
+    full.fill()
+    assert full.sale.find("ann", "h").state is HoldState.HELD
+    assert len(full.sale.holds_of("ann")) == 1
+    assert full.sale.snapshot().skus["red"].held == 8
+    assert full.sale.audit().problems == ()
+    assert len(full.sale.ledger.read(after=0).entries) > 1
+    assert handle.view().state is CueState.OPEN
+
+
 def test_a_waiting_room_is_seen_and_steered_and_nobody_is_called(full: Full) -> None:
     queue = full.sale.queue
     queue.open(WaitingRoom(rate_per_s=1_000_000, places_max=10))
@@ -264,12 +295,27 @@ def test_the_twin_is_asked_only_after_the_script_was_refused(full: Full) -> None
     assert full.admin.info("commandstats")["cmdstat_evalsha"]["calls"] == calls + 1
 
 
-def test_an_item_refused_by_the_twin_may_have_been_applied_before_and_says_so(full: Full) -> None:
-    """A release whose reply was lost left its tombstone: asked again, the twin finds it."""
-    full.sale.release("new", "h").unwrap()
-    full.fill()
-    again = full.sale.release("new", "h")
-    assert (again.outcome, again.replayed) == (Outcome.RELEASED, True)
+@pytest.mark.parametrize("verb", TOLD)
+def test_after_a_lost_reply_nothing_is_told_as_not_applied_and_asking_again_helps(
+    full: Full, connect: Callable[..., FlashSale], proxy: FaultProxy, verb: str
+) -> None:
+    """What a twin refuses of a batch may have been done by the attempt whose reply was lost."""
+    sale = connect(proxy.url, timeout_ms=3_000).sale("full")
+    sale.snapshot()
+
+    def lose_and_fill(words: Any) -> bool:
+        if words[0].upper() != b"EVALSHA":
+            return False
+        full.operator.sale("full").release("new", "h")  # as by the attempt whose reply is lost
+        full.fill()
+        return True
+
+    proxy.drop_replies(times=1, only=lose_and_fill)
+    refs = [full.known(buyer) for buyer in ("ann", "new")]
+    told = getattr(sale, f"{verb}_many")(refs)
+    assert [type(answer) for answer in told] == [OutcomeUnknown] * 2
+    told = getattr(sale, f"{verb}_many")(refs)
+    assert [answer.outcome.name for answer in told] == [TOLD[verb], "RELEASED"]
 
 
 def test_no_amount_of_calls_fills_the_memory_by_twins(full: Full) -> None:
