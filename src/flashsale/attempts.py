@@ -50,6 +50,7 @@ class Attempts(Struct):
     `unsure`, once such a reply was lost; `replied`, from a reply to the next request.
     `is_full`: the server has no memory left for this call, so its script's twin is sent instead.
     `withdrawn`: somebody was told that its part was not applied, so it must not be sent.
+    `alone`: it serves one caller, so that it may be refused where too many wait.
 
     One thread may withdraw while another one sends: the order in which these are written and
     read makes sure that what was withdrawn is not sent, or that its caller is told it may be.
@@ -64,20 +65,26 @@ class Attempts(Struct):
     replied: bool = False
     is_full: bool = False
     withdrawn: bool = False
+    alone: bool = False
     last: Exception | None = None
 
     @classmethod
     def within(cls, limit_ms: int) -> Attempts:
-        """Attempts that begin now."""
-        return cls(time.monotonic() + limit_ms / 1000, limit_ms)
+        """One caller's attempts, which begin now."""
+        return cls(time.monotonic() + limit_ms / 1000, limit_ms, alone=True)
 
     def remaining(self) -> float:
         """Seconds until the deadline."""
         return self.deadline - time.monotonic()
 
+    @property
+    def returns(self) -> bool:
+        """It was served before, and got no answer: it has its place before those who come."""
+        return self.tries + self.redirects > 0
+
     def patience(self) -> float:
-        """Seconds for the next attempt; 0 or less if the time is up."""
-        return min(self.limit_ms / 1000 / ATTEMPTS, self.remaining())
+        """Seconds for the next attempt, waits for a connection not counted; 0 if time is up."""
+        return max(0.0, min(self.limit_ms / 1000 / ATTEMPTS, self.remaining()))
 
     def sending(self) -> None:
         """From now on the request may reach the server; Regroup if it must not as it is."""

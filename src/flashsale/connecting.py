@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ssl import TLSVersion
 from typing import Any
 
+import redis
 from redis import RedisError
 from redis.backoff import NoBackoff
 
@@ -18,6 +19,8 @@ from flashsale.calls import Call
 from flashsale.errors import ConfigurationError
 from flashsale.scripts import load_all
 from flashsale.server_url import checked_url, label
+
+_driver_info: Any = getattr(redis, "DriverInfo", None)  # redis-py 7.0 has none
 
 URL_VARIABLE = "FLASHSALE_URL"
 
@@ -77,6 +80,10 @@ def connection_options(kwargs: Mapping[str, Any], retry_class: Any) -> dict[str,
         for key, value in kwargs.items()
         if not key.startswith(_OWN_BOOKKEEPING) and key not in _NOT_OURS
     }
+    if _driver_info is not None and not kept.keys() & {"driver_info", "lib_name", "lib_version"}:
+        # For each connection redis-py would read its own version from the disk: a millisecond, and
+        # a descriptor when perhaps none is left.
+        kept["driver_info"] = _driver_info()
     return kept | _OUR_BYTES | {"retry": retry_class(NoBackoff(), 0), "retry_on_error": []}
 
 

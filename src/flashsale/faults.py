@@ -7,6 +7,8 @@ not applied; one whose answer was lost may have been.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 import redis
 from msgspec import Struct
 
@@ -21,8 +23,23 @@ from flashsale.errors import (
 FIRST_PAUSE_S = 0.005
 LONGEST_PAUSE_S = 0.25
 
-_WAIT_AND_RETRY = ("BUSY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
-_NOT_APPLIED = ("OOM", "MISCONF", "NOREPLICAS", "READONLY", "WRONGTYPE", "CROSSSLOT", "NOGOODSLAVE")
+JUDGED = (FlashSaleError, redis.RedisError, OSError)
+"""What is judged here. Any other exception is somebody else's (a job's time limit, a signal
+handler's) and goes through unchanged, whatever it meets on its way."""
+
+ANOTHER_SERVER = (
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.BusyLoadingError,
+    redis.exceptions.ClusterDownError,  # and MASTERDOWN, which is one
+)
+"""Replies of a server that is not, or not yet, the one to ask: behind the same address there may be
+another one by now, for new connections."""
+
+_BELOW_US = frozenset({"redis", "hiredis", "asyncio", "uvloop", "ssl", "socket", "gevent"})
+"""Packages that move bytes, and fail with whatever comes to hand where a connection is gone."""
+
+_WAIT_AND_RETRY = ("BUSY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY")
+_NOT_APPLIED = ("OOM", "MISCONF", "NOREPLICAS", "WRONGTYPE", "CROSSSLOT", "NOGOODSLAVE")
 _CUT_OFF = (
     (redis.exceptions.OutOfMemoryError, "OOM"),
     (redis.exceptions.ReadOnlyError, "READONLY"),
@@ -39,12 +56,41 @@ _NO_DATABASE = "DB index is out of range"
 """The answer to SELECT, with the number at the end of a URL: most clusters have number 0 alone."""
 
 
+class NoneFree(redis.TimeoutError):
+    """A call waited for a connection until its time was up; that says nothing of the server."""
+
+    def __init__(self) -> None:
+        super().__init__("every connection is in use")
+
+
 class Fault(Struct, frozen=True):
     """One failed attempt. `final`: raise it now; `unsure`: it may have been applied."""
 
     error: Exception
     unsure: bool
     final: FlashSaleError | None = None
+
+
+def lost_connection(error: Exception) -> redis.ConnectionError | None:
+    """What a call on a connection raised, as a lost connection, if that is what it means.
+
+    A transport that is closed raises what it likes: AttributeError (asyncio on CPython 3.12 and
+    3.13), RuntimeError (uvloop), ValueError. Those are told from an exception that came from
+    outside, such as a signal handler's, by their classes, which are Python's own, and by who
+    raised them. None: it is to be raised as it is.
+    """
+    if isinstance(error, JUDGED) or not _is_of(type(error).__module__, {"builtins", *_BELOW_US}):
+        return None
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not _is_of(trace.tb_frame.f_globals.get("__name__", ""), _BELOW_US):
+        return None
+    return redis.ConnectionError(f"the connection is gone: {type(error).__name__}: {error}")
+
+
+def _is_of(module: str, packages: AbstractSet[str]) -> bool:
+    return module.partition(".")[0] in packages
 
 
 def fault_of(error: Exception, *, sent: bool) -> Fault:
@@ -97,7 +143,8 @@ def refused(final: FlashSaleError, *, unsure: bool) -> FlashSaleError:
 def give_up(why: str, last: Exception | None, *, unsure: bool) -> FlashSaleError:
     """What to raise to a caller who is not to wait any longer; `last`: the last failed attempt."""
     if last is not None:
-        why += f"; last: {str(last).rstrip('.') or type(last).__name__}"
+        text = _full_text(last) if isinstance(last, redis.ResponseError) else str(last)
+        why += f"; last: {text.rstrip('.') or type(last).__name__}"
     if unsure:
         return OutcomeUnknown(f"{why}. It may have been applied: ask again with the same ids")
     return StoreUnavailable(f"{why}. It was not applied")

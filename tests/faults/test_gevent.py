@@ -61,7 +61,7 @@ with FlashSale.from_url(sys.argv[1], timeout_ms=20_000, max_connections=1) as sh
     sale = shop.open(Sale("gevent", skus=[Sku("red", stock=100_000)]))
     greens = [gevent.spawn(sale.hold_many, many(n)) for n in range(8)]
     (node,) = shop._connections._nodes.values()
-    while len(node.free._waiting) < 7:
+    while len(node.pool._waiting) < 7:
         gevent.sleep(0)
     gevent.killall(greens[2:7])  # at least four of them wait for the connection
     gevent.joinall(greens, raise_error=False)
@@ -70,7 +70,7 @@ with FlashSale.from_url(sys.argv[1], timeout_ms=20_000, max_connections=1) as sh
         "outcomes": sorted({getattr(end, "outcome", end).name for end in ends}),
         "single": sale.hold("ann", {"red": 1}, hold_id="h").outcome.name,
         "problems": sale.audit().problems,
-        "free": node.free.held == 0,
+        "free": not node.pool._lent,
     }))
 """
 

@@ -34,13 +34,14 @@ WAITING = [
     exceptions.MasterDownError("Link with MASTER is down"),
     redis.ResponseError("TRYAGAIN Multiple keys request during rehashing of slot"),
     exceptions.TryAgainError("Multiple keys request during rehashing of slot"),
+    redis.ResponseError("READONLY You can't write against a read only replica."),
+    exceptions.ReadOnlyError("You can't write against a read only replica."),
 ]
 REFUSED: list[tuple[Exception, type[FlashSaleError], str]] = [
     (redis.ResponseError("OOM command not allowed"), StoreUnavailable, "OOM command"),
     (exceptions.OutOfMemoryError("command not allowed"), StoreUnavailable, "OOM command"),
     (redis.ResponseError("MISCONF unable to persist"), StoreUnavailable, "MISCONF"),
     (redis.ResponseError("NOREPLICAS Not enough good replicas"), StoreUnavailable, "NOREPLICAS"),
-    (exceptions.ReadOnlyError("You can't write"), StoreUnavailable, "READONLY You can't write"),
     (redis.ResponseError("WRONGTYPE Operation against a key"), StoreUnavailable, "WRONGTYPE"),
     (exceptions.ClusterCrossSlotError("Keys in request"), StoreUnavailable, "CROSSSLOT Keys"),
     (redis.AuthenticationError("invalid password"), ConfigurationError, "refuses this user"),

@@ -114,8 +114,10 @@ class AsyncFlashSale:
 
         redis://, valkey://, or with TLS rediss://, valkeys://, or unix://; special characters of a
         user or password as %XX. What it may say and what not is in `flashsale.server_url`. Of a
-        cluster, any node will do. `max_connections` (1 to 10,000) is that to each server;
-        calls that find none free are served in the order in which they came.
+        cluster, any node will do. `max_connections` (1 to 10,000) is that to each server; calls
+        that find none free are served in the order in which they came. They wait within their
+        `timeout_ms`; of single calls (find, snapshot …) some 512 for each second of it, 4,096 at
+        most: one more raises Overloaded at once.
         """
         timeout_ms, durability = server_check.check_options(timeout_ms, durability)
         seconds = timeout_ms / 1000

@@ -6,11 +6,12 @@ import asyncio
 from typing import Any
 
 import redis
-from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 
 from flashsale import server_check
+from flashsale.aio.lines import Attempt, Node, exchange
 from flashsale.aio.sentinels import Primary
 from flashsale.attempts import CLOSED, Attempts
 from flashsale.calls import Call, Reply
@@ -20,22 +21,14 @@ from flashsale.connecting import (
     commands_of,
     connection_options,
 )
-from flashsale.errors import ConfigurationError, StoreUnavailable
+from flashsale.errors import ConfigurationError, Overloaded, StoreUnavailable
+from flashsale.faults import ANOTHER_SERVER, JUDGED, NoneFree
+from flashsale.pools import CROWDED
 from flashsale.topology import Address, Topology, slot_of
 from flashsale.wrong_server import FirstContact
 
-Command = tuple[Any, ...]
-
-
-class _Node:
-    """The connections to one server; more callers than connections wait their turn."""
-
-    def __init__(self, pool: ConnectionPool, address: Address | None) -> None:
-        self.pool = pool
-        self.address = address
-        self.free = asyncio.Semaphore(pool.max_connections)
-        self.info: server_check.ServerInfo | None = None
-        self.gone = False
+_TURNS = 4
+"""Turns of the loop until a connection is closed that was cut: over TLS it takes the most."""
 
 
 class Connections:
@@ -44,7 +37,7 @@ class Connections:
     def __init__(self, client: Redis | RedisCluster, durability: server_check.Durability) -> None:
         self._durability = durability
         self._closed = False
-        self._nodes: dict[Address | None, _Node] = {}
+        self._nodes: dict[Address | None, Node] = {}
         if isinstance(client, RedisCluster):
             manager = client.nodes_manager
             remap = manager.remap_host_port
@@ -77,67 +70,75 @@ class Connections:
     async def send(self, call: Call, attempts: Attempts) -> Reply:
         """The reply to a call, from whichever server decides its shard."""
         slot = slot_of(call.keys[0])
+        if attempts.alone:
+            self._check_room(slot, attempts)
         asking: Address | None = None
         while (patience := self._contact.patience(attempts)) > 0:
             node, redirected, asking = None, asking, None
             try:
-                async with asyncio.timeout(patience):
-                    node = self._node(redirected) if redirected else await self._owner(slot)
-                    await self._check(node)
-                    commands = commands_of(call, attempts)
+                async with asyncio.timeout(patience) as timeout:
+                    attempt = Attempt(attempts, timeout)
+                    node = self._node(redirected or await self._owner(slot, attempt))
+                    await self._check(node, attempt)
                     reply: Reply
-                    reply = await self._exchange(node, commands, attempts, bool(redirected))
+                    reply = await self._exchange(node, call, attempt, bool(redirected))
                     attempts.answered()
                     return reply
-            except Exception as error:  # every kind is judged in one place
+            except JUDGED as error:
                 await self._recognise(error, node, attempts)
                 pause = attempts.failed(error, call)
-                asking = self._learn_from(error, node, slot)
+                asking = await self._learn_from(error, node, slot)
             await asyncio.sleep(pause)
         raise attempts.over()
+
+    def _check_room(self, slot: int, attempts: Attempts) -> None:
+        """Before any effort is made: a crowd is refused at once only if refusing is cheap."""
+        node = self._nodes.get(self.topology.owner_of(slot))
+        if node is not None and not attempts.returns and not node.pool.has_room(attempts.deadline):
+            raise Overloaded(CROWDED)
 
     async def server(self, attempts: Attempts) -> server_check.ServerInfo:
         """The server, or a node of the cluster, once checked."""
         while (patience := self._contact.patience(attempts)) > 0:
             node = None
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(patience) as timeout:
                     node = self._node(self.topology.owner_of(None))
-                    return await self._check(node)
-            except Exception as error:  # every kind is judged in one place
+                    return await self._check(node, Attempt(attempts, timeout))
+            except JUDGED as error:
                 await self._recognise(error, node, attempts)
                 pause = attempts.failed(error)
-                self._learn_from(error, node, None)
+                await self._learn_from(error, node, None)
             await asyncio.sleep(pause)
         raise attempts.over()
 
     async def close(self) -> None:
         """Close every connection, for good: whoever still waits for a reply is told so."""
         self._closed = True
-        pools = [node.pool for node in self._nodes.values()]
-        # Shielded, here and below: what a cancelled `disconnect` had not come to stays open.
-        await asyncio.shield(asyncio.gather(*(pool.disconnect() for pool in pools)))
+        for node in list(self._nodes.values()):
+            await node.close()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
 
     # --- which server ---------------------------------------------------------------------
 
-    def _node(self, address: Address | None) -> _Node:
+    def _node(self, address: Address | None) -> Node:
         node = self._nodes.get(address)
         if node is None:
             options = self._options
             if address is not None:
                 options = options | {"host": address[0], "port": address[1]}
-            pool: ConnectionPool = ConnectionPool(self._kind, self._max, **options)
-            node = self._nodes[address] = _Node(pool, address)
+            node = self._nodes[address] = Node(address, self._max, self._kind, options)
         return node
 
-    async def _owner(self, slot: int) -> _Node:
+    async def _owner(self, slot: int, attempt: Attempt) -> Address | None:
         topology = self.topology
         if topology.is_cluster is None:
-            await self._check(self._node(None))
+            await self._check(self._node(None), attempt)
         if topology.is_stale:
             asked = self._node(topology.who_to_ask())
             try:
-                ranges = await self._exchange(asked, [("CLUSTER", "SLOTS")])
+                ranges = await self._ask(asked, attempt, "CLUSTER", "SLOTS")
             except (redis.ConnectionError, OSError, asyncio.CancelledError):
                 # Cancelled: by the attempt's time-out. A frozen node is not to be asked again.
                 topology.not_reached(asked.address)
@@ -148,26 +149,25 @@ class Connections:
         if owner is None and topology.is_cluster:
             topology.is_stale = True
             raise redis.exceptions.ClusterDownError(f"slot {slot} is served by no node")
-        return self._node(owner)
+        return owner
 
     async def _forget_gone(self) -> None:
         """Nodes come and go, with new addresses each time: those that left are not kept."""
         for address in [a for a in self._nodes if not self.topology.knows(a)]:
             node = self._nodes.pop(address, None)
             if node is not None:
-                node.gone = True
-                await asyncio.shield(node.pool.disconnect(inuse_connections=False))
+                await node.retire()
 
     async def _primary_changed(self) -> None:
         """No connection to the former primary is used again."""
-        pool = self._node(None).pool
-        await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
-        await pool.disconnect(inuse_connections=False)
+        await self._node(None).forget()
 
     def _given(self) -> Address:
         return self._options.get("host", "localhost"), int(self._options.get("port", 6379))
 
-    def _learn_from(self, error: Exception, node: _Node | None, slot: int | None) -> Address | None:
+    async def _learn_from(
+        self, error: Exception, node: Node | None, slot: int | None
+    ) -> Address | None:
         """What a failed attempt tells of the servers; where to ask next time only, if anywhere."""
         if isinstance(error, redis.exceptions.MovedError):
             asked = node.address if node and node.address else self._given()
@@ -175,14 +175,18 @@ class Connections:
         elif isinstance(error, redis.exceptions.AskError):
             asked = node.address if node and node.address else self._given()
             return self.topology.redirect((error.host, error.port), asked)
-        elif isinstance(error, (redis.ConnectionError, OSError)) and node is not None:
+        elif isinstance(error, ANOTHER_SERVER):
+            if node is not None:
+                await node.forget()
+            self.topology.is_stale = bool(self.topology.is_cluster)
+        elif isinstance(error, NoneFree):
+            return None
+        elif isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)) and node:
             node.info = None  # another server may answer there now: it is checked again
             self.topology.not_reached(node.address)
-        elif isinstance(error, (redis.exceptions.ClusterDownError, redis.exceptions.ReadOnlyError)):
-            self.topology.is_stale = bool(self.topology.is_cluster)
         return None
 
-    async def _recognise(self, error: Exception, node: _Node | None, attempts: Attempts) -> None:
+    async def _recognise(self, error: Exception, node: Node | None, attempts: Attempts) -> None:
         """Raise ConfigurationError if it is a wrong server that the attempt failed with."""
         self._contact.check(error, attempts)
         if self._contact.is_open(error, attempts):
@@ -190,14 +194,14 @@ class Connections:
             look = self._contact.look
             await asyncio.to_thread(look, address or self._given(), error, attempts)
 
-    async def _check(self, node: _Node) -> server_check.ServerInfo:
+    async def _check(self, node: Node, attempt: Attempt) -> server_check.ServerInfo:
         if node.info is None:
-            raw = await self._exchange(node, [("INFO", *server_check.INFO_SECTIONS)])
+            raw = await self._ask(node, attempt, "INFO", *server_check.INFO_SECTIONS)
             info = server_check.parse_info(raw)
             server_check.check_ready(info)
             found = server_check.check_server(info)
             if self._durability == "fsync":
-                policy = await self._exchange(node, [("CONFIG", "GET", "appendfsync")])
+                policy = await self._ask(node, attempt, "CONFIG", "GET", "appendfsync")
                 server_check.check_fsync(info, server_check.config_value(policy))
             node.info = found
             self._contact.proven = True
@@ -209,41 +213,30 @@ class Connections:
 
     # --- one request, one reply -----------------------------------------------------------
 
-    async def _exchange(
-        self,
-        node: _Node,
-        commands: list[Command],
-        attempts: Attempts | None = None,
-        asking: bool = False,
-    ) -> Any:
-        """Send the first command; the second, if any, is for NOSCRIPT."""
-        async with node.free:
-            if self._closed:
-                raise StoreUnavailable(f"{CLOSED}. It was not applied")
-            connection = await node.pool.get_connection()  # type: ignore[no-untyped-call]
-            try:
-                if attempts is not None:
-                    attempts.sending()
-                return await _ask(connection, commands, asking)
-            except asyncio.CancelledError:
-                # The reply may still come: nobody else may be given this connection with it.
-                await connection.disconnect(nowait=True)
-                raise
-            finally:
-                if self._closed or node.gone:
-                    await connection.disconnect(nowait=True)
-                await node.pool.release(connection)
-
-
-async def _ask(connection: Any, commands: list[Command], asking: bool) -> Any:
-    for number, command in enumerate(commands):
-        if asking:
-            await connection.send_command("ASKING")
-            await connection.read_response(timeout=None)
+    async def _exchange(self, node: Node, call: Call, attempt: Attempt, asking: bool) -> Any:
+        """Send a call, and read its reply."""
+        lease = attempt.lease()
         try:
-            await connection.send_command(*command)
-            return await connection.read_response(disable_decoding=True, timeout=None)
-        except redis.exceptions.NoScriptError:
-            if number == len(commands) - 1:
-                raise
-    return None
+            self._check_open()
+            await node.lend(lease, attempt)
+            self._check_open()
+            commands = commands_of(call, attempt.attempts)
+            attempt.attempts.sending()
+            return await exchange(lease, commands, asking)
+        finally:
+            await node.give_back(lease)
+
+    async def _ask(self, node: Node, attempt: Attempt, *command: str) -> Any:
+        """A question about the server itself, on the way of a call."""
+        lease = attempt.lease()
+        try:
+            self._check_open()
+            await node.lend(lease, attempt)
+            self._check_open()
+            return await exchange(lease, [command])
+        finally:
+            await node.give_back(lease)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable(f"{CLOSED}. It was not applied")

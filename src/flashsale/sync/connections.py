@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -22,67 +21,21 @@ from flashsale.connecting import (
     connection_options,
 )
 from flashsale.errors import ConfigurationError, StoreUnavailable
-from flashsale.sync.semaphores import FairSemaphore
+from flashsale.faults import ANOTHER_SERVER, JUDGED, NoneFree
+from flashsale.sync.bounded import attempt, bounded
+from flashsale.sync.lines import Node, SyncLease, exchange, receive, send
 from flashsale.sync.sentinels import Primary
 from flashsale.topology import Address, Topology, slot_of
 from flashsale.wrong_server import FirstContact
 
-Command = tuple[Any, ...]
-
-
-class _Attempt(threading.local):
-    """How long this thread's attempt may take, for a connection that is made on its way."""
-
-    end = 0.0
-
-    def begin(self, seconds: float) -> None:
-        self.end = time.monotonic() + seconds
-
-    @property
-    def seconds(self) -> float:
-        """What is left of it."""
-        return max(self.end - time.monotonic(), 0.001)
-
-
-_attempt = _Attempt()
-
-
-def _bounded(kind: type[Any]) -> type[Any]:
-    """The same kind of connection, whose connecting and sending do not outlast the attempt."""
-
-    def connect(self: Any) -> None:
-        self.socket_timeout = self.socket_connect_timeout = _attempt.seconds
-        kind.connect(self)
-
-    def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
-        # A server that reads no more fills the socket's buffer, and redis-py would then wait for
-        # as long as whoever connected had time.
-        if self._sock is not None:
-            self._sock.settimeout(_attempt.seconds)
-        kind.send_packed_command(self, command, check_health)
-
-    own = {"connect": connect, "send_packed_command": send_packed_command}
-    return type(f"Bounded{kind.__name__}", (kind,), own)
-
-
-class _Node:
-    """The connections to one server; more callers than connections wait their turn."""
-
-    def __init__(self, pool: redis.ConnectionPool, address: Address | None) -> None:
-        self.pool = pool
-        self.address = address
-        self.free = FairSemaphore(pool.max_connections)
-        self.info: server_check.ServerInfo | None = None
-        self.gone = False
-
 
 class Ticket(Struct, eq=False):
-    """A call, perhaps on its way: it keeps a connection from `begin` until its reply is read."""
+    """A call, perhaps on its way: its lease runs from `begin` until its reply is read."""
 
     call: Call
     attempts: Attempts
-    node: _Node | None = None
-    connection: Any = None
+    node: Node | None = None
+    lease: SyncLease | None = None
     end: float = 0.0
     reply: Reply | None = None
     error: Exception | None = None
@@ -95,8 +48,7 @@ class Connections:
         self, client: redis.Redis | redis.RedisCluster, durability: server_check.Durability
     ) -> None:
         self._durability = durability
-        self._nodes: dict[Address | None, _Node] = {}
-        self._making = threading.Lock()
+        self._nodes: dict[Address | None, Node] = {}
         self._closed = False
         if isinstance(client, redis.RedisCluster):
             manager = client.nodes_manager
@@ -114,10 +66,10 @@ class Connections:
             kind = f"{type(client).__module__}.{type(client).__name__}"
             rule = "must be a redis.Redis or redis.RedisCluster"
             raise ConfigurationError(f"client: {rule}, not {kind}")
-        self._kind, self._max = _bounded(pool.connection_class), most
+        self._kind, self._max = bounded(pool.connection_class), most
         self._options = connection_options(pool.connection_kwargs, Retry)
         if isinstance(pool, SentinelConnectionPool):
-            self._options["connection_pool"] = Primary(pool, _bounded, self._primary_changed)
+            self._options["connection_pool"] = Primary(pool, bounded, self._primary_changed)
         check_settings(self._kind, self._options)
         self._contact = FirstContact(self._kind, self._options)
 
@@ -127,23 +79,21 @@ class Connections:
         node, patience = self._known_owner(slot_of(call.keys[0])), attempts.patience()
         if node is None or patience <= 0:
             return ticket  # it is sent when it is asked for
-        _attempt.begin(patience)
-        ticket.end = _attempt.end
+        attempt.begin(patience)
+        lease = ticket.lease = SyncLease(attempts.deadline)
+        ticket.node, ticket.end = node, attempt.end
+        sent = False
         try:
-            ticket.node = node
-            if not node.free.acquire(ticket):
-                ticket.node = None
-                return ticket
             self._check_open()
-            ticket.connection = node.pool.get_connection()
-            attempts.sending()
-            ticket.connection.send_command(*commands_of(call, attempts)[0])
-        except Exception as error:  # judged by `finish`
+            if node.lend_now(lease):
+                attempts.sending()
+                send(lease, commands_of(call, attempts)[0])
+                sent = True
+        except JUDGED as error:  # judged by `finish`
             ticket.error = error
-            self._let_go(ticket)
-        except BaseException:
-            self.abandon(ticket)
-            raise
+        finally:
+            if not sent:
+                self._let_go(ticket)
         return ticket
 
     def finish(self, ticket: Ticket, others: Sequence[Ticket]) -> Reply:
@@ -166,19 +116,17 @@ class Connections:
 
     def abandon(self, ticket: Ticket) -> None:
         """Nobody waits for this reply any more; its connection is not used again with it."""
-        if ticket.connection is not None:
-            ticket.connection.disconnect()
         self._let_go(ticket)
 
     def server(self, attempts: Attempts) -> server_check.ServerInfo:
         """The server, or a node of the cluster, once checked."""
         while (patience := self._contact.patience(attempts)) > 0:
             node = None
-            _attempt.begin(patience)
+            attempt.begin(patience)
             try:
                 node = self._node(self.topology.owner_of(None))
-                return self._check(node)
-            except Exception as error:  # every kind is judged in one place
+                return self._check(node, attempts)
+            except JUDGED as error:
                 self._recognise(error, node, attempts)
                 pause = attempts.failed(error)
                 self._learn_from(error, node, None)
@@ -189,29 +137,28 @@ class Connections:
         """Close every connection, for good: whoever still waits for a reply is told so."""
         self._closed = True
         for node in list(self._nodes.values()):
-            node.pool.disconnect()
+            node.close()
 
     # --- which server ---------------------------------------------------------------------
 
-    def _node(self, address: Address | None) -> _Node:
-        with self._making:
-            node = self._nodes.get(address)
-            if node is None:
-                options = self._options
-                if address is not None:
-                    options = options | {"host": address[0], "port": address[1]}
-                pool = redis.ConnectionPool(self._kind, self._max, **options)
-                node = self._nodes[address] = _Node(pool, address)
-            return node
+    def _node(self, address: Address | None) -> Node:
+        node = self._nodes.get(address)
+        if node is None:
+            options = self._options
+            if address is not None:
+                options = options | {"host": address[0], "port": address[1]}
+            # Of two threads that come at once, both get the same one.
+            node = self._nodes.setdefault(address, Node(address, self._max, self._kind, options))
+        return node
 
-    def _owner(self, slot: int) -> _Node:
+    def _owner(self, slot: int, attempts: Attempts) -> Node:
         topology = self.topology
         if topology.is_cluster is None:
-            self._check(self._node(None))
+            self._check(self._node(None), attempts)
         if topology.is_stale:
             asked = self._node(topology.who_to_ask())
             try:
-                ranges = self._exchange(asked, [("CLUSTER", "SLOTS")])
+                ranges = self._ask(asked, attempts, "CLUSTER", "SLOTS")
             except (redis.ConnectionError, redis.TimeoutError, OSError):
                 topology.not_reached(asked.address)
                 raise
@@ -223,7 +170,7 @@ class Connections:
             raise redis.exceptions.ClusterDownError(f"slot {slot} is served by no node")
         return self._node(owner)
 
-    def _known_owner(self, slot: int) -> _Node | None:
+    def _known_owner(self, slot: int) -> Node | None:
         """The owner, if nobody has to be asked who it is and whether it can be trusted."""
         topology = self.topology
         if topology.is_cluster is None or topology.is_stale:
@@ -239,48 +186,49 @@ class Connections:
         for address in [a for a in list(self._nodes) if not self.topology.knows(a)]:
             node = self._nodes.pop(address, None)
             if node is not None:
-                node.gone = True
-                node.pool.disconnect(inuse_connections=False)
+                node.retire()
 
     def _primary_changed(self) -> None:
         """No connection to the former primary is used again."""
-        pool = self._node(None).pool
-        pool.update_active_connections_for_reconnect()
-        pool.disconnect(inuse_connections=False)
+        self._node(None).forget()
 
     def _given(self) -> Address:
         return self._options.get("host", "localhost"), int(self._options.get("port", 6379))
 
-    def _learn_from(self, error: Exception, node: _Node | None, slot: int | None) -> Address | None:
+    def _learn_from(self, error: Exception, node: Node | None, slot: int | None) -> Address | None:
         """What a failed attempt tells of the servers; where to ask next time only, if anywhere."""
         asked = node.address if node and node.address else self._given()
         if isinstance(error, redis.exceptions.MovedError):
             self.topology.moved(error.slot_id, (error.host, error.port), asked)
         elif isinstance(error, redis.exceptions.AskError):
             return self.topology.redirect((error.host, error.port), asked)
+        elif isinstance(error, ANOTHER_SERVER):
+            if node is not None:
+                node.forget()
+            self.topology.is_stale = bool(self.topology.is_cluster)
+        elif isinstance(error, NoneFree):
+            return None
         elif isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)) and node:
             node.info = None  # another server may answer there now: it is checked again
             self.topology.not_reached(node.address)
-        elif isinstance(error, (redis.exceptions.ClusterDownError, redis.exceptions.ReadOnlyError)):
-            self.topology.is_stale = bool(self.topology.is_cluster)
         return None
 
-    def _recognise(self, error: Exception, node: _Node | None, attempts: Attempts) -> None:
+    def _recognise(self, error: Exception, node: Node | None, attempts: Attempts) -> None:
         """Raise ConfigurationError if it is a wrong server that the attempt failed with."""
         self._contact.check(error, attempts)
         if self._contact.is_open(error, attempts):
             address = node.address if node else self.topology.who_to_ask()
             self._contact.look(address or self._given(), error, attempts)
 
-    def _check(self, node: _Node) -> server_check.ServerInfo:
+    def _check(self, node: Node, attempts: Attempts) -> server_check.ServerInfo:
         found = node.info
         if found is None:
-            raw = self._exchange(node, [("INFO", *server_check.INFO_SECTIONS)])
+            raw = self._ask(node, attempts, "INFO", *server_check.INFO_SECTIONS)
             info = server_check.parse_info(raw)
             server_check.check_ready(info)
             found = server_check.check_server(info)
             if self._durability == "fsync":
-                policy = self._exchange(node, [("CONFIG", "GET", "appendfsync")])
+                policy = self._ask(node, attempts, "CONFIG", "GET", "appendfsync")
                 server_check.check_fsync(info, server_check.config_value(policy))
             node.info = found
             self._contact.proven = True
@@ -298,15 +246,14 @@ class Connections:
         asking: Address | None = None
         while (patience := self._contact.patience(attempts)) > 0:
             node, redirected, asking = None, asking, None
-            _attempt.begin(patience)
+            attempt.begin(patience)
             try:
-                node = self._node(redirected) if redirected else self._owner(slot)
-                self._check(node)
-                commands = commands_of(call, attempts)
-                reply: Reply = self._exchange(node, commands, attempts, bool(redirected))
+                node = self._node(redirected) if redirected else self._owner(slot, attempts)
+                self._check(node, attempts)
+                reply: Reply = self._exchange(node, call, attempts, bool(redirected))
                 attempts.answered()
                 return reply
-            except Exception as error:  # every kind is judged in one place
+            except JUDGED as error:
                 self._recognise(error, node, attempts)
                 pause = attempts.failed(error, call)
                 asking = self._learn_from(error, node, slot)
@@ -315,83 +262,50 @@ class Connections:
 
     def _read(self, ticket: Ticket) -> None:
         """Read the reply to what was begun, as long as its attempt may take."""
-        connection = ticket.connection
-        if connection is None:
+        if ticket.lease is None:
             return
         try:
             seconds = max(ticket.end - time.monotonic(), 0.001)
-            ticket.reply = connection.read_response(disable_decoding=True, timeout=seconds)
+            ticket.reply = receive(ticket.lease, seconds)
             ticket.attempts.answered()
         except redis.exceptions.NoScriptError:
             ticket.attempts.sent = False
-        except Exception as error:  # judged by `finish`
+        except JUDGED as error:  # judged by `finish`
             ticket.error = error
-        except BaseException:
-            connection.disconnect()  # as in `_exchange`
-            raise
         finally:
             self._let_go(ticket)
 
-    def _exchange(
-        self,
-        node: _Node,
-        commands: list[Command],
-        attempts: Attempts | None = None,
-        asking: bool = False,
-    ) -> Any:
-        """Send the first command; the second, if any, is for NOSCRIPT."""
-        end = _attempt.end
-        connection: Any = None
-        holder = object()
+    def _exchange(self, node: Node, call: Call, attempts: Attempts, asking: bool) -> Any:
+        """Send a call, and read its reply."""
+        lease = self._lease(attempts)
         try:
-            if not node.free.acquire(holder, _attempt.seconds):
-                raise redis.TimeoutError("every connection is in use")
+            node.lend(lease)
             self._check_open()
-            connection = node.pool.get_connection()
-            if attempts is not None:
-                attempts.sending()
-            return _ask(connection, commands, asking, end)
-        except Exception:
-            raise
-        except BaseException:
-            # The reply may still come: nobody else may be given this connection with it.
-            if connection is not None:
-                connection.disconnect()
-            raise
+            commands = commands_of(call, attempts)
+            attempts.sending()
+            return exchange(lease, commands, asking, attempt.end)
         finally:
-            if connection is not None:
-                self._release(node, connection)
-            node.free.release(holder)
+            node.give_back(lease)
+
+    def _ask(self, node: Node, attempts: Attempts, *command: str) -> Any:
+        """A question about the server itself, on the way of a call."""
+        lease = self._lease(attempts)
+        try:
+            node.lend(lease)
+            self._check_open()
+            return exchange(lease, [command], False, attempt.end)
+        finally:
+            node.give_back(lease)
+
+    def _lease(self, attempts: Attempts) -> SyncLease:
+        self._check_open()
+        return SyncLease(attempts.deadline, attempts.returns, attempts.alone)
 
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable(f"{CLOSED}. It was not applied")
 
-    def _release(self, node: _Node, connection: Any) -> None:
-        if self._closed or node.gone:
-            connection.disconnect()
-        node.pool.release(connection)
-
     def _let_go(self, ticket: Ticket) -> None:
-        connection, ticket.connection = ticket.connection, None
-        if ticket.node is not None:
-            if connection is not None:
-                self._release(ticket.node, connection)
-            ticket.node.free.release(ticket)
-
-
-def _ask(connection: Any, commands: list[Command], asking: bool, end: float) -> Any:
-    def read(**options: Any) -> Any:
-        return connection.read_response(timeout=max(end - time.monotonic(), 0.001), **options)
-
-    for number, command in enumerate(commands):
-        if asking:
-            connection.send_command("ASKING")
-            read()
-        connection.send_command(*command)
-        try:
-            return read(disable_decoding=True)
-        except redis.exceptions.NoScriptError:
-            if number == len(commands) - 1:
-                raise
-    return None
+        lease, ticket.lease = ticket.lease, None
+        if ticket.node is not None and lease is not None:
+            ticket.node.give_back(lease)
