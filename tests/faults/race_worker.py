@@ -20,7 +20,7 @@ from flashsale import Answer, AsyncFlashSale, FlashSale, HoldRequest, StoreError
 
 BUYERS = 120
 IDS = 10
-CALL_MS = 300
+CALL_MS = 500
 TASKS = 3
 
 Question = tuple[str, tuple[Any, ...], dict[str, Any]]
@@ -97,7 +97,7 @@ class Choosing:
 
     def _target(self) -> tuple[str, str]:
         # Few buyers at a time, so that callers meet; the crowd moves on as time passes.
-        first = int(time.time() * 12) % BUYERS
+        first = int(time.time() * 6) % BUYERS
         buyer = (first + self._chance.randrange(12)) % BUYERS
         return f"buyer-{buyer}", f"h-{self._chance.randrange(IDS)}"
 
@@ -105,7 +105,7 @@ class Choosing:
         """Note an answer, or that there was none."""
         verb, args, options = question
         if isinstance(result, StoreError):
-            self.note(lost=verb, error=type(result).__name__)
+            self.note(lost=verb, error=type(result).__name__, why=str(result))
         elif isinstance(result, Answer):
             facts = {k: v for k, v in options.items() if k in ("op_id", "lines", "deadline_ms")}
             self.note(
