@@ -60,9 +60,10 @@ end
 -- include lib/send_reply
 -- include lib/close_book
 -- include lib/is_id
+-- include lib/may_judge
 -- include lib/is_doubtful
 
-local baskets, which = resolve_baskets(keys.skus,
+local baskets, which, most = resolve_baskets(keys.skus,
   baskets_blob ~= '' and cmsgpack.unpack(baskets_blob) or nil)
 check_batch(buyers, which)
 local book = new_book()
@@ -75,7 +76,6 @@ if baskets_blob == '' and shard.swept and not pending and is_clean(book)
 end
 
 local reply = new_reply()
-read_records(book, keys.buyers, buyers, records)
 
 -- Sells `lines` of a held hold and drops the rest.
 local function sell(buyer, hold, lines, rest)
@@ -101,7 +101,7 @@ local function retake(buyer, hold, lines, rest)
   elseif is_full then
     return MEMORY_FULL
   end
-  local per_sku, total = units_of_buyer(book, buyer)
+  local per_sku, total = units_of_buyer(book, shard, keys, buyer, lines)
   local code = refuse_units(book, shard, keys, lines, per_sku, total)
   if code then
     return code
@@ -148,6 +148,9 @@ local function confirm(buyer, hold, wanted)
 end
 
 for i = 1, n do
+  if not may_judge(book, keys, buyers, i, reply, records, most) then
+    break
+  end
   local buyer, id = buyers[i], ids[i]
   local number = baskets[1] and 1 or 0
   if which then

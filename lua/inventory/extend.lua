@@ -26,6 +26,7 @@ local caller_ms, buyers_blob, ids_blob, wanted_blob = unpack(ARGV)
 -- include lib/send_reply
 -- include lib/close_book
 -- include lib/is_id
+-- include lib/may_judge
 -- include lib/is_doubtful
 
 local EXTENDED, DEADLINE_TOO_FAR, UNKNOWN_HOLD, MALFORMED = 'X', 'D', '?', '!' -- outcomes
@@ -42,7 +43,6 @@ local n = check_batch(buyers, ids, wanted)
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 local reply = new_reply()
-read_records(book, keys.buyers, buyers)
 
 local function is_time(value)
   return type(value) == 'number' and value >= 0 and value <= TIME_MAX and value % 1 == 0
@@ -77,6 +77,9 @@ local function extend(buyer, hold, deadline)
 end
 
 for i = 1, n do
+  if not may_judge(book, keys, buyers, i, reply) then
+    break
+  end
   local buyer, id = buyers[i], ids[i]
   if not is_id(buyer) or not is_id(id) or not is_time(wanted[i]) then
     answer(reply, i, MALFORMED)

@@ -53,8 +53,8 @@ end
 -- include lib/resolve_baskets
 -- include lib/hold_fresh
 
-local baskets, which = resolve_baskets(keys.skus, request)
-if is_short then
+local baskets, which, most = resolve_baskets(keys.skus, request)
+if is_short and not most then
   local told
   told, records = hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, records)
   if told then
@@ -73,6 +73,7 @@ end
 -- include lib/send_reply
 -- include lib/close_book
 -- include lib/is_id
+-- include lib/may_judge
 -- include lib/read_turns
 -- include lib/read_caps
 
@@ -84,7 +85,6 @@ local ids = cmsgpack.unpack(ids_blob)
 check_batch(buyers, ids)
 local channels, notes = {}, {}
 local reply = new_reply()
-read_records(book, keys.buyers, buyers, records) -- given only if nothing was due for the sweep
 
 local turns = shard.admission and read_turns(keys, buyers, shard.now)
 local caps = not is_short and read_caps(shard, keys.caps, cap_keys_blob, n)
@@ -106,7 +106,7 @@ local function refuse(i, buyer, basket, is_new)
   elseif is_new then
     return refuse_units(book, shard, keys, basket.lines, nothing, 0)
   end
-  local per_sku, total = units_of_buyer(book, buyer)
+  local per_sku, total = units_of_buyer(book, shard, keys, buyer, basket.lines)
   return refuse_units(book, shard, keys, basket.lines, per_sku, total)
 end
 
@@ -136,6 +136,9 @@ local function take(i, buyer, id, basket, is_new)
 end
 
 for i = 1, n do
+  if not may_judge(book, keys, buyers, i, reply, records, most) then
+    break
+  end
   local buyer, id, basket = buyers[i], ids[i], baskets[1]
   if which then
     basket = baskets[which[i]]

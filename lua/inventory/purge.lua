@@ -27,7 +27,7 @@ local every_key = KEYS
 
 local PURGED, NOT_ENDED, HOLDS_OUTSTANDING, READERS_BEHIND = 'p', 'n', 'h', 'd' -- outcomes
 local CUE_OPEN, TRY_AGAIN = 't', 'T' -- outcomes
-local SWEEP_MAX = 1024
+local SWEEP_PER_CALL = 128
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
@@ -37,7 +37,7 @@ end
 -- Read before the sweep, which is a step of its own: a wrong type must stop that too.
 local readers = redis.call('HVALS', keys.readers)
 local book = new_book()
-expire_due(book, shard, keys, SWEEP_MAX)
+expire_due(book, shard, keys, SWEEP_PER_CALL)
 close_book(book, shard, keys, {})
 
 local function refuse()

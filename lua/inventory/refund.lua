@@ -29,6 +29,7 @@ local caller_ms, buyers_blob, ids_blob, baskets_blob, ops_blob = unpack(ARGV)
 -- include lib/send_reply
 -- include lib/close_book
 -- include lib/is_id
+-- include lib/may_judge
 
 local REFUNDED, UNKNOWN_HOLD, NOT_CONFIRMED, CONFLICT = 'F', '?', 'O', 'Q' -- outcomes
 local NOT_IN_HOLD, TOO_MANY_REFUNDS, MALFORMED = 'I', 'V', '!' -- outcomes
@@ -38,14 +39,13 @@ local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
   return { 0, time, 0, refusal, '' }
 end
-local baskets, which = resolve_baskets(keys.skus, cmsgpack.unpack(baskets_blob))
+local baskets, which, most = resolve_baskets(keys.skus, cmsgpack.unpack(baskets_blob))
 local buyers, ids = cmsgpack.unpack(buyers_blob), cmsgpack.unpack(ids_blob)
 local op_ids = cmsgpack.unpack(ops_blob)
 local n = check_batch(buyers, ids, op_ids, which)
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
 local reply = new_reply()
-read_records(book, keys.buyers, buyers)
 
 local function refund(buyer, hold, basket, op_id)
   if hold.state ~= 'c' and hold.state ~= 'f' then
@@ -78,6 +78,9 @@ local function refund(buyer, hold, basket, op_id)
 end
 
 for i = 1, n do
+  if not may_judge(book, keys, buyers, i, reply, nil, most) then
+    break
+  end
   local buyer, id, basket = buyers[i], ids[i], baskets[1]
   if which then
     basket = baskets[which[i]]

@@ -53,6 +53,7 @@ end
 -- include lib/send_reply
 -- include lib/close_book
 -- include lib/is_id
+-- include lib/may_judge
 
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
@@ -63,7 +64,6 @@ if shard.swept and not pending and is_clean(book)
   return { tonumber(shard.epoch), shard.now, 0, RELEASED, '' }
 end
 local reply = new_reply()
-read_records(book, keys.buyers, buyers, records)
 
 local function release(buyer, hold)
   if hold.state == 't' or hold.state == 'r' then
@@ -97,6 +97,9 @@ local function bury(buyer, id)
 end
 
 for i = 1, n do
+  if not may_judge(book, keys, buyers, i, reply, records) then
+    break
+  end
   local buyer, id = buyers[i], ids[i]
   expire_buyer(book, shard, keys, buyer)
   if not is_id(buyer) or not is_id(id) then

@@ -17,7 +17,7 @@ local caller_ms, op_id, changes_blob = unpack(ARGV)
 -- include lib/load_shard
 -- include lib/new_book
 -- include lib/expire_due
--- include lib/sku_row
+-- include lib/read_rows
 -- include lib/new_reply
 -- include lib/answer
 -- include lib/send_reply
@@ -28,7 +28,7 @@ local caller_ms, op_id, changes_blob = unpack(ARGV)
 local RESTOCKED, CONFLICT, SKU_UNKNOWN, MALFORMED = 'k', 'Q', 'U', '!' -- outcomes
 local TRY_AGAIN, BELOW_COMMITTED = 'T', 'b' -- outcomes
 local STOCK_TOO_LARGE, TOO_MANY_RESTOCKS = 'l', 'v' -- outcomes
-local SWEEP_MAX, STOCK_MAX, RESTOCKS_MAX, SKUS_MAX = 1024, 1e12, 10000, 1000
+local SWEEP_PER_CALL, STOCK_MAX, RESTOCKS_MAX, SKUS_MAX = 128, 1e12, 10000, 1000
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
@@ -43,21 +43,23 @@ local function resolve()
   if not is_id(op_id) or #changes == 0 or #changes % 2 == 1 or #changes > 2 * SKUS_MAX then
     return nil, MALFORMED
   end
-  local order, by_index = {}, {}
+  local names, order, by_index = {}, {}, {}
   for k = 1, #changes, 2 do
     local name, change = changes[k], changes[k + 1]
     if not is_id(name) or type(change) ~= 'number' or change % 1 ~= 0 or change == 0
       or math.abs(change) > STOCK_MAX then
       return nil, MALFORMED
     end
-    local index = tonumber(redis.call('HGET', keys.skus, name))
+    names[#names + 1] = name
+  end
+  for k, text in ipairs(redis.call('HMGET', keys.skus, unpack(names))) do
+    local index = tonumber(text)
     if not index then
       return nil, SKU_UNKNOWN
-    end
-    if by_index[index] then
+    elseif by_index[index] then
       return nil, MALFORMED
     end
-    by_index[index] = change
+    by_index[index] = changes[2 * k]
     order[#order + 1] = index
   end
   table.sort(order)
@@ -73,10 +75,15 @@ local function restock(lines, body, before)
   if before then
     return before == body and RESTOCKED or CONFLICT, before == body
   end
-  local allotments = {}
+  local allotments, names = {}, {}
   for k = 1, #lines, 2 do
-    local row, change = sku_row(book, keys.stock, lines[k]), lines[k + 1]
-    local allotment = tonumber(redis.call('HGET', keys.stock, lines[k] .. 't'))
+    names[#names + 1] = lines[k] .. 't'
+  end
+  local before_it = redis.call('HMGET', keys.stock, unpack(names))
+  read_rows(book, keys.stock, { lines })
+  for k = 1, #lines, 2 do
+    local row, change = book.rows[lines[k]], lines[k + 1]
+    local allotment = tonumber(before_it[(k + 1) / 2])
     if row.a + change < 0 then
       local may_return = row.a + row.h + row.x + change >= 0
       return may_return and shard.due and shard.now >= shard.due and TRY_AGAIN or BELOW_COMMITTED
@@ -104,7 +111,7 @@ local lines, code = resolve()
 if before and code == SKU_UNKNOWN then
   code = CONFLICT
 end
-expire_due(book, shard, keys, SWEEP_MAX)
+expire_due(book, shard, keys, SWEEP_PER_CALL)
 local replayed, allotments
 if lines then
   local body = cmsgpack.pack(lines)

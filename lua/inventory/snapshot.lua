@@ -16,13 +16,16 @@ local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
   return { 0, time, 0, refusal, '', '', 0, '', {} }
 end
-local units, fields = {}, { 'n', 'l', 't', 'a', 'x', 'h', 's' }
-for index = 0, redis.call('HLEN', k_skus) - 1 do
-  local row = {}
-  for f, name in ipairs(fields) do
-    row[f] = index .. name
+-- A hundred skus in one command: a command for each takes three times as long.
+local units, fields, skus = {}, { 'n', 'l', 't', 'a', 'x', 'h', 's' }, redis.call('HLEN', k_skus)
+for from = 0, skus - 1, 100 do
+  local some = {}
+  for index = from, math.min(from + 99, skus - 1) do
+    for _, name in ipairs(fields) do
+      some[#some + 1] = index .. name
+    end
   end
-  for _, value in ipairs(redis.call('HMGET', k_stock, unpack(row))) do
+  for _, value in ipairs(redis.call('HMGET', k_stock, unpack(some))) do
     units[#units + 1] = value
   end
 end

@@ -7,10 +7,11 @@
 -- once, or who ask again for the one plain hold they have. Hardly a record has to be taken apart,
 -- and what is stored is mostly what arrived. Returns the reply; nil and the buyers' records, if
 -- they were read, if the batch is any other, and then nothing was changed. `closed` is why no hold
--- is taken at all, if so; `records` are the buyers' if they were read before. The hold ids are not
+-- is taken at all, if so; `records` are the first buyers' if they were read before. The hold ids are not
 -- even read if nobody gets anything.
 local function hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, records)
   local MALFORMED = '!' -- outcomes
+  local READ_MAX, PLAIN_MAX, FRESH_LINES_MAX = 64, 512, 8192
   if (shard.due and shard.now >= shard.due) or not baskets[1] then
     return nil
   end
@@ -19,13 +20,27 @@ local function hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, re
       return nil
     end
   end
-  local known, n = false, #buyers
-  records = records or redis.call('HMGET', keys.buyers, unpack(buyers))
+  local known, n, lines = false, #buyers, 0
+  records = records or {}
+  local read = #records
   for i = 1, n do
-    known = known or records[i]
-    if which and not baskets[which[i]] then
+    if i > read then
+      read = math.min(read + READ_MAX, n)
+      local piece = redis.call('HMGET', keys.buyers,
+        unpack(buyers, i, read))
+      for k = 1, #piece do
+        records[i + k - 1] = piece[k]
+      end
+    end
+    local record, basket = records[i], baskets[which and which[i] or 1]
+    known = known or record
+    if not basket or (record and #record > PLAIN_MAX) then
       return nil, records
     end
+    lines = lines + #basket.lines
+  end
+  if lines > 2 * FRESH_LINES_MAX then
+    return nil, records
   end
 
   local book = { work = 0, rows = {}, changed_rows = {}, new_buyers = 0 }

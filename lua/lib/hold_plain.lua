@@ -5,10 +5,11 @@
 -- The commonest batch of holds of all: one basket of one line, nothing due, buyers the shard has
 -- never seen, each once, and everybody is answered the same. It is written out in one piece, since
 -- a call of one hold is paid for in calls, tables and closures: this makes half as many. Returns
--- the reply; nil and the buyers' records, if they were read, if the batch is any other, and then
--- nothing was changed. The hold ids are not even read if nobody gets anything.
+-- the reply; nil and the first buyers' records, if they were read, if the batch is any other, and
+-- then nothing was changed. The hold ids are not even read if nobody gets anything.
 local function hold_plain(shard, keys, buyers, request, closed, blobs)
   local SHARD_FULL, HELD = 'B', 'H' -- outcomes
+  local READ_MAX = 64
   local named = request[1][1]
   if request[2] or not named or request[1][2] or #named ~= 2 or type(named[1]) ~= 'string'
     or not is_quantity(named[2]) or (shard.due and shard.now >= shard.due) then
@@ -18,14 +19,19 @@ local function hold_plain(shard, keys, buyers, request, closed, blobs)
   if not index then
     return nil
   end
-  local records = redis.call('HMGET', keys.buyers, unpack(buyers))
-  for i = 1, n do
-    if records[i] then
-      return nil, records
+  local records
+  for from = 1, n, READ_MAX do
+    records = redis.call('HMGET', keys.buyers,
+      unpack(buyers, from, math.min(from + READ_MAX - 1, n)))
+    for i = 1, #records do
+      if records[i] then
+        return nil, from == 1 and records or nil
+      end
     end
   end
+  records = n <= READ_MAX and records or nil
 
-  local book, row, code = { new_buyers = 0 }, nil, closed
+  local book, row, code = { new_buyers = 0, work = 0 }, nil, closed
   if not code and shard_full(book, shard, keys.buyers) then
     code = SHARD_FULL
   elseif not code then

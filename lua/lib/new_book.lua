@@ -2,7 +2,10 @@
 -- Lua has no rollback.
 local function new_book()
   return {
-    work = 0, -- what was looked at so far, in units of about a microsecond: lib/is_spent
+    work = 0, -- what was looked at so far, in units of about a microsecond
+    read = 0, -- operations of the batch whose buyers' records were read: lib/may_judge
+    expired = {}, -- buyers whose due holds were expired in this call
+    units = {}, -- buyer → {units per sku index, in all}, until the record changes
     records = {}, -- buyer → record as read (false: none)
     holds = {}, -- buyer → its holds, parsed, as they will be
     touched = {}, -- buyers whose record changes, and a set of them

@@ -1,9 +1,11 @@
 -- Reads the records of many buyers in one command, unless the book has them already. `known` are
--- their records if this call has read them and nothing has changed them since.
+-- those of the first of them if this call has read them and nothing has changed them since.
 local function read_records(book, k_buyers, buyers, known)
   local missing = {}
-  for i = 1, known and #buyers or 0 do
-    book.records[buyers[i]] = known[i]
+  for i = 1, known and #known or 0 do
+    if book.records[buyers[i]] == nil then
+      book.records[buyers[i]] = known[i]
+    end
   end
   for i = 1, #buyers do
     local buyer = buyers[i]

@@ -7,6 +7,7 @@
 local function refuse_units(book, shard, keys, lines, per_sku, total)
   local LIMIT_REACHED, TRY_AGAIN, SOLD_OUT, SOLD_OUT_MAY_RETURN = 'L', 'T', 'S', 's' -- outcomes
   local lacking, may_return = false, true
+  book.work = book.work + #lines / 2
   for k = 1, #lines, 2 do
     local row, qty = sku_row(book, keys.stock, lines[k]), lines[k + 1]
     if row.limit and (per_sku[lines[k]] or 0) + qty > row.limit then

@@ -4,14 +4,21 @@
 -- Reads a request's baskets: nil or {{{sku, qty, …}, …}, {which, …} or nothing}.
 -- Gives a list of {text, lines, refusal} (`refusal`: the outcome code of a basket that breaks the
 -- format or names an unknown sku), and the list that says which basket, from 1, each operation
--- has (nil: all have the first).
+-- has (nil: all have the first). Only so many lines are read: if there are more, it also says up to
+-- which operation the baskets are there. (They are numbered in the order of the operations.)
 local function resolve_baskets(k_skus, request)
   local MALFORMED, SKU_UNKNOWN, LINES_MAX, SKUS_MAX = '!', 'U', 32, 1000 -- outcomes
+  local CALL_LINES_MAX = 768
+  local cut = false
   if not request then
     return {}, nil
   end
   local baskets, names = {}, {}
   for b, named in ipairs(request[1]) do
+    cut = #names >= CALL_LINES_MAX
+    if cut then
+      break
+    end
     local size, first, seen = #named, #names, nil
     local fits = size > 0 and size % 2 == 0 and size <= 2 * LINES_MAX
     for k = 1, fits and size or 0, 2 do
@@ -66,6 +73,11 @@ local function resolve_baskets(k_skus, request)
     end
     if not basket.refusal then
       basket.lines, basket.refusal = lines or basket.lines, not lines and SKU_UNKNOWN or nil
+    end
+  end
+  for i, number in ipairs(cut and request[2] or {}) do
+    if not baskets[number] and request[1][number] then
+      return baskets, request[2], math.max(1, i - 1)
     end
   end
   return baskets, request[2]

@@ -1,5 +1,6 @@
 -- Marks a buyer's record for writing.
 local function touch(book, buyer)
+  book.units[buyer] = nil
   if not book.is_touched[buyer] then
     book.is_touched[buyer] = true
     book.touched[#book.touched + 1] = buyer

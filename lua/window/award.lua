@@ -149,7 +149,7 @@ local function award(buyer, wish)
     return SOLD_OUT
   end
   move_aside(lines, -1)
-  local per_sku, total = units_of_buyer(book, buyer)
+  local per_sku, total = units_of_buyer(book, shard, keys, buyer, lines)
   local refused = refuse_units(book, shard, keys, lines, per_sku, total)
   if refused then
     move_aside(lines, 1)

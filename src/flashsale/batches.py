@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -35,6 +35,9 @@ CHUNK = 256
 """Operations of a bulk call that travel in one script call: larger ones gain nothing in
 server time per operation and keep other callers waiting longer."""
 
+VALUES_MAX = 2 * limits.CALL_LINES_MAX
+"""Values of their baskets, two a line: a call is bounded by these as well."""
+
 WINDOW = 4
 """Chunks of a bulk call on their way at a time: while the server decides one, the client reads the
 last and writes the next."""
@@ -45,6 +48,7 @@ LONGEST_PAUSE_S = 0.02
 STATES = {state.code: state for state in HoldState}
 _ERRORS = (Outcome.MALFORMED, Outcome.MEMORY_FULL)
 _NOT_YET = [outcome.code.encode() for outcome in (Outcome.TRY_AGAIN, *_ERRORS)]
+_UNJUDGED = b"."
 _IMPLIED = {
     Outcome.HELD: HoldState.HELD,
     Outcome.CONFIRMED: HoldState.CONFIRMED,
@@ -209,11 +213,8 @@ def _run(kind: Kind, chunks: Iterator[Chunk], tell: Tell) -> Operation[None]:
             tell(list(again), [answer for _, answer in again.values()])
             return
         attempt += 1
-        numbers, items = list(again), [item for item, _ in again.values()]
-        chunks = (
-            (numbers[start : start + limits.BATCH_MAX], items[start : start + limits.BATCH_MAX])
-            for start in range(0, len(numbers), limits.BATCH_MAX)
-        )
+        rest = [(n, item) for n, (item, _) in again.items()]
+        chunks = _chunks(rest, _as_it_is, tell)
 
 
 def _send_all(
@@ -222,20 +223,37 @@ def _send_all(
     """One pass: what it did not tell, because it is to be asked again.
 
     Operations of one buyer are judged in their order: a chunk with a buyer of a chunk that is
-    still on its way waits for that one.
+    still on its way waits for that one. What a script has left unjudged is sent at once, before any
+    chunk that may have waited for it.
     """
     again: dict[int, tuple[Item, Answer]] = {}
     sent: deque[tuple[Chunk, set[str], Any]] = deque()
+
+    def send(chunk: Chunk, call: Call) -> Operation[None]:
+        ticket = yield Send(call)
+        sent.append((chunk, {item.buyer for item in chunk[1]}, ticket))
 
     def receive() -> Operation[None]:
         (numbers, items), _, ticket = sent.popleft()
         try:
             reply = yield Receive(ticket)
+            judged = _judged(reply, len(items))
+            left = numbers[judged:], items[judged:]
+            if left[1]:
+                reply = [*reply[:3], reply[3][:judged], *reply[4:]]
+                numbers, items = numbers[:judged], items[:judged]
             answers = kind.read(kind, items, reply)
         except FlashSaleError as error:
             tell(numbers, _copies(error, len(numbers)))
             return
-        if not any(code in reply[3] for code in _NOT_YET):
+        take(numbers, items, answers, reply[3])
+        if left[1]:
+            yield from send(left, kind.call(left[1]))
+
+    def take(
+        numbers: Sequence[int], items: Sequence[Item], answers: Sequence[Answer], codes: bytes
+    ) -> None:
+        if not any(code in codes for code in _NOT_YET):
             tell(numbers, answers)
             return
         told: dict[int, Result] = {}
@@ -250,7 +268,7 @@ def _send_all(
         buyers = {item.buyer for item in chunk[1]}
         while len(sent) == WINDOW or any(not buyers.isdisjoint(others) for _, others, _ in sent):
             yield from receive()
-        sent.append((chunk, buyers, (yield Send(call))))
+        yield from send(chunk, call)
     while sent:
         yield from receive()
     return again
@@ -272,6 +290,43 @@ def _built(kind: Kind, chunks: Iterator[Chunk], tell: Tell) -> Iterator[tuple[Ch
                     rest += [(numbers[half:], items[half:]), (numbers[:half], items[:half])]
             else:
                 yield (numbers, items), call
+
+
+def _as_it_is(item: Item) -> Item:
+    return item
+
+
+def _judged(reply: object, count: int) -> int:
+    """How many of a call's operations were judged: none from the first that was left unjudged."""
+    codes = reply[3] if isinstance(reply, list) and len(reply) > 3 else b""
+    at = codes.find(_UNJUDGED) if isinstance(codes, bytes) else -1
+    return at if at > 0 and len(codes) == count else count
+
+
+def _chunks(
+    requests: Iterable[tuple[int, T]], check: Callable[[T], Item], tell: Tell
+) -> Iterator[Chunk]:
+    """Checked requests in chunks for a script call each, bounded by their number and their lines.
+
+    What is wrong with one is told in its place.
+    """
+    numbers: list[int] = []
+    items: list[Item] = []
+    values = 0
+    for n, request in requests:
+        try:
+            item = check(request)
+        except Exception as error:
+            tell([n], [_refused(error)])
+            continue
+        numbers.append(n)
+        items.append(item)
+        values += len(item.lines)
+        if len(items) == CHUNK or values >= VALUES_MAX:
+            yield numbers, items
+            numbers, items, values = [], [], 0
+    if items:
+        yield numbers, items
 
 
 def _copies(error: FlashSaleError, count: int) -> list[FlashSaleError]:
@@ -296,20 +351,7 @@ def run_all(
         for n, result in zip(numbers, ends, strict=True):
             results[n] = result
 
-    def chunks() -> Iterator[Chunk]:
-        for start in range(0, len(requests), CHUNK):
-            numbers, items = [], []
-            for n, request in enumerate(requests[start : start + CHUNK], start):
-                try:
-                    items.append(check(request))
-                except Exception as error:
-                    results[n] = _refused(error)
-                else:
-                    numbers.append(n)
-            if items:
-                yield numbers, items
-
-    yield from _run(kind, chunks(), tell)
+    yield from _run(kind, _chunks(enumerate(requests), check, tell), tell)
     return results
 
 

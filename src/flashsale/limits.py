@@ -113,6 +113,16 @@ counted in between."""
 WALK_MAX = 64
 """Ledger entries that one sweep walks over."""
 
+WORK_MAX = 6_144
+"""What one call of a script looks at before it leaves the rest of its batch for the next, in units
+of about a microsecond: records, holds and lines, not results."""
+
+LOOP_MAX = 256
+"""Operations that an exact loop judges in one call."""
+
+CALL_LINES_MAX = 768
+"""Lines of baskets in one script call, rounded up to a whole operation."""
+
 DAY_MS = 24 * 3600 * 1000
 
 DURATION_MAX_MS = 30 * DAY_MS

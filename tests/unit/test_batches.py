@@ -17,6 +17,7 @@ from flashsale import (
     ProtocolError,
     StoreUnavailable,
     inventory,
+    limits,
 )
 from flashsale.attempts import Attempts
 from flashsale.batches import CHUNK, LONGEST_PAUSE_S, run_batch
@@ -124,6 +125,56 @@ def test_a_bulk_travels_in_chunks_and_keeps_its_order() -> None:
     assert [answer.outcome.code for answer in answers] == (
         ["H"] * CHUNK + ["S"] * CHUNK + ["H", "S"] * 5
     )
+
+
+def test_what_a_script_leaves_unjudged_is_sent_again_before_later_calls_of_its_buyers() -> None:
+    server = Server(
+        reply("H" * 200 + "." * 56, [200, "c", 7, 1]),
+        reply("H" * 50 + "." * 6),
+        reply("S"),
+        reply("L"),
+    )
+    later = HoldRequest("buyer-255", {"red": 1}, "later")
+    answers = server.run(inventory.hold_many("1111", [*requests(CHUNK), later]))
+    assert [len(buyers_of(call)) for call in server.calls] == [CHUNK, 56, 6, 1]
+    assert buyers_of(server.calls[2]) == [f"buyer-{n}" for n in range(250, 256)]
+    assert "".join(answer.outcome.code for answer in answers) == "H" * 250 + "S" * 6 + "L"
+    assert [answer.buyer for answer in answers[:CHUNK]] == [f"buyer-{n}" for n in range(CHUNK)]
+    assert [answer.replayed for answer in answers] == [n == 199 for n in range(CHUNK + 1)]
+
+
+def test_unjudged_and_try_again_are_two_things() -> None:
+    server = Server(reply("HT.."), reply("ST"), swept(5), reply("HS"))
+    answers = server.run(inventory.hold_many("1111", requests(4)))
+    assert names_of(server.calls) == ["hold", "hold", "expire", "hold"]
+    assert [buyers_of(call) for call in server.calls[1::2]] == [
+        ["buyer-2", "buyer-3"],
+        ["buyer-1", "buyer-3"],
+    ]
+    assert [answer.outcome.code for answer in answers] == ["H", "H", "S", "S"]
+
+
+def test_a_script_that_judges_nothing_breaks_the_protocol() -> None:
+    with pytest.raises(ProtocolError, match="unknown outcome"):
+        Server(reply(".")).run(single(requests(1)[0]))
+
+
+def test_what_is_left_unjudged_and_then_lost_is_an_error_in_its_places() -> None:
+    server = Server(reply("HH.."), OutcomeUnknown("lost"))
+    answers = server.run(inventory.hold_many("1111", requests(4)))
+    assert [type(answer) for answer in answers] == [Answer] * 2 + [OutcomeUnknown] * 2
+
+
+def test_a_bulk_is_cut_by_the_lines_of_its_baskets_too() -> None:
+    lines = limits.LINES_MAX
+    basket = {f"sku-{n}": 1 for n in range(lines)}
+    some = [HoldRequest(f"buyer-{n}", basket, "h") for n in range(100)]
+    most = limits.CALL_LINES_MAX // lines
+    server = Server(*[reply("H")] * -(-100 // most))
+    server.run(inventory.hold_many("1111", some))
+    sizes = [len(buyers_of(call)) for call in server.calls]
+    assert sum(sizes) == 100
+    assert max(sizes) == most
 
 
 def swept(expired: int, more: int = 0) -> list[Any]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from msgspec import Struct
 
-from flashsale import Overloaded, batching
+from flashsale import Overloaded, batching, limits
 from flashsale.batches import Item, Kind
 from flashsale.batching import BUYER_MAX as BUYER_WAITING_MAX
 from flashsale.batching import (
@@ -670,3 +670,29 @@ def test_one_buyers_waiting_operations_leave_room_for_others() -> None:
     assert batch is not None
     policy.finished(batch)
     offer(policy, "s", "eager")
+
+
+def test_a_batch_is_cut_by_the_lines_of_its_baskets_too() -> None:
+    policy, basket = Gathering(), tuple(v for n in range(32) for v in (f"sku-{n}", 1))
+    for n in range(100):
+        item = Item(f"buyer-{n}", "h", basket)
+        policy.offer(Kind("hold", "1111"), item, Caller(), deadline=1.0, limit_ms=2_000)
+    sizes = [len(batch.pending) for batch in rounds(policy)]
+    assert sum(sizes) == 100
+    assert max(sizes) == limits.CALL_LINES_MAX // 32
+
+
+def test_what_looks_like_retries_travels_in_batches_that_an_exact_loop_judges_at_once() -> None:
+    """Also where batches are large because each costs a write to the disk."""
+    policy = Gathering(batch_max=1_024)
+    for n in range(600):
+        offer(policy, "1111", f"buyer-{n}")
+    while (first := policy.take()) is not None:
+        for pending in first.pending:
+            policy.settled(pending, unanswered=True)
+        policy.finished(first)
+    for n in range(600):
+        offer(policy, "1111", f"buyer-{n}")
+    sizes = [len(batch.pending) for batch in rounds(policy)]
+    assert sum(sizes) == 600
+    assert max(sizes) == limits.LOOP_MAX

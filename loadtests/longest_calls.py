@@ -1,0 +1,336 @@
+"""The longest script call of every verb: the worst that can be asked of it, alone on a server.
+
+    python -m loadtests.longest_calls [--only VERB]
+
+Server CPU (INFO's, user and system, of the main thread) around one call, the least of several runs;
+a call must stay below 20 ms on a slow core, whoever asks and whatever for. What a sale consists of
+is written behind the library, so that a case is made in a moment; the calls are the library's own,
+and of those that no client of ours would send the largest that the scripts take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+import redis
+
+from flashsale import FlashSale, Key, Sale, Sku, inventory, limits
+from flashsale.baskets import WHOLE, check_basket
+from flashsale.batches import Item, Kind, shard_call
+from flashsale.calls import Call
+from flashsale.embedded import EmbeddedServer
+from flashsale.keys import ShardKeys
+from flashsale.scripts import load_script
+
+BOUND_MS = 20.0
+RUNS = 3
+T0 = 4_000_000_000_000
+"""When these sales take place: a shard's time never goes back, so it stands still here."""
+
+TTL = 1_000
+SKUS = [f"sku-{n:03}" for n in range(limits.SKUS_MAX)]
+encode = msgspec.msgpack.encode
+
+Case = tuple[str, str, "Callable[[Ground], Call]"]
+"""The verb, what makes it long, and what prepares a new sale and says what to call."""
+
+
+class Ground:
+    """A server, and sales on it of which everything may be written."""
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self.shop = FlashSale.from_url(server.url, timeout_ms=60_000, keys=[Key("k", b"k" * 32)])
+        self.raw = redis.Redis.from_url(server.url)
+        self.number = 0
+        self.sale = ""
+
+    def open(self, now: int = T0, **rules: object) -> ShardKeys:
+        """A sale of the most skus there may be."""
+        self.number += 1
+        self.sale = f"long-{self.number}"
+        skus = [Sku(sku, 10**9, 10**8) for sku in SKUS]
+        given = {"hold_ttl_ms": TTL, "holds_max": limits.HOLDS_MAX, "limit": 10**9, **rules}
+        self.shop.open(Sale(self.sale, skus, **given))  # type: ignore[arg-type]
+        keys = ShardKeys.of(self.sale)
+        self.raw.hset(keys.sale, "now", now)
+        return keys
+
+    def records(self, records: dict[str, str]) -> None:
+        """Write buyers' records."""
+        with self.raw.pipeline(transaction=False) as pipe:
+            for buyer, record in records.items():
+                pipe.hset(ShardKeys.of(self.sale).buyers, buyer, record)
+            pipe.execute()
+
+    def entries(self, holders: Sequence[tuple[str, str]], at: int, size: int) -> None:
+        """Write ledger entries of these holds, plain ones, and make them fall due."""
+        keys, sequence = ShardKeys.of(self.sale), 1
+        with self.raw.pipeline(transaction=False) as pipe:
+            for start in range(0, len(holders), size):
+                some, sequence = holders[start : start + size], sequence + 1
+                fields = {
+                    "t": at,
+                    "hb": encode([b for b, _ in some]),
+                    "hi": encode([i for _, i in some]),
+                }
+                pipe.xadd(keys.ledger, fields, id=f"1-{sequence}")
+            pipe.hset(keys.sale, mapping={"sequence": sequence, "due": at + TTL, "cursor": 2})
+            pipe.execute()
+
+    def call(self, kind: Kind, items: Sequence[Item]) -> Call:
+        return kind.call(items)
+
+    def cost(self, call: Call) -> tuple[float, object]:
+        """Server CPU of a call, in milliseconds, and its reply."""
+        sha = self.raw.script_load(call.script.source)
+        args = [sha, len(call.keys), *call.keys, T0, *call.args]
+        before = self._cpu()
+        reply = self.raw.execute_command("EVALSHA", *args)
+        return self._cpu() - before, reply
+
+    def _cpu(self) -> float:
+        used = self.raw.info("cpu")
+        return 1000.0 * (used["used_cpu_user_main_thread"] + used["used_cpu_sys_main_thread"])
+
+
+# --- what a sale may consist of -----------------------------------------------------------
+
+
+def stamp(at: int) -> str:
+    return f"{at:013}"
+
+
+def long_id(n: int) -> str:
+    """An id as long as there may be."""
+    return f"{n:0{limits.ID_MAX}}"
+
+
+def basket(start: int, lines: int = limits.LINES_MAX, qty: int = 999_983) -> str:
+    """A basket's text, of distinct skus and long quantities."""
+    indexes = sorted((start + 31 * k) % len(SKUS) for k in range(lines))
+    return ",".join(f"{index}*{qty - index}" for index in indexes)
+
+
+def heavy(at: int, state: str = "h", holds: int = limits.HOLDS_MAX - 1, extra: str = "") -> str:
+    """A buyer's record with as many holds of as many lines as there may be."""
+    texts = (f"{state}{stamp(at)}{long_id(n)}|{basket(7 * n)}{extra}" for n in range(holds))
+    return "1" + ";".join(texts)
+
+
+def wish(n: int, lines: int) -> tuple[str | int, ...]:
+    return check_basket("basket", {SKUS[(n * lines + k) % len(SKUS)]: 1 + n for k in range(lines)})
+
+
+def buyers(count: int) -> list[str]:
+    return [f"buyer-{n:0{limits.ID_MAX - 6}}" for n in range(count)]
+
+
+# --- the cases ----------------------------------------------------------------------------
+
+
+def hold_fresh(count: int, lines: int) -> Callable[[Ground], Call]:
+    def make(ground: Ground) -> Call:
+        ground.open()
+        items = [Item(b, long_id(1), wish(n, lines)) for n, b in enumerate(buyers(count))]
+        return inventory.hold_kind(ground.sale).call(items)
+
+    return make
+
+
+def hold_heavy(count: int, lines: int, due: bool = False) -> Callable[[Ground], Call]:
+    """Buyers whose records are as long as can be; `due`: all their holds have to be expired."""
+
+    def make(ground: Ground) -> Call:
+        keys = ground.open()
+        at = T0 if due else T0 + TTL
+        ground.records(dict.fromkeys(buyers(count), heavy(at)))
+        if due:
+            ground.raw.hset(keys.sale, mapping={"due": at, "cursor": 2})
+        items = [Item(b, "new", wish(n, lines)) for n, b in enumerate(buyers(count))]
+        return inventory.hold_kind(ground.sale).call(items)
+
+    return make
+
+
+def hold_one_buyer(ground: Ground) -> Call:
+    ground.open(holds_max=64)
+    (one,) = buyers(1)
+    ground.records({one: heavy(T0 + TTL, holds=1)})
+    items = [Item(one, f"new-{n}", wish(n, 4)) for n in range(256)]
+    return inventory.hold_kind(ground.sale).call(items)
+
+
+def on_heavy(verb: str, state: str, due: bool = False) -> Callable[[Ground], Call]:
+    """256 buyers with the longest records end, extend or refund one hold of 32 lines each."""
+
+    def make(ground: Ground) -> Call:
+        keys = ground.open()
+        ground.records(dict.fromkeys(buyers(256), heavy(T0 if due else T0 + TTL, state)))
+        if due:
+            ground.raw.hset(keys.sale, mapping={"due": T0, "cursor": 2})
+        return KINDS[verb](ground.sale).call(
+            [item_of(verb, b, long_id(62), 434) for b in buyers(256)]
+        )
+
+    return make
+
+
+KINDS: dict[str, Callable[[str], Kind]] = {
+    "confirm": lambda sale: inventory.confirm_kind(sale, "retake"),
+    "release": inventory.release_kind,
+    "extend": inventory.extend_kind,
+    "refund": inventory.refund_kind,
+}
+
+
+def item_of(verb: str, buyer: str, hold_id: str, start: int) -> Item:
+    if verb == "extend":
+        return Item(buyer, hold_id, WHOLE, T0 + TTL + 1)
+    if verb == "refund":
+        return Item(buyer, hold_id, (SKUS[start], 1), "refund")
+    return Item(buyer, hold_id)
+
+
+def on_plain(verb: str, count: int, lines: int) -> Callable[[Ground], Call]:
+    """Buyers with one hold each, which confirm and release settle as a whole batch."""
+
+    def make(ground: Ground) -> Call:
+        ground.open()
+        some = buyers(count)
+        ground.records(
+            {b: f"1h{stamp(T0 + TTL)}{long_id(1)}|{basket(n, lines)}" for n, b in enumerate(some)}
+        )
+        return KINDS[verb](ground.sale).call([item_of(verb, b, long_id(1), 0) for b in some])
+
+    return make
+
+
+def swept(script: str, state: str, size: int, holds: int, lines: int) -> Callable[[Ground], Call]:
+    """Every hold of 32,768 is due (or paid) when a verb comes by; buyers have `holds` each."""
+
+    def make(ground: Ground) -> Call:
+        ground.open(now=T0 + TTL)
+        crowd = buyers(32_768 // holds)
+        records = {}
+        for n, b in enumerate(crowd):
+            texts = (
+                f"{state}{stamp(T0 + TTL)}{long_id(k)}|{basket(n + k, lines)}" for k in range(holds)
+            )
+            records[b] = "1" + ";".join(texts)
+        ground.records(records)
+        ground.entries([(b, long_id(k)) for k in range(holds) for b in crowd], T0, size)
+        args = {"expire": (limits.SWEEP_MAX,), "set_state": ("running",)}[script]
+        return shard_call(script, ShardKeys.of(ground.sale), *args)
+
+    return make
+
+
+def moved(ground: Ground) -> Call:
+    """1,024 extended holds of buyers with the longest records are due."""
+    keys = ground.open(now=T0 + TTL)
+    crowd = buyers(200)
+    ground.records(dict.fromkeys(crowd, heavy(T0, extra=f"|o{stamp(T0 - 1)}")))
+    ground.raw.zadd(keys.deadlines, {f"{b}|{long_id(k)}": T0 for b in crowd for k in range(5)})
+    ground.raw.hset(keys.sale, mapping={"due": T0, "cursor": 2})
+    return shard_call("expire", keys, limits.SWEEP_MAX)
+
+
+def restock(ground: Ground) -> Call:
+    make = swept("set_state", "h", 256, 2, 4)
+    make(ground)
+    keys = ShardKeys.of(ground.sale)
+    flat = [value for sku in SKUS for value in (sku, -1)]
+    base = shard_call("restock", keys, "op", encode(flat))
+    return Call(base.script, (*base.keys, keys.restocks), base.args)
+
+
+def snapshot(ground: Ground) -> Call:
+    keys = ground.open()
+    own = (keys.sale, keys.skus, keys.stock, keys.buyers)
+    return Call(load_script("inventory/snapshot"), own, ())
+
+
+def find(ground: Ground) -> Call:
+    keys = ground.open()
+    ground.records({"one": heavy(T0, "c")})
+    own = (keys.sale, keys.stock, keys.buyers)
+    return Call(load_script("inventory/find"), own, (encode(["one"]),))
+
+
+def hostile(ground: Ground) -> Call:
+    """1,024 baskets of 32 lines, which no client of ours sends in one call."""
+    ground.open()
+    items = [Item(b, long_id(1), wish(n, 32)) for n, b in enumerate(buyers(1_024))]
+    return inventory.hold_kind(ground.sale).call(items)
+
+
+CASES: list[Case] = [
+    ("hold", "1,024 new buyers, a line each", hold_fresh(1_024, 1)),
+    ("hold", "256 new buyers, 4 lines each, 1,000 skus", hold_fresh(256, 4)),
+    ("hold", "32 new buyers, 32 lines each", hold_fresh(32, 32)),
+    ("hold", "256 buyers with 63 holds of 32 lines, 4 lines each", hold_heavy(256, 4)),
+    ("hold", "the same, all of their holds due", hold_heavy(256, 4, due=True)),
+    ("hold", "one buyer 256 times", hold_one_buyer),
+    ("hold", "1,024 baskets of 32 lines (no client of ours)", hostile),
+    *(
+        (verb, "256 buyers with 63 holds of 32 lines", on_heavy(verb, "h"))
+        for verb in ("confirm", "release", "extend")
+    ),
+    ("refund", "256 buyers with 63 paid holds of 32 lines", on_heavy("refund", "c")),
+    *(
+        (verb, "the same, all of their holds due", on_heavy(verb, "h", due=True))
+        for verb in ("confirm", "release", "extend")
+    ),
+    *(
+        (verb, "1,024 buyers, a hold of one line each", on_plain(verb, 1_024, 1))
+        for verb in ("confirm", "release")
+    ),
+    *(
+        (verb, "256 buyers, a hold of 32 lines each", on_plain(verb, 256, 32))
+        for verb in ("confirm", "release")
+    ),
+    ("expire", "32,768 paid", swept("expire", "c", 256, 1, 1)),
+    ("expire", "32,768 due, 1,024 an entry", swept("expire", "h", 1_024, 1, 1)),
+    ("expire", "32,768 due, two a buyer, 4 lines", swept("expire", "h", 1_024, 2, 4)),
+    ("expire", "32,768 due, 32 a buyer, 32 lines", swept("expire", "h", 1_024, 32, 32)),
+    ("expire", "1,024 extended holds, the longest records", moved),
+    ("pause", "32,768 paid", swept("set_state", "c", 256, 1, 1)),
+    ("pause", "32,768 due, 32 a buyer, 32 lines", swept("set_state", "h", 1_024, 32, 32)),
+    ("restock", "1,000 skus, 32,768 due, two a buyer", restock),
+    ("snapshot", "1,000 skus", snapshot),
+    ("find", "63 holds of 32 lines", find),
+]
+
+
+def measure(ground: Ground, cases: Sequence[Case]) -> Iterator[tuple[str, str, float]]:
+    """Each case's least server CPU of several runs, each on a sale of its own."""
+    for verb, what, make in cases:
+        costs = []
+        for _ in range(RUNS):
+            costs.append(ground.cost(make(ground))[0])
+            ground.raw.flushall()
+            ground.raw.script_flush()
+        yield verb, what, min(costs)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="a verb")
+    only = parser.parse_args().only
+    cases = [case for case in CASES if case[0] == only or not only]
+    missed = False
+    with EmbeddedServer.start() as server:
+        for verb, what, ms in measure(Ground(server), cases):
+            missed = missed or ms > BOUND_MS
+            print(
+                f"{verb:10} {what:55} {ms:7.1f} ms  {'MISS' if ms > BOUND_MS else 'PASS'}",
+                flush=True,
+            )
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
