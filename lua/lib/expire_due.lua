@@ -17,7 +17,7 @@ local function expire_due(book, shard, keys, budget)
   end
   shard.swept = true
   local READ_MAX, WALK_MAX = 64, 64
-  local expired, enough = 0, book.work + math.min(2 * READ_MAX + 16 * budget, 6144)
+  local expired, enough = 0, book.work + math.min(2 * READ_MAX + 8 * budget, 6144)
 
   local function is_over()
     return expired >= budget or book.work >= enough

@@ -11,5 +11,5 @@ local function expire_hold(book, keys, buyer, hold)
   give_back(book, keys, hold, parse_basket(hold.basket))
   note_event(book, 'e', buyer, hold.id, hold.basket)
   touch(book, buyer)
-  book.work = book.work + 8
+  book.work = book.work + 8 + #hold.basket / 8
 end

@@ -10,7 +10,7 @@ import pytest
 from flashsale import Answer, HoldRequest, Outcome, SaleHandle
 from support.lab import T0, Lab
 
-LOOKS = 2_048 + 2 * 64
+LOOKS = 1_024 + 2 * 64
 """Records that a verb's sweep may look at, rounded up to what it reads in one command."""
 
 

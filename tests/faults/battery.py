@@ -125,6 +125,8 @@ class Battery:
         for basket in ({"red": 1}, {"blue": 3}):
             assert sale.hold("ann", basket, hold_id="h2").outcome is Outcome.LIMIT_REACHED
         sale.hold("ann", {"blue": 2}, hold_id="h2").unwrap()
+        answers = sale.hold_many([HoldRequest("bob", ONE, f"h{n}") for n in range(4)])
+        assert [answer.outcome.code for answer in answers] == ["H", "H", "L", "L"]
         books_are_right(sale)
 
     def a_hold_of_somebody_new_sweeps_on_its_way(self) -> None:

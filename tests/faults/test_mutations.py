@@ -96,7 +96,7 @@ MUTANTS = [
     Mutant(
         "replay of a new buyer's hold",
         "lib/hold_fresh",
-        "known = known or records[i]\n",
+        "known = known or record\n",
         "records[i] = false\n",
     ),
     Mutant(
@@ -168,8 +168,8 @@ MUTANTS = [
     Mutant(
         "deadlines of the buyer",
         "lib/expire_buyer",
-        "if shard.due and shard.now >= shard.due then",
-        "if false then",
+        "if not shard.due or shard.now < shard.due or book.expired[buyer] then",
+        "if true then",
     ),
     Mutant(
         "deadlines of everybody",
@@ -195,6 +195,7 @@ MUTANTS = [
         "shard.cursor = own .. ':' .. looked",
         "shard.cursor = own + 1 .. ''",
     ),
+    Mutant("units added up anew once they changed", "lib/touch", "book.units[buyer] = nil\n", "\n"),
     Mutant(
         "what due holds may give back",
         "lib/refuse_units",
