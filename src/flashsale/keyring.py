@@ -15,6 +15,10 @@ SECRET_MIN = 32
 """Bytes of a secret, at least."""
 
 
+SECRET_MAX = 1_024
+"""And at most."""
+
+
 class Key(Struct, frozen=True):
     """A secret of 32 to 1,024 bytes and its name, which is published with what it made.
 
@@ -30,7 +34,7 @@ class Key(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         force_setattr(self, "id", limits.check_id("id of a key", self.id))
-        if not isinstance(self.secret, bytes) or not SECRET_MIN <= len(self.secret) <= 1_024:
+        if not isinstance(self.secret, bytes) or not SECRET_MIN <= len(self.secret) <= SECRET_MAX:
             raise ConfigurationError(f"secret of key {self.id!r}: must be 32 to 1,024 bytes")
         force_setattr(self, "secret", memoryview(self.secret).tobytes())
 

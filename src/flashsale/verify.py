@@ -379,7 +379,9 @@ def load(data: bytes | str) -> object:
     except InvalidRecord:
         raise
     except UnicodeDecodeError as error:
-        raise InvalidRecord("the file", f"must be UTF-8: byte {error.start} is not") from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        rule = f"must be UTF-8: byte {error.start}, in line {line}, is not"
+        raise InvalidRecord("the file", rule) from None
     except RecursionError:
         raise InvalidRecord("the file", "is nested too deep") from None
     except ValueError as error:
@@ -1024,8 +1026,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             record = load(file.read())
         result = verify(record, published_digest=told.digest)
         place = find(record, told.receipt) if told.receipt and result.ok else None
-    except (OSError, InvalidRecord) as error:
-        sys.stderr.write(f"verify.py: {error}\n")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        sys.stderr.write(f"verify.py: {told.record}: {why}\n")
         return 2
     lines = [f"{'ok   ' if c.ok else 'WRONG'} {c.name:<10} {c.message}" for c in result.checks]
     if result.limits:
@@ -1033,9 +1036,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if told.receipt and result.ok:
         lines += ["", _told_place(place)]
     lines += ["", "The record verifies." if result.ok else "The record does NOT verify."]
-    encoding = sys.stdout.encoding or "ascii"
-    sys.stdout.write("\n".join(lines).encode(encoding, "replace").decode(encoding) + "\n")
-    return 0 if result.ok else 1
+    return _print("\n".join(lines)) or (0 if result.ok else 1)
+
+
+def _print(text: str) -> int:
+    """Print; 2 if standard output (closed, full, nobody reads it) does not take all of it."""
+    try:
+        if sys.stdout is None:
+            raise OSError("it is closed")
+        encoding = sys.stdout.encoding or "ascii"
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        if sys.stderr is not None:
+            sys.stderr.write(f"verify.py: standard output cannot be written: {error}\n")
+        sys.stdout = None  # nothing tries again when Python ends
+        return 2
+    return 0
 
 
 def _told_place(place: Place | None) -> str:

@@ -83,7 +83,7 @@ def test_a_file_that_cannot_be_read_is_named(read: object, tmp_path: Path) -> No
     with pytest.raises(InvalidRequest, match="cannot be read"):
         read(tmp_path)
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InvalidRequest, match="bytes: must be text in UTF-8"):
+    with pytest.raises(InvalidRequest, match="bytes, line 1: must be text in UTF-8"):
         read(tmp_path / "bytes")
 
 
@@ -140,3 +140,73 @@ def test_a_file_beyond_the_bound_is_not_read(curve_file: Path) -> None:
         file.truncate(10_000_001)
     with pytest.raises(InvalidRequest, match="must be at most 10,000,000 bytes"):
         read_curve(curve_file)
+
+
+# --- whatever a file holds ------------------------------------------------------------------
+
+GOOD_CURVE = "second,rate_per_s\n0,0\n10,25\n60,1\n"
+ODD_CURVES: dict[str, tuple[bytes, str, str]] = {
+    "a huge field": (f"second,rate_per_s\n0,{'9' * 200_000}\n".encode(), "line 2", "must be CSV"),
+    "a huge number": (f"second,rate_per_s\n0,{'9' * 500}\n".encode(), "line 2, rate", "finite"),
+    "a quote that never ends": (b'second,rate_per_s\n0,0\n"10,2\n', "line 3", "must be CSV"),
+    "Latin-1": ("second,rate_per_s,né\n0,0,é\n".encode("latin-1"), "line 1", "UTF-8"),
+    "Latin-1 later": (GOOD_CURVE.encode() + b"70,1,\xe9\n", "line 5", "UTF-8"),
+    "NUL": (GOOD_CURVE.encode() + b"70,\x001\n", "line 5", "without NUL"),
+    "UTF-16": (GOOD_CURVE.encode("utf-16"), "line 1", "this is UTF-16"),
+    "UTF-16 without a mark": (GOOD_CURVE.encode("utf-16-le"), "line 1", "without NUL"),
+    "a line separator": ("second,rate_per_s\n0,0\u20281,1\n5,5\n".encode(), "line 2", "a number"),
+    "digits of another script": ("second,rate_per_s\n٣,1\n".encode(), "line 2", "a number"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_CURVES)
+def test_whatever_a_curve_file_holds_the_error_names_file_line_and_rule(
+    curve_file: Path, odd: str
+) -> None:
+    data, line, rule = ODD_CURVES[odd]
+    curve_file.write_bytes(data)
+    with pytest.raises(InvalidRequest) as error:
+        read_curve(curve_file)
+    assert error.value.field.startswith(f"{curve_file}, {line}")
+    assert rule in error.value.rule
+    assert len(str(error.value)) < 400
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_any_line_end_and_a_byte_order_mark_are_taken(curve_file: Path, line_end: str) -> None:
+    curve_file.write_bytes(("\ufeff" + GOOD_CURVE.replace("\n", line_end)).encode())
+    assert read_curve(curve_file).points == ((0, 0), (10, 25), (60, 1))
+
+
+ODD_SALES: dict[str, tuple[bytes, str]] = {
+    "nested too deep": (b"x = " + b"[" * 100_000, "nested too deep"),
+    "a number without end": (f"{GOOD_SALE}x = {'9' * 5_000}\n".encode(), "line 12: must be TOML"),
+    "a name that is no name": (b'"\x1b[31m\\n" = 1\n', "sale.toml"),
+    "Latin-1": (GOOD_SALE.encode() + b"# \xe9\n", "line 12: must be text in UTF-8"),
+    "UTF-16": (GOOD_SALE.encode("utf-16"), "line 1: must be text in UTF-8, without NUL: this is"),
+    "nothing": (b"", "id: is missing"),
+    "a date for a time": (f"opens_at_ms = 2026-11-11\n{GOOD_SALE}".encode(), "opens_at_ms: "),
+    "seconds for a time": (
+        f"opens_at_ms = 1_763_900_000\n{GOOD_SALE}".encode(),
+        "it looks like seconds",
+    ),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_SALES)
+def test_whatever_a_sale_file_holds_the_error_names_it_and_the_rule(
+    sale_file: Path, odd: str
+) -> None:
+    data, told = ODD_SALES[odd]
+    sale_file.write_bytes(data)
+    with pytest.raises(InvalidRequest) as error:
+        read_sale(sale_file)
+    assert error.value.field.startswith(str(sale_file))
+    assert told in str(error.value)
+    assert str(error.value).isprintable()
+
+
+def test_a_device_that_never_ends_is_read_up_to_the_bound() -> None:
+    with pytest.raises(InvalidRequest, match="^/dev/zero: must be at most 10,000,000 bytes"):
+        read_curve("/dev/zero")

@@ -766,7 +766,7 @@ def test_bytes_that_are_damaged_are_refused_or_do_not_verify(
         (b"", "the file must be JSON"),
         (b"{", "the file must be JSON"),
         (b'{"a": 1} x', "the file must be JSON"),
-        (b"\xff\xfe{}", "must be UTF-8: byte 0 is not"),
+        (b"\xff\xfe{}", "must be UTF-8: byte 0, in line 1, is not"),
         (b'{"a": NaN}', "it says NaN, which is no number there"),
         (b'{"a": -Infinity}', "it says -Infinity"),
         (b'{"a": 1, "a": 2}', "field 'a' comes twice in one object"),
@@ -870,7 +870,7 @@ def test_the_file_alone_says_why_there_is_nothing_to_check(tmp_path: Path) -> No
     path.write_text("{")
     told = alone(tmp_path, str(path))
     assert told.returncode == 2
-    assert told.stderr.startswith("verify.py: the file must be JSON")
+    assert told.stderr.startswith(f"verify.py: {path}: the file must be JSON")
 
 
 def test_the_verifier_imports_nothing_but_the_standard_library(tmp_path: Path) -> None:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+
+from flashsale.cli import streams
 
 _INSTALL = "flashsale: the command line needs more packages: pip install 'flashsale[cli]'"
 
 
 def main() -> None:
     """Run the command line; without the extra's packages, say how to install them."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, ValueError):  # closed, or not a real stream
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    streams.guard()
+    streams.forget_odd_sizes()
     try:
         from flashsale.cli.app import app
 
-        app(prog_name="flashsale")
+        try:
+            app(prog_name="flashsale")
+        finally:
+            sys.stdout.flush()
+    except streams.OutputLost as error:
+        streams.give_up(error)
+        sys.exit(2)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("", "flashsale"):
             raise

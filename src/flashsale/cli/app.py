@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from flashsale.cli import cueing, looking, queueing, rehearsing, steering, verifying
+from flashsale.cli.reporting import print_line
 
 _REHEARSE, _WATCH, _STEER = "Rehearse", "Watch and check", "Steer"
 
@@ -23,7 +24,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"flashsale {version('flashsale')}")
+        print_line(f"flashsale {version('flashsale')}")
         raise typer.Exit
 
 

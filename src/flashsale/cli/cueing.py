@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from flashsale.cli.options import Debug, Json, SaleId, Url
-from flashsale.cli.reporting import operating
+from flashsale.cli.reporting import operating, print_line
 from flashsale.cli.words import clock
 from flashsale.cues import CueState, CueView
 
@@ -47,7 +47,7 @@ def record(
         told = shop.sale(sale).cue_handle(cue).record()
         text = msgspec.json.encode(told).decode()
         if out is None:
-            typer.echo(text)
+            print_line(text)
         else:
             out.write_text(text, "utf-8")
             report.note(f"{out}: {len(text):,} bytes")

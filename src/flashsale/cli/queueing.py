@@ -15,7 +15,7 @@ from flashsale.cli import words
 from flashsale.cli.options import Debug, Json, SaleId, Url
 from flashsale.cli.reporting import Report, operating
 from flashsale.errors import FlashSaleError, InvalidRequest, Rejected
-from flashsale.keyring import Key, Keyring
+from flashsale.keyring import SECRET_MAX, Key, Keyring
 from flashsale.models import Outcome
 from flashsale.rooms import Eta, RoomState, RoomView
 from flashsale.sync import FlashSale
@@ -165,7 +165,8 @@ def read_key(text: str) -> Key:
     if not (name and sign and path):
         raise InvalidRequest("--key", "must be ID=FILE, such as main=/run/secrets/flashsale")
     try:
-        return Key(name, Path(path).read_bytes())
+        with open(path, "rb") as file:
+            return Key(name, file.read(SECRET_MAX + 1))
     except OSError as error:
         raise InvalidRequest("--key", f"{path} cannot be read: {error.strerror}") from None
     except FlashSaleError as error:

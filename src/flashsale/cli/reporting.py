@@ -64,12 +64,16 @@ class Report:
         """A remark beside the result, on stderr."""
         self.err.print(f"flashsale: {text}", soft_wrap=True)
 
-    def failed(self, error: FlashSaleError) -> None:
+    def failed(self, error: FlashSaleError | OSError) -> None:
         """One line on stderr, an object on stdout if JSON is wanted, the traceback if asked."""
         if self.debug:
             traceback.print_exception(error)
-        first, *more = str(error).strip().splitlines() or [type(error).__name__]
-        details: dict[str, object] = {"error": type(error).__name__, "message": str(error)}
+        message = str(error)
+        if isinstance(error, OSError):
+            parts = (str(error.filename or ""), error.strerror or message)
+            message = ": ".join(filter(None, parts))
+        first, *more = message.strip().splitlines() or [type(error).__name__]
+        details: dict[str, object] = {"error": type(error).__name__, "message": message}
         word = "error"
         if isinstance(error, Rejected):
             word = "refused"
@@ -85,7 +89,12 @@ class Report:
 
 def print_json(value: object) -> None:
     """One object on one line, in ASCII: every encoding and every reader takes that."""
-    sys.stdout.write(json_text.dumps(msgspec.to_builtins(value)) + "\n")
+    print_line(json_text.dumps(msgspec.to_builtins(value)))
+
+
+def print_line(text: str) -> None:
+    """A line on standard output, now: what fails there fails while the command still runs."""
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
@@ -98,6 +107,9 @@ def reporting(*, json: bool, debug: bool) -> Iterator[Report]:
     except FlashSaleError as error:
         report.failed(error)
         raise typer.Exit(REFUSED if isinstance(error, Rejected) else FAILED) from None
+    except OSError as error:  # of a file: what a server's connection raises is this library's
+        report.failed(error)
+        raise typer.Exit(FAILED) from None
 
 
 @contextmanager

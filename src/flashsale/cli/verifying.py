@@ -84,15 +84,17 @@ def _without_collecting() -> Iterator[None]:
 
 
 def _load(path: str) -> object:
+    if path == "-" and sys.stdin is None:
+        raise InvalidRequest(path, "standard input is closed")
     try:
         if path == "-":
             return load(sys.stdin.buffer.read())
         with open(path, "rb") as file:
             return load(file.read())
-    except OSError as error:
-        raise InvalidRequest(path, error.strerror or str(error)) from None
-    except InvalidRecord as error:
-        raise InvalidRequest(path, f"is no record: {error}") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with NUL
+        if isinstance(error, InvalidRecord):
+            raise InvalidRequest(path, f"is no record: {error}") from None
+        raise InvalidRequest(path, getattr(error, "strerror", None) or str(error)) from None
 
 
 def _find(read: object, receipt: str) -> Place | None:

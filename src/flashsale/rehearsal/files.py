@@ -5,9 +5,12 @@ Every error names the file, the field or line, and the rule.
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import re
 import tomllib
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from typing import Any
 import msgspec
 
 from flashsale.errors import InvalidRequest
+from flashsale.limits import shown
 from flashsale.models import Sale, Sku
 from flashsale.rehearsal.curves import TableCurve, check_order, check_point
 from flashsale.rooms import WaitingRoom
@@ -81,17 +85,16 @@ def read_curve(path: str | Path) -> TableCurve:
     columns are ignored. Raises InvalidRequest.
     """
     path = Path(path)
-    rows = csv.reader(_read(path).splitlines())
-    header = [name.strip().lower() for name in next(rows, [])]
+    rows = _rows(path, _read(path))
+    header = [name.strip().lower() for name in next(rows, ("", []))[1]]
     columns = [
         _column(path, header, names, what)
         for names, what in ((SECOND_COLUMNS, "second"), (RATE_COLUMNS, "rate_per_s"))
     ]
     lines: list[str] = []
     points: list[tuple[float, float]] = []
-    for row in rows:
+    for line, row in rows:
         if any(cell.strip() for cell in row):
-            line = f"{path}, line {rows.line_num}"
             second, rate = (_cell(line, row, at, header[at]) for at in columns)
             check_point(line, second, rate)
             lines.append(line)
@@ -106,20 +109,52 @@ def read_curve(path: str | Path) -> TableCurve:
 
 def _read(path: Path) -> str:
     try:
-        if path.stat().st_size > FILE_MAX_BYTES:
-            raise InvalidRequest(str(path), f"must be at most {FILE_MAX_BYTES:,} bytes")
-        return path.read_text("utf-8-sig")
-    except OSError as error:
-        raise InvalidRequest(str(path), f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidRequest(str(path), "must be text in UTF-8") from None
+        with path.open("rb") as file:
+            raw = file.read(FILE_MAX_BYTES + 1)  # a device or a pipe has no size to look at
+    except (OSError, ValueError) as error:  # ValueError: a name with NUL
+        why = getattr(error, "strerror", None) or error
+        raise InvalidRequest(str(path), f"cannot be read: {why}") from None
+    if len(raw) > FILE_MAX_BYTES:
+        raise InvalidRequest(str(path), f"must be at most {FILE_MAX_BYTES:,} bytes")
+    wrong = raw.find(b"\0")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        wrong = error.start
+    if wrong >= 0:
+        rule = "must be text in UTF-8, without NUL"
+        if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            rule += ": this is UTF-16"
+        raise InvalidRequest(f"{path}, line {_line_of(raw, wrong)}", rule)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _line_of(raw: bytes, at: int) -> int:
+    return len(re.findall(rb"\r\n?|\n", raw[:at])) + 1
+
+
+def _rows(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
+    """The rows of a CSV file, each with its place."""
+    rows = csv.reader(io.StringIO(text), strict=True)
+    try:
+        for row in rows:
+            yield f"{path}, line {rows.line_num}", row
+    except csv.Error as error:
+        raise InvalidRequest(f"{path}, line {rows.line_num}", f"must be CSV: {error}") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    text = _read(path)
     try:
-        return tomllib.loads(_read(path))
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidRequest(str(path), f"must be TOML: {error}") from None
+    except RecursionError:
+        raise InvalidRequest(str(path), "is nested too deep") from None
+    except ValueError as error:  # a number of more digits than Python reads
+        long = re.search(r"[0-9_]{4000}", text)
+        line = text.count("\n", 0, long.start() if long else 0) + 1
+        raise InvalidRequest(f"{path}, line {line}", f"must be TOML: {error}") from None
 
 
 def _known_fields(
@@ -128,7 +163,8 @@ def _known_fields(
     for name in data:
         if name not in model.__struct_fields__:
             rule = f"is not a field; the fields are {', '.join(model.__struct_fields__)}"
-            raise InvalidRequest(f"{path}: {prefix}{name}", rule)
+            told = name if name.isascii() and name.isidentifier() else shown(name)
+            raise InvalidRequest(f"{path}: {prefix}{told}", rule)
 
 
 def _explained(path: Path, error: msgspec.ValidationError) -> InvalidRequest:
