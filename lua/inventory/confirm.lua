@@ -53,7 +53,7 @@ end
 -- include lib/expire_buyer
 -- include lib/give_back
 -- include lib/minus
--- include lib/units_of_buyer
+-- include lib/limited_units
 -- include lib/refuse_units
 -- include lib/new_reply
 -- include lib/answer
@@ -101,7 +101,7 @@ local function retake(buyer, hold, lines, rest)
   elseif is_full then
     return MEMORY_FULL
   end
-  local per_sku, total = units_of_buyer(book, shard, keys, buyer, lines)
+  local per_sku, total = limited_units(book, shard, keys, buyer, lines)
   local code = refuse_units(book, shard, keys, lines, per_sku, total)
   if code then
     return code

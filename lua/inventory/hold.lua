@@ -67,7 +67,7 @@ end
 -- include lib/new_book
 -- include lib/expire_due
 -- include lib/expire_buyer
--- include lib/units_of_buyer
+-- include lib/limited_units
 -- include lib/new_reply
 -- include lib/answer
 -- include lib/send_reply
@@ -106,7 +106,7 @@ local function refuse(i, buyer, basket, is_new)
   elseif is_new then
     return refuse_units(book, shard, keys, basket.lines, nothing, 0)
   end
-  local per_sku, total = units_of_buyer(book, shard, keys, buyer, basket.lines)
+  local per_sku, total = limited_units(book, shard, keys, buyer, basket.lines)
   return refuse_units(book, shard, keys, basket.lines, per_sku, total)
 end
 

@@ -19,7 +19,7 @@ local function keep_best(shard, cue, k_buyers, k_entries, k_best, batch)
   end
 
   local function over_limit(buyer, record, text)
-    local book = { records = { [buyer] = record }, holds = {} }
+    local book = { records = { [buyer] = record }, holds = {}, units = {}, work = 0 }
     for _, hold in ipairs(holds_of(book, buyer)) do
       if hold.state == 'h' and tonumber(hold.stamp) <= shard.now then
         hold.state = 'e'

@@ -1,20 +1,14 @@
 -- include lib/holds_of
 -- include lib/parse_basket
--- include lib/sku_row
 -- include lib/sold_lines
--- What counts for the limits of these lines: a buyer's held plus sold units, per sku index and in
--- all; nothing is counted where there is no limit. Added up once a call until the buyer's record
--- changes: it may have thousands of lines.
-local function units_of_buyer(book, shard, keys, buyer, wanted)
-  local limited = shard.limit
-  for k = 1, #wanted, 2 do
-    limited = limited or sku_row(book, keys.stock, wanted[k]).limit
-  end
-  local units = book.units[buyer] or { {}, 0 }
-  if not limited or book.units[buyer] then
+-- What counts for the limits: a buyer's held plus sold units, per sku index and in all. Added up once
+-- a call until the buyer's record changes: it may have thousands of lines.
+local function units_of_buyer(book, buyer)
+  local units = book.units[buyer]
+  if units then
     return units[1], units[2]
   end
-  local per_sku, total = units[1], 0
+  local per_sku, total = {}, 0
   for _, hold in ipairs(holds_of(book, buyer)) do
     local lines = hold.state == 'h' and parse_basket(hold.basket) or sold_lines(hold)
     book.work = book.work + 1 + #lines / 2 + (hold.refunds and #hold.refunds * 8 or 0)

@@ -39,7 +39,7 @@ local caller_ms, phase, hold_id, buyers_blob, baskets_blob, freed, seed, entropy
 -- include lib/new_book
 -- include lib/expire_due
 -- include lib/expire_buyer
--- include lib/units_of_buyer
+-- include lib/limited_units
 -- include lib/refuse_units
 -- include lib/set_aside
 -- include lib/shard_full
@@ -149,7 +149,7 @@ local function award(buyer, wish)
     return SOLD_OUT
   end
   move_aside(lines, -1)
-  local per_sku, total = units_of_buyer(book, shard, keys, buyer, lines)
+  local per_sku, total = limited_units(book, shard, keys, buyer, lines)
   local refused = refuse_units(book, shard, keys, lines, per_sku, total)
   if refused then
     move_aside(lines, 1)
