@@ -15,6 +15,7 @@ local k_sale, k_skus, k_stock, k_buyers, k_ledger, k_deadlines, k_restocks, k_re
   k_lags, k_room, k_admitted, k_vacant, k_caps = unpack(KEYS)
 local caller_ms, definition, rules_blob, skus_blob = unpack(ARGV)
 
+-- include lib/in_pieces
 -- include lib/is_id
 
 local OPENED, CONFLICT, PURGED, CLOCK_JUMP, MALFORMED = 'o', 'Q', 'p', 'J', '!' -- outcomes
@@ -89,16 +90,9 @@ for id, index in pairs(indexes) do
   fields[#fields + 1] = index
 end
 
--- Fourteen values a sku: in pieces, because unpack stops below 8,000.
-local function set_all(key, values)
-  for from = 1, #values, 7000 do
-    redis.call('HSET', key, unpack(values, from, math.min(from + 6999, #values)))
-  end
-end
-
 redis.call('XADD', k_ledger, '1-1', 't', now, 'o', definition)
-set_all(k_skus, fields)
-set_all(k_stock, counters)
+in_pieces('HSET', k_skus, fields)
+in_pieces('HSET', k_stock, counters) -- fourteen values a sku
 redis.call('HSET', k_sale, 'format', '1', 'definition', definition, 'state', 'running',
   'rules', rules_blob, 'epoch', 1, 'sequence', 1, 'now', now, 'due', '', 'cursor', 1,
   'checkpoint', '', 'checkpoint_sequence', 0)

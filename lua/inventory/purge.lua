@@ -24,6 +24,8 @@ local every_key = KEYS
 -- include lib/expire_due
 -- include lib/close_book
 -- include lib/load_room
+-- include lib/counter_of
+-- include lib/damaged
 
 local PURGED, NOT_ENDED, HOLDS_OUTSTANDING, READERS_BEHIND = 'p', 'n', 'h', 'd' -- outcomes
 local CUE_OPEN, TRY_AGAIN = 't', 'T' -- outcomes
@@ -44,11 +46,15 @@ local function refuse()
   if shard.state ~= 'ended' then
     return NOT_ENDED
   end
-  for index = 0, redis.call('HLEN', keys.skus) - 1 do
+  local skus = redis.call('HLEN', keys.skus)
+  if skus == 0 then
+    damaged('the key skus')
+  end
+  for index = 0, skus - 1 do
     local units = redis.call('HMGET', keys.stock, index .. 'h', index .. 'x')
-    if tonumber(units[2]) > 0 then
+    if counter_of(units[2], index .. 'x') > 0 then
       return CUE_OPEN
-    elseif tonumber(units[1]) > 0 then
+    elseif counter_of(units[1], index .. 'h') > 0 then
       return shard.due and shard.now >= shard.due and TRY_AGAIN or HOLDS_OUTSTANDING
     end
   end

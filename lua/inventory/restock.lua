@@ -17,6 +17,8 @@ local caller_ms, op_id, changes_blob = unpack(ARGV)
 -- include lib/load_shard
 -- include lib/new_book
 -- include lib/expire_due
+-- include lib/counter_of
+-- include lib/damaged
 -- include lib/read_rows
 -- include lib/new_reply
 -- include lib/answer
@@ -54,7 +56,9 @@ local function resolve()
   end
   for k, text in ipairs(redis.call('HMGET', keys.skus, unpack(names))) do
     local index = tonumber(text)
-    if not index then
+    if not index and redis.call('HLEN', keys.skus) == 0 then -- every sale has skus
+      damaged('the key skus')
+    elseif not index then
       return nil, SKU_UNKNOWN
     elseif by_index[index] then
       return nil, MALFORMED
@@ -83,7 +87,7 @@ local function restock(lines, body, before)
   read_rows(book, keys.stock, { lines })
   for k = 1, #lines, 2 do
     local row, change = book.rows[lines[k]], lines[k + 1]
-    local allotment = tonumber(before_it[(k + 1) / 2])
+    local allotment = counter_of(before_it[(k + 1) / 2], lines[k] .. 't')
     if row.a + change < 0 then
       local may_return = row.a + row.h + row.x + change >= 0
       return may_return and shard.due and shard.now >= shard.due and TRY_AGAIN or BELOW_COMMITTED
@@ -91,7 +95,7 @@ local function restock(lines, body, before)
     if allotment + change > STOCK_MAX then
       return STOCK_TOO_LARGE
     end
-    allotments[#allotments + 1] = lines[k] .. 't'
+    allotments[#allotments + 1] = field
     allotments[#allotments + 1] = allotment + change
   end
   if redis.call('HLEN', keys.restocks) >= RESTOCKS_MAX then

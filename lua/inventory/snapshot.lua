@@ -11,6 +11,7 @@ local k_sale, k_skus, k_stock, k_buyers = unpack(KEYS)
 local caller_ms = ARGV[1]
 
 -- include lib/load_shard
+-- include lib/damaged
 
 local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
@@ -18,6 +19,9 @@ if not shard then
 end
 -- A hundred skus in one command: a command for each takes three times as long.
 local units, fields, skus = {}, { 'n', 'l', 't', 'a', 'x', 'h', 's' }, redis.call('HLEN', k_skus)
+if skus == 0 then
+  damaged('the key skus')
+end
 for from = 0, skus - 1, 100 do
   local some = {}
   for index = from, math.min(from + 99, skus - 1) do
@@ -25,8 +29,8 @@ for from = 0, skus - 1, 100 do
       some[#some + 1] = index .. name
     end
   end
-  for _, value in ipairs(redis.call('HMGET', k_stock, unpack(some))) do
-    units[#units + 1] = value
+  for k, value in ipairs(redis.call('HMGET', k_stock, unpack(some))) do
+    units[#units + 1] = value or damaged('the field ' .. some[k] .. ' of the key stock')
   end
 end
 return {

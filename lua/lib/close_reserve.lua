@@ -1,3 +1,4 @@
+-- include lib/counter_of
 -- include lib/set_aside
 -- Ends a cue's set-aside: what is left of it is available to everybody. `x:CUE` in the stock hash
 -- names the skus concerned ("0,3,7") and is there as long as the set-aside is.
@@ -8,7 +9,7 @@ local function close_reserve(book, k_stock, cue)
   end
   for index in string.gmatch(indexes, '%d+') do
     local field = index .. 'x:' .. cue
-    local left = book.parts[field] or tonumber(redis.call('HGET', k_stock, field))
+    local left = book.parts[field] or counter_of(redis.call('HGET', k_stock, field), field)
     if left > 0 then
       set_aside(book, k_stock, cue, tonumber(index), -left)
     end

@@ -1,4 +1,5 @@
 -- include lib/are_ids
+-- include lib/counter_of
 -- include lib/is_quantity
 -- include lib/refuse_units
 -- include lib/shard_full
@@ -38,8 +39,8 @@ local function hold_plain(shard, keys, buyers, request, closed, blobs)
     local units = redis.call('HMGET', keys.stock, index .. 'a', index .. 'x', index .. 'h',
       index .. 'l')
     row = {
-      a = tonumber(units[1]), x = tonumber(units[2]), h = tonumber(units[3]),
-      limit = tonumber(units[4]),
+      a = counter_of(units[1], index .. 'a'), x = counter_of(units[2], index .. 'x'),
+      h = counter_of(units[3], index .. 'h'), limit = tonumber(units[4]),
     }
     book.rows = { row }
     code = refuse_units(book, shard, keys, { 1, qty }, {}, 0)

@@ -28,7 +28,10 @@ local function ledger_entry(book, shard, fields)
         flat[#flat + 1], flat[#flat + 2] = index, qty
       end
     end
-    moves[#moves + 1] = flat
+    -- A cue alone says that its reserve has ended, which what was taken and given back does not.
+    if flat[2] or book.closed_cues[cue] then
+      moves[#moves + 1] = flat
+    end
   end
   if moves[1] then
     add('v', cmsgpack.pack(moves))

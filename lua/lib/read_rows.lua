@@ -1,3 +1,4 @@
+-- include lib/counter_of
 -- Reads the counters of many skus in one command, unless the book has them already: a available,
 -- x set aside, h held, s sold, the limit, and the name (the index as text: a number is slow to
 -- write). `all_lines` is a list of lines {index, qty, …}.
@@ -26,10 +27,10 @@ local function read_rows(book, k_stock, all_lines)
     local at = 5 * m - 4
     rows[missing[m]] = {
       name = string.sub(fields[at], 1, -2),
-      a = tonumber(read[at]),
-      x = tonumber(read[at + 1]),
-      h = tonumber(read[at + 2]),
-      s = tonumber(read[at + 3]),
+      a = counter_of(read[at], fields[at]),
+      x = counter_of(read[at + 1], fields[at + 1]),
+      h = counter_of(read[at + 2], fields[at + 2]),
+      s = counter_of(read[at + 3], fields[at + 3]),
       limit = tonumber(read[at + 4]),
     }
   end

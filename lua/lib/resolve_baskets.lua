@@ -1,3 +1,4 @@
+-- include lib/damaged
 -- include lib/format_basket
 -- include lib/is_id
 -- include lib/is_quantity
@@ -36,12 +37,15 @@ local function resolve_baskets(k_skus, request)
     baskets[b] = { lines = {}, first = first, refusal = not fits and MALFORMED or nil }
   end
 
-  local indexes = {}
+  local indexes, lost = {}, false
   for from = 1, #names, SKUS_MAX do
     local to = math.min(from + SKUS_MAX - 1, #names)
     for k, index in ipairs(redis.call('HMGET', k_skus, unpack(names, from, to))) do
-      indexes[from + k - 1] = index
+      indexes[from + k - 1], lost = index, lost or not index
     end
+  end
+  if lost and redis.call('HLEN', k_skus) == 0 then -- every sale has skus
+    damaged('the key skus')
   end
 
   -- Puts many lines into the order of their indexes; false if a sku is unknown.

@@ -1,3 +1,4 @@
+-- include lib/counter_of
 -- include lib/pack_baskets
 -- Ends a whole batch of the commonest holds at once, or does nothing: each buyer once, with one
 -- hold, held, never extended; a record of "1h", 13 digits, the id, and perhaps "|" and a basket.
@@ -73,7 +74,7 @@ local function settle_plain(shard, keys, blobs, buyers, ids, state, to, due)
   end
   local before = redis.call('HMGET', keys.stock, unpack(names))
   for c = 1, #names do
-    counters[2 * c - 1], counters[2 * c] = names[c], before[c] + moved[c]
+    counters[2 * c - 1], counters[2 * c] = names[c], counter_of(before[c], names[c]) + moved[c]
   end
   local entry = { 't', shard.now, state .. 'b', blobs[1], state .. 'i', blobs[2] }
   local packed = pack_baskets(mixed and texts or { texts[1] })

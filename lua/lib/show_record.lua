@@ -1,3 +1,4 @@
+-- include lib/damaged
 -- include lib/parse_basket
 -- include lib/parse_record
 -- include lib/sold_lines
@@ -7,7 +8,9 @@ local function show_record(record, now, k_stock, names)
   local function named(lines)
     local shown = {}
     for k = 1, #lines, 2 do
-      names[lines[k]] = names[lines[k]] or redis.call('HGET', k_stock, lines[k] .. 'n')
+      local field = lines[k] .. 'n'
+      names[lines[k]] = names[lines[k]] or redis.call('HGET', k_stock, field)
+        or damaged('the field ' .. field .. ' of the key stock')
       shown[k], shown[k + 1] = names[lines[k]], lines[k + 1]
     end
     return shown

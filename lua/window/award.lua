@@ -41,6 +41,7 @@ local caller_ms, phase, hold_id, buyers_blob, baskets_blob, freed, seed, entropy
 -- include lib/expire_buyer
 -- include lib/limited_units
 -- include lib/refuse_units
+-- include lib/counter_of
 -- include lib/set_aside
 -- include lib/shard_full
 -- include lib/format_basket
@@ -110,7 +111,7 @@ read_records(book, keys.buyers, buyers)
 
 local function left(index)
   local field = index .. 'x:' .. cue.id
-  return book.parts[field] or tonumber(redis.call('HGET', keys.stock, field))
+  return book.parts[field] or counter_of(redis.call('HGET', keys.stock, field), field)
 end
 
 -- What of a wish can be had now: lines {index, qty, …}, or nil.

@@ -26,6 +26,7 @@ local caller_ms, id, definition, units_blob, times_blob, fields_blob = unpack(AR
 -- include lib/close_book
 -- include lib/set_aside
 -- include lib/is_id
+-- include lib/sku_index
 
 local CUED, CONFLICT, ENDED, SKU_UNKNOWN, SOLD_OUT = 'c', 'Q', 'Z', 'U', 'S' -- outcomes
 local TRY_AGAIN, CLOCK_JUMP, TOO_LATE = 'T', 'J', 'y' -- outcomes
@@ -81,7 +82,7 @@ local function judge()
       return nil, MALFORMED
     end
     seen[sku] = true
-    local index = tonumber(redis.call('HGET', keys.skus, sku))
+    local index = sku_index(keys.skus, sku)
     if not index then
       return nil, SKU_UNKNOWN
     end

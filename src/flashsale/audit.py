@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-import msgspec
-from msgspec import Struct
+from msgspec import MsgspecError
 
-from flashsale import ledger, views
-from flashsale.calls import Operation
-from flashsale.errors import InvalidRequest
-from flashsale.ledger import Entry, Event, EventKind, Names, Page
-from flashsale.models import AuditReport, Hold, HoldState, Sale, SaleState, SkuView, Snapshot
+from flashsale import ledger, limits, views
+from flashsale.books import COUNTERS, EFFECTS, PAGE, Books, Replay, hold_name, names_of
+from flashsale.calls import Operation, computed
+from flashsale.errors import InvalidRequest, ProtocolError, StoreUnavailable
+from flashsale.ledger import EventKind, Page
+from flashsale.models import AuditReport, Hold, HoldState, Sale, SkuView, Snapshot
 
 PROBLEMS_MAX = 100
 """Problems that a report lists; `truncated` says that there are more."""
@@ -29,193 +29,91 @@ PROBLEMS_MAX = 100
 RESTARTS = 3
 """How often an audit begins again because the ledger was trimmed under it."""
 
-PAGE = 500
-"""Ledger entries, and about as many buyers, in one read."""
+NEEDED = ("sale", "skus", "stock")
+"""Keys without which nothing can be read; every sale has them, and a ledger, until its purge."""
 
-_EFFECTS: dict[EventKind, tuple[tuple[str, int], ...]] = {
-    EventKind.HELD: (("available", -1), ("held", 1)),
-    EventKind.RETAKEN: (("available", -1), ("held", 1)),
-    EventKind.CONFIRMED: (("held", -1), ("sold", 1)),
-    EventKind.DROPPED: (("held", -1), ("available", 1)),
-    EventKind.RELEASED: (("held", -1), ("available", 1)),
-    EventKind.EXPIRED: (("held", -1), ("available", 1)),
-    EventKind.REFUNDED: (("sold", -1), ("available", 1)),
-    EventKind.SET_ASIDE: (("available", -1), ("set_aside", 1)),
-    EventKind.RESTOCKED: (("allotment", 1), ("available", 1)),
-}
+READ = (*NEEDED, "buyers", "ledger", "readers")
+"""Keys that an audit reads: it cannot go on if one of them is of another type."""
 
-_STATE_AFTER = {
-    EventKind.HELD: HoldState.HELD,
-    EventKind.TOMBSTONE: HoldState.RELEASED,
-    EventKind.CONFIRMED: HoldState.CONFIRMED,
-    EventKind.RELEASED: HoldState.RELEASED,
-    EventKind.EXPIRED: HoldState.EXPIRED,
-}
+_WITNESS = {EventKind.RESTOCKED: "restocks", EventKind.SET_ASIDE: "cues"}
+"""What happened proves that there is a key."""
 
-_PART = "x:"
-"""Before a cue's id in a checkpoint; no sku's id has a colon."""
-
-COUNTERS = ("allotment", "available", "set_aside", "held", "sold")
-
-
-class FoldedHold(Struct):
-    """A hold as the events tell it. `known` is False if it began before the checkpoint."""
-
-    known: bool
-    state: HoldState | None = None
-    lines: dict[str, int] = {}
-    sold: Counter[str] = msgspec.field(default_factory=Counter)
-    refunds: dict[str, dict[str, int]] = {}
-    deadline_ms: int | None = None
-    original_deadline_ms: int | None = None
-
-
-class Books:
-    """Balances and holds, replayed from the ledger."""
-
-    def __init__(self, sale: Sale, checkpoint: str) -> None:
-        self.sale = sale
-        self.holds: dict[tuple[str, str], FoldedHold] = {}
-        self.problems: list[str] = []
-        self.from_start = not checkpoint
-        self.state = None if checkpoint else SaleState.RUNNING
-        self.parts: dict[str, Counter[str]] = defaultdict(Counter)  # by cue, of what is set aside
-        if checkpoint:
-            self.balances = msgspec.json.decode(checkpoint, type=dict[str, dict[str, int]])
-            for name in [name for name in self.balances if name.startswith(_PART)]:
-                self.parts[name.removeprefix(_PART)].update(self.balances.pop(name))
-        else:
-            self.balances = {
-                sku.id: dict.fromkeys(COUNTERS, 0)
-                | {"allotment": sku.stock, "available": sku.stock}
-                for sku in sale.skus
-            }
-        self.events = 0
-
-    def apply(self, event: Event) -> None:
-        """Account for one event."""
-        self.events += 1
-        for sku, qty in event.lines.items():
-            for counter, sign in _EFFECTS.get(event.kind, ()):
-                self.balances[sku][counter] += sign * qty
-        if event.kind is EventKind.SET_ASIDE:
-            self.parts[event.cue].update(event.lines)
-        if event.kind is EventKind.STATE:
-            self.state = SaleState(event.text)
-        if event.buyer:
-            self._apply_to_hold(event)
-
-    def _apply_to_hold(self, event: Event) -> None:
-        key = (event.buyer, event.hold_id)
-        begins = event.kind in (EventKind.HELD, EventKind.TOMBSTONE)
-        hold = self.holds.get(key)
-        if hold is None:
-            if not begins and self.from_start:
-                self.problems.append(f"ledger: {event.kind.value} of {_name(*key)} before its hold")
-            hold = self.holds[key] = FoldedHold(known=begins)
-        elif begins:
-            self.problems.append(f"ledger: {_name(*key)} is {event.kind.value} twice")
-        hold.state = _STATE_AFTER.get(event.kind, hold.state)
-        if event.kind is EventKind.HELD:
-            hold.lines = dict(event.lines)
-            hold.deadline_ms = hold.original_deadline_ms = event.deadline_ms
-        elif event.kind is EventKind.EXTENDED:
-            hold.deadline_ms = event.deadline_ms
-        elif event.kind is EventKind.CONFIRMED:
-            hold.sold = Counter(event.lines)
-        elif event.kind is EventKind.REFUNDED and hold.state is HoldState.CONFIRMED:
-            hold.refunds[event.op_id] = dict(event.lines)
-            hold.sold.subtract(event.lines)
-            hold.sold = +hold.sold
-            if not hold.sold:
-                hold.state = HoldState.REFUNDED
-
-    def checkpoint(self) -> str:
-        """The balances and the cues' parts of what is set aside, for the next checkpoint."""
-        parts = {_PART + cue: units for cue, units in self.parts.items() if any(units.values())}
-        return msgspec.json.encode({**self.balances, **parts}).decode()
-
-
-class _Replay:
-    """Reads the ledger forward into the books, checking that nothing is missing."""
-
-    def __init__(self, sale: Sale, page: Page) -> None:
-        self.names = names_of(sale)
-        self.books = Books(sale, page.checkpoint)
-        self.start = self.sequence = page.checkpoint_sequence
-        self.epoch = page.epoch
-        self.entries = 0
-        self.last_ms = 0
-        self.recent: list[tuple[int, Event]] = []
-        self.keep_recent = False
-
-    def to(self, target: int) -> Operation[None]:
-        """Replay up to and including sequence `target`."""
-        while self.sequence < target:
-            page = yield from ledger.read(self.books.sale.id, self.names, self.sequence, PAGE)
-            wanted = [entry for entry in page.entries if entry.sequence <= target]
-            if not wanted:
-                text = f"ledger: entries {self.sequence + 1} to {target} are missing"
-                self.books.problems.append(text)
-                self.sequence = target
-            for entry in wanted:
-                self._take(entry)
-
-    def _take(self, entry: Entry) -> None:
-        problems = self.books.problems
-        if entry.epoch != self.epoch:
-            problems.append(f"ledger: entry {entry.sequence} is of epoch {entry.epoch}")
-        if entry.sequence != self.sequence + 1:
-            gap = f"{self.sequence + 1} to {entry.sequence - 1}"
-            problems.append(f"ledger: entries {gap} are missing")
-        if entry.at_ms < self.last_ms:
-            problems.append(f"ledger: time goes back at entry {entry.sequence}")
-        self.sequence, self.last_ms = entry.sequence, entry.at_ms
-        self.entries += 1
-        for event in entry.events:
-            self.books.apply(event)
-            if self.keep_recent:
-                self.recent.append((entry.sequence, event))
-
-
-def names_of(sale: Sale) -> Names:
-    """What reading the ledger needs of a definition."""
-    return Names(tuple(sku.id for sku in sale.skus), sale.hold_ttl_ms)
-
-
-def _name(buyer: str, hold_id: str) -> str:
-    return f"hold {hold_id!r} of buyer {buyer!r}"
-
+_UNREADABLE = (ArithmeticError, AttributeError, LookupError, MsgspecError, TypeError, ValueError)
+"""What reading data raises that are not as we write them."""
 
 # --- the audit ----------------------------------------------------------------------------
 
 
 def audit(sale: str) -> Operation[AuditReport]:
-    """Compare ledger and state; see the module's docstring."""
+    """Compare ledger and state; see the module's docstring.
+
+    Whatever is lost, mistyped or unreadable is a problem of the report. Errors are for a sale that
+    is not there (Rejected), one of another release's format, and a server that does not answer.
+    """
+    return (yield from computed(_audit(sale)))
+
+
+def _audit(sale: str) -> Operation[AuditReport]:
+    sale = limits.check_id("sale", sale)
+    wrong = yield from views.key_states(sale)
+    problems = [
+        _wrong_key(name, state)
+        for name, state in wrong.items()
+        if state == "mistyped" or name in (*NEEDED, "ledger")
+    ]
+    if any(name in wrong for name in NEEDED) or any(wrong.get(n) == "mistyped" for n in READ):
+        return _report(sale, problems)
+    try:
+        return (yield from _restarted(sale, problems))
+    except StoreUnavailable as error:
+        if not any(word in str(error) for word in ("FLASHSALE_DAMAGED", "WRONGTYPE")):
+            raise
+        return _report(sale, [*problems, str(error)])
+    except ProtocolError as error:
+        if "FLASHSALE_FORMAT" in str(error):
+            raise
+        return _report(sale, [*problems, str(error)])
+    except _UNREADABLE as error:
+        return _report(sale, [*problems, f"the sale's data cannot be read: {error!r}"])
+
+
+def _wrong_key(name: str, state: str) -> str:
+    return f"key {name!r} is {'missing' if state == 'missing' else 'of another type'}"
+
+
+def _report(sale: str, problems: list[str]) -> AuditReport:
+    """What is said of a sale that cannot be audited."""
+    return AuditReport(sale, 0, 0, 0, 0, 0, 0, 0, tuple(problems))
+
+
+def _restarted(sale: str, problems: list[str]) -> Operation[AuditReport]:
     for _ in range(RESTARTS):
         try:
-            return (yield from _audit_once(sale))
+            return (yield from _audit_once(sale, problems))
         except InvalidRequest as error:  # a reader trimmed what was still to be read
             if error.field != "after":
                 raise
-    return (yield from _audit_once(sale))
+    return (yield from _audit_once(sale, problems))
 
 
-def _audit_once(sale: str) -> Operation[AuditReport]:
+def _audit_once(sale: str, known: list[str]) -> Operation[AuditReport]:
     first = yield from views.snapshot(sale)
-    trimmed = yield from _checkpoint(sale, first)
-    replay = _Replay(first.sale, trimmed)
+    trimmed = yield from checkpoint_of(sale, first)
+    replay = Replay(first.sale, trimmed)
     yield from replay.to(first.sequence)
     replay.keep_recent = True
     records, read_at = yield from _all_records(sale)
     last = yield from views.snapshot(sale)
     yield from replay.to(last.sequence)
-    problems = replay.books.problems
+    problems = replay.books.problems  # the same list: replaying on adds to it
+    problems[:0] = known
+    problems += yield from _find_torn(sale, last)
     problems += _compare_counters(replay.books, last)
     problems += _compare_sums(records, read_at, replay, last)
     problems += _compare_limits(first.sale, records)
     problems += yield from _compare_holds(sale, replay, records)
     problems += yield from _compare_parts(sale, replay)
+    problems += yield from _find_lost(sale, replay.books, records)
     return AuditReport(
         sale=sale,
         epoch=last.epoch,
@@ -230,7 +128,46 @@ def _audit_once(sale: str) -> Operation[AuditReport]:
     )
 
 
-def _checkpoint(sale: str, snapshot: Snapshot) -> Operation[Page]:
+def _find_torn(sale: str, last: Snapshot) -> Operation[list[str]]:
+    """An entry behind the sequence that the sale stores: some of what it tells was not written."""
+    torn = (yield from checkpoint_of(sale, last)).torn
+    if torn is None:
+        return []
+    name = f"{torn.epoch}-{torn.sequence}"
+    return [f"ledger: entry {name} is torn: it is behind {last.epoch}-{last.sequence}, the sale's"]
+
+
+def _find_lost(sale: str, books: Books, records: Mapping[str, list[Hold]]) -> Operation[list[str]]:
+    """Keys that must be there, by what has happened, and are not."""
+    wrong = yield from views.key_states(sale)
+    if wrong.get("cues") != "mistyped":
+        wrong |= yield from views.key_states(sale, (yield from views.cue_ids(sale)))
+    expected = {name for kind, name in _WITNESS.items() if kind in books.kinds}
+    expected |= {"buyers"} if books.holds else set()
+    lost = [name for name in wrong if name in expected or name.startswith("cue:")]
+    if "deadlines" in wrong and (yield from _is_moved(sale, records)):
+        lost.append("deadlines")
+    return [_wrong_key(name, wrong[name]) for name in lost]
+
+
+def _is_moved(sale: str, records: Mapping[str, list[Hold]]) -> Operation[bool]:
+    """Whether the deadlines must have a hold's: one that was held and moved before and after."""
+    for buyer, holds in records.items():
+        before = [hold for hold in holds if _has_own_deadline(hold)]
+        if before:
+            wrong = yield from views.key_states(sale)
+            _, _, after = yield from views.find_buyer(sale, buyer)
+            same = {hold.hold_id for hold in after if _has_own_deadline(hold)}
+            return "deadlines" in wrong and any(hold.hold_id in same for hold in before)
+    return False
+
+
+def _has_own_deadline(hold: Hold) -> bool:
+    return hold.state is HoldState.HELD and hold.deadline_ms != hold.original_deadline_ms
+
+
+def checkpoint_of(sale: str, snapshot: Snapshot) -> Operation[Page]:
+    """What the ledger was trimmed to, and what is behind the snapshot's sequence, one entry."""
     # Nothing follows the last sequence, so this reads no entry, and it cannot be trimmed away.
     return (yield from ledger.read(sale, names_of(snapshot.sale), snapshot.sequence, 1))
 
@@ -248,6 +185,8 @@ def _all_records(sale: str) -> Operation[tuple[dict[str, list[Hold]], dict[str, 
 
 def _compare_counters(books: Books, last: Snapshot) -> list[str]:
     problems = []
+    skus = {sku.id for sku in last.sale.skus}
+    problems += [f"sku {sku!r} is lost: key 'skus' or 'stock'" for sku in skus - last.skus.keys()]
     if books.state is not None and books.state is not last.state:
         problems.append(f"the sale is {last.state.value}, the ledger says {books.state.value}")
     limits = {sku.id: sku.limit for sku in last.sale.skus}
@@ -273,12 +212,14 @@ def _compare_conservation(sku: str, view: SkuView) -> list[str]:
     ]
 
 
-def _compare_parts(sale: str, replay: _Replay) -> Operation[list[str]]:
+def _compare_parts(sale: str, replay: Replay) -> Operation[list[str]]:
     """What is set aside, cue by cue: the counter alone would hide what went from one to another."""
     skus = replay.names.skus
     sequence, parts = yield from views.parts(sale, skus)
     yield from replay.to(max(sequence, replay.sequence))
     problems = []
+    for cue in sorted(parts.keys() & replay.books.ended):
+        problems.append(f"cue {cue!r}: the ledger says that its reserve has ended, it has not")
     for cue in sorted(parts.keys() | replay.books.parts.keys()):
         here, books = parts.get(cue, {}), replay.books.parts[cue]
         for sku in dict.fromkeys((*skus, *here)):
@@ -294,7 +235,7 @@ def _held_lines(hold: Hold) -> Mapping[str, int]:
 
 
 def _compare_sums(
-    records: Mapping[str, list[Hold]], read_at: Mapping[str, int], replay: _Replay, last: Snapshot
+    records: Mapping[str, list[Hold]], read_at: Mapping[str, int], replay: Replay, last: Snapshot
 ) -> list[str]:
     sums: dict[str, Counter[str]] = {"held": Counter(), "sold": Counter()}
     for holds in records.values():
@@ -303,7 +244,7 @@ def _compare_sums(
             sums["sold"].update(hold.sold)
     for sequence, event in replay.recent:
         if event.buyer and sequence > read_at.get(event.buyer, 0):
-            for counter, sign in _EFFECTS.get(event.kind, ()):
+            for counter, sign in EFFECTS.get(event.kind, ()):
                 if counter in sums:
                     for sku, qty in event.lines.items():
                         sums[counter][sku] += sign * qty
@@ -333,7 +274,7 @@ def _compare_limits(sale: Sale, records: Mapping[str, list[Hold]]) -> list[str]:
 
 
 def _compare_holds(
-    sale: str, replay: _Replay, records: Mapping[str, list[Hold]]
+    sale: str, replay: Replay, records: Mapping[str, list[Hold]]
 ) -> Operation[list[str]]:
     """Compare each buyer's record with the events; a buyer who moved meanwhile is read again."""
     told: dict[str, set[str]] = defaultdict(set)
@@ -356,29 +297,31 @@ def _differences(books: Books, buyer: str, told: set[str], holds: list[Hold]) ->
     problems = []
     by_id = {hold.hold_id: hold for hold in holds}
     for hold_id in told - by_id.keys():
-        problems.append(f"{_name(buyer, hold_id)} is in the ledger, not in the buyer's record")
+        problems.append(f"{hold_name(buyer, hold_id)} is in the ledger, not in the buyer's record")
     for hold_id, hold in by_id.items():
         folded = books.holds.get((buyer, hold_id))
         if folded is None:
             if books.from_start:
-                problems.append(f"{_name(buyer, hold_id)} is in the record, not in the ledger")
+                problems.append(f"{hold_name(buyer, hold_id)} is in the record, not in the ledger")
             continue
         # A reader is shown a due hold as expired before any script has swept it.
         states = {folded.state, HoldState.EXPIRED if folded.state is HoldState.HELD else None}
         if folded.state is not None and hold.state not in states:
             problems.append(
-                f"{_name(buyer, hold_id)} is {hold.state.value}, the ledger says "
+                f"{hold_name(buyer, hold_id)} is {hold.state.value}, the ledger says "
                 f"{folded.state.value}"
             )
         elif folded.known and (hold.lines != folded.lines or hold.sold != dict(folded.sold)):
-            problems.append(f"{_name(buyer, hold_id)} has other lines than the ledger says")
+            problems.append(f"{hold_name(buyer, hold_id)} has other lines than the ledger says")
         elif folded.known and hold.refunds != folded.refunds:
-            problems.append(f"{_name(buyer, hold_id)} has other refunds than the ledger says")
+            problems.append(f"{hold_name(buyer, hold_id)} has other refunds than the ledger says")
         elif folded.known and (hold.deadline_ms, hold.original_deadline_ms) != (
             folded.deadline_ms,
             folded.original_deadline_ms,
         ):
-            problems.append(f"{_name(buyer, hold_id)} has another deadline than the ledger says")
+            problems.append(
+                f"{hold_name(buyer, hold_id)} has another deadline than the ledger says"
+            )
     return problems
 
 
@@ -390,11 +333,15 @@ def trim(sale: str) -> Operation[int]:
 
     The last entry stays. The checkpoint keeps the balances, so that an audit still adds up.
     """
+    return (yield from computed(_trim(sale)))
+
+
+def _trim(sale: str) -> Operation[int]:
     now = yield from views.snapshot(sale)
-    page = yield from _checkpoint(sale, now)
+    page = yield from checkpoint_of(sale, now)
     upto = min([page.cursor - 1, page.sequence - 1, *page.readers.values()])
     if upto <= page.checkpoint_sequence:
         return page.checkpoint_sequence
-    replay = _Replay(now.sale, page)
+    replay = Replay(now.sale, page)
     yield from replay.to(upto)
     return (yield from ledger.trim_to(sale, page, upto, replay.books.checkpoint()))

@@ -7,11 +7,13 @@ and returns its result. Both shells run any operation and know no subject.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from flashsale.errors import ProtocolError
+from flashsale.errors import FlashSaleError, ProtocolError
 from flashsale.models import OUTCOME_BY_CODE, Outcome
 from flashsale.scripts import Script
 
@@ -73,3 +75,29 @@ def outcome_of(code: str, script: str) -> Outcome:
         return OUTCOME_BY_CODE[code]
     except KeyError:
         raise ProtocolError(f"{script} answered with the unknown outcome {code!r}") from None
+
+
+def computed(operation: Operation[T]) -> Operation[T]:
+    """The same operation with its own work in `Compute` steps, for work that takes seconds."""
+
+    def resume(reply: Any, error: FlashSaleError | None) -> tuple[bool, Any]:
+        try:
+            return False, operation.send(reply) if error is None else operation.throw(error)
+        except StopIteration as end:
+            return True, end.value
+
+    reply: Any = None
+    error: FlashSaleError | None = None
+    try:
+        while True:
+            ended, value = yield Compute(partial(resume, reply, error))
+            if ended:
+                result: T = value
+                return result
+            try:
+                reply, error = (yield value), None
+            except FlashSaleError as caught:
+                reply, error = None, caught
+    finally:
+        with suppress(ValueError):  # it is running: a cancelled caller leaves a thread to its step
+            operation.close()

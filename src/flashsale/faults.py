@@ -39,7 +39,8 @@ _BELOW_US = frozenset({"redis", "hiredis", "asyncio", "uvloop", "ssl", "socket",
 """Packages that move bytes, and fail with whatever comes to hand where a connection is gone."""
 
 _WAIT_AND_RETRY = ("BUSY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY")
-_NOT_APPLIED = ("OOM", "MISCONF", "NOREPLICAS", "WRONGTYPE", "CROSSSLOT", "NOGOODSLAVE")
+_DAMAGED = ("WRONGTYPE", "FLASHSALE_DAMAGED")
+_NOT_APPLIED = ("OOM", "MISCONF", "NOREPLICAS", "CROSSSLOT", "NOGOODSLAVE", *_DAMAGED)
 _CUT_OFF = (
     (redis.exceptions.OutOfMemoryError, "OOM"),
     (redis.exceptions.ReadOnlyError, "READONLY"),
@@ -51,6 +52,9 @@ _CUT_OFF = (
 _SETUP = ("NOAUTH", "NOPERM", "WRONGPASS")
 _NOT_ALLOWED = ("ACL failure in script", "can't run this command or subcommand")
 """What a script says whose user lacks a command: Valkey and newer Redis, and Redis 7.0."""
+
+_TORN = "equal or smaller than the target stream top item"
+"""XADD's answer when the ledger is ahead of the sequence that the sale stores."""
 
 _NO_DATABASE = "DB index is out of range"
 """The answer to SELECT, with the number at the end of a URL: most clusters have number 0 alone."""
@@ -115,6 +119,9 @@ def _fault_of_reply(error: redis.ResponseError) -> Fault:
         return Fault(error, False, ConfigurationError(f"the server refuses this user: {text}"))
     if _NO_DATABASE in text:
         return Fault(error, False, ConfigurationError(f"the server's URL: {text}"))
+    if _TORN in text:
+        why = "an entry of the ledger is torn or its sequence was lost: audit says, repair mends"
+        return Fault(error, False, StoreUnavailable(f"not applied: {why} ({text})"))
     if word in _NOT_APPLIED:
         return Fault(error, False, StoreUnavailable(f"the server refused, not applied: {text}"))
     return Fault(error, False, ProtocolError(f"the server answered: {text}"))

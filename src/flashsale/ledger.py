@@ -105,6 +105,16 @@ class Page(Struct, frozen=True):
     readers: dict[str, int]
     entries: tuple[Entry, ...]
 
+    @property
+    def torn(self) -> Entry | None:
+        """The entry behind the sequence that the sale stores, if these are the last entries.
+
+        What it tells was not, or not all, written: no script stops there, but something has.
+        """
+        last = self.entries[-1] if self.entries else None
+        behind = last is not None and (last.epoch, last.sequence) > (self.epoch, self.sequence)
+        return last if behind else None
+
 
 class Names(Struct, frozen=True):
     """What reading needs of a sale's definition: its skus in order, and its ttl."""

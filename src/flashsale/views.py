@@ -11,7 +11,7 @@ from flashsale.baskets import encode
 from flashsale.batches import STATES, Target, reject
 from flashsale.calls import Call, Operation, Reply, expect
 from flashsale.errors import Rejected
-from flashsale.keys import ShardKeys
+from flashsale.keys import CueKeys, ShardKeys
 from flashsale.models import Hold, HoldState, Outcome, Sale, SaleState, SkuView, Snapshot
 from flashsale.rooms import WaitingRoom
 from flashsale.scripts import load_script
@@ -98,6 +98,20 @@ def snapshot(sale: str) -> Operation[Snapshot]:
         due_at_ms=int(due) if due else None,
         skus=skus,
     )
+
+
+def key_states(sale: str, cues: Sequence[str] = ()) -> Operation[dict[str, str]]:
+    """What is wrong with a sale's keys and with the hashes of these cues: name → what, if anything.
+
+    "missing" is what is not there, which may be right, or "mistyped". Rejected if nothing of the
+    sale is there, or its tombstone alone.
+    """
+    own = msgspec.structs.asdict(ShardKeys.of(sale))
+    own |= {f"cue:{cue}": CueKeys.of(sale, cue).cue for cue in cues}
+    reply = yield Call(load_script("inventory/key_states"), tuple(own.values()), ())
+    code, states = expect(reply, 2, "key_states")
+    reject(sale, code)
+    return {name: state.decode() for name, state in zip(own, states, strict=True) if state}
 
 
 def cue_ids(sale: str) -> Operation[list[str]]:

@@ -412,6 +412,7 @@ OPERATIONS = {
     "inventory/find": views.find(SALE, TARGET),
     "inventory/snapshot": views.snapshot(SALE),
     "inventory/scan": views.scan(SALE, "0", 10),
+    "inventory/key_states": views.key_states(SALE),
     "window/cue": window.open_cue(
         SALE,
         CueRequest(id="cue", position_ms=1, stock={"red": 1}),

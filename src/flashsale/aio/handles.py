@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from flashsale import audit, batches, inventory, ledger, limits, views, window
+from flashsale import audit, batches, books, inventory, ledger, limits, views, window
 from flashsale.aio.cues import AsyncCueHandle
 from flashsale.aio.queue import AsyncQueueHandle
 from flashsale.cues import CueRequest, Keep, LagHistogram
@@ -313,7 +313,7 @@ class AsyncLedgerHandle:
         span = self._shop._span(timeout_ms)
         if self._names is None:
             view = await self._shop.perform(views.snapshot(self._sale_id), span.left_ms)
-            self._names = audit.names_of(view.sale)
+            self._names = books.names_of(view.sale)
         operation = ledger.read(self._sale_id, self._names, after, count)
         return await self._shop.perform(operation, span.left_ms)
 

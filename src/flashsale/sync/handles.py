@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from flashsale import audit, batches, inventory, ledger, limits, views, window
+from flashsale import audit, batches, books, inventory, ledger, limits, views, window
 from flashsale.cues import CueRequest, Keep, LagHistogram
 from flashsale.draw import EntropySource
 from flashsale.errors import FlashSaleError
@@ -311,7 +311,7 @@ class LedgerHandle:
         span = self._shop._span(timeout_ms)
         if self._names is None:
             view = self._shop.perform(views.snapshot(self._sale_id), span.left_ms)
-            self._names = audit.names_of(view.sale)
+            self._names = books.names_of(view.sale)
         operation = ledger.read(self._sale_id, self._names, after, count)
         return self._shop.perform(operation, span.left_ms)
 
