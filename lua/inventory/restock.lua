@@ -95,7 +95,7 @@ local function restock(lines, body, before)
     if allotment + change > STOCK_MAX then
       return STOCK_TOO_LARGE
     end
-    allotments[#allotments + 1] = field
+    allotments[#allotments + 1] = lines[k] .. 't'
     allotments[#allotments + 1] = allotment + change
   end
   if redis.call('HLEN', keys.restocks) >= RESTOCKS_MAX then
