@@ -2,7 +2,8 @@
 -- include lib/parse_turn
 -- include lib/format_turn
 -- The turns of buyers who were admitted from the waiting room: `live[buyer]` is one that has not
--- ended, `take` counts what its buyer takes, `want` what is no longer there, `write` has that written.
+-- ended, `take` counts what its buyer takes, `want` what is no longer there, `write` has that
+-- written.
 -- Both are what turns convert to: counting only what is taken would call ever more people for the
 -- few units that come back after a sale has sold out. A turn counts once, with what its buyer took
 -- or could ever have had, and so much at most: nobody stops the calls of a sale by wishing for a

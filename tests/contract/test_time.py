@@ -215,7 +215,7 @@ def test_clock_jump_comes_after_closing_and_before_an_unknown_sku(
     lab: Lab, callers_clock: Callable[[int], None]
 ) -> None:
     sale, _ = behind(lab, 2 * MINUTE)
-    closed, _ = behind(lab, 2 * MINUTE, closes_at_ms=1)
+    closed, _ = behind(lab, 2 * MINUTE, closes_at_ms=10**12)
     callers_clock(-2 * MINUTE)
     assert sale.hold("ann", {"green": 1}, hold_id="h").outcome is Outcome.CLOCK_JUMP
     assert closed.hold("ann", {"green": 1}, hold_id="h").outcome is Outcome.CLOSED
