@@ -22,6 +22,10 @@ T = TypeVar("T")
 Reply: TypeAlias = list[Any]
 
 
+class FromReplica(list[Any]):
+    """A reply from a replica: it may be older than what the primary has."""
+
+
 class Call(Struct, frozen=True):
     """One script call. The shell puts its clock, in milliseconds, before `args`.
 

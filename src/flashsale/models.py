@@ -396,6 +396,7 @@ class Snapshot(Struct, frozen=True):
 
     epoch, sequence: the last ledger entry that is reflected in the figures.
     due_at_ms: no hold falls due before this time (None: nothing can fall due).
+    stale: it was read from a replica, so the primary may know more.
     """
 
     sale: Sale
@@ -406,6 +407,7 @@ class Snapshot(Struct, frozen=True):
     buyers: int
     due_at_ms: int | None
     skus: dict[str, SkuView]
+    stale: bool = False
 
     def held_alarms(self, share: float = 0.8, sold_below: float = 0.5) -> tuple[str, ...]:
         """A sentence for each sku that buyers may be denying to others: held, and not paid for.

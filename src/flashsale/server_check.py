@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
@@ -14,15 +15,24 @@ from flashsale.errors import ConfigurationError, InvalidRequest
 Durability: TypeAlias = Literal["memory", "fsync"]
 DURABILITIES: tuple[Durability, ...] = ("memory", "fsync")
 
-INFO_SECTIONS = ("server", "memory", "persistence", "cluster")
+INFO_SECTIONS = ("server", "memory", "persistence", "replication", "cluster")
 MINIMUM_VERSION = (7, 0)
+
+LOOK_AGAIN_S = 10.0
+"""Seconds after which a server's settings are looked at again, by the next call."""
 
 
 class ServerInfo(Struct, frozen=True):
-    """The server a client talks to."""
+    """The server a client talks to.
+
+    replica: it follows another one, as it said when it was looked at, at most ten seconds ago:
+    what is read from it (`find`, `holds_of`, the views and the ledger) may be older than what the
+    primary has, a `Snapshot` is marked `stale`, and whatever writes is refused.
+    """
 
     name: str
     version: str
+    replica: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -45,10 +55,19 @@ def parse_info(raw: object) -> dict[str, str]:
     return dict(line.split(":", 1) for line in lines if ":" in line and line[0] != "#")
 
 
+def is_due(looked_at: float) -> bool:
+    """Whether a server that was looked at then (`time.monotonic`) is to be looked at again."""
+    return time.monotonic() - looked_at >= LOOK_AGAIN_S
+
+
 def check_ready(info: Mapping[str, str]) -> None:
     """A server that still reads its data answers INFO, but not with what will hold then."""
     if info.get("loading", "0") != "0":
         raise redis.exceptions.BusyLoadingError("the server is still loading its data")
+    # -1: the link to its primary was never up, so whatever it has is not that one's data.
+    never = info.get("master_link_down_since_seconds") == "-1"
+    if info.get("role") == "slave" and (never or info.get("master_sync_in_progress", "0") != "0"):
+        raise redis.exceptions.BusyLoadingError("the replica has no copy of its primary's data yet")
 
 
 def check_server(info: Mapping[str, str]) -> ServerInfo:
@@ -68,13 +87,14 @@ def check_server(info: Mapping[str, str]) -> ServerInfo:
             f"the server is Redis {version}; flashsale needs Redis {wanted} or later, or Valkey"
         )
     policy = info.get("maxmemory_policy", "noeviction")
-    if info.get("maxmemory", "0") != "0" and policy != "noeviction":
+    if policy != "noeviction":  # also without a bound, which CONFIG SET may set at any time
         raise ConfigurationError(
             f"the server may evict orders: maxmemory-policy is {policy}, it must be noeviction"
         )
+    replica = info.get("role") == "slave"
     if "valkey_version" in info:
-        return ServerInfo("Valkey", info["valkey_version"])
-    return ServerInfo("Redis", version)
+        return ServerInfo("Valkey", info["valkey_version"], replica)
+    return ServerInfo("Redis", version, replica)
 
 
 def check_fsync(info: Mapping[str, str], appendfsync: str | None) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from flashsale import limits
 from flashsale.baskets import encode
 from flashsale.batches import STATES, Target, reject
-from flashsale.calls import Call, Operation, Reply, expect
+from flashsale.calls import Call, FromReplica, Operation, Reply, expect
 from flashsale.errors import Rejected
 from flashsale.keys import CueKeys, ShardKeys
 from flashsale.models import Hold, HoldState, Outcome, Sale, SaleState, SkuView, Snapshot
@@ -97,6 +97,7 @@ def snapshot(sale: str) -> Operation[Snapshot]:
         buyers=buyers,
         due_at_ms=int(due) if due else None,
         skus=skus,
+        stale=isinstance(reply, FromReplica),
     )
 
 

@@ -49,17 +49,17 @@ def test_an_older_server_is_refused_with_what_is_needed(version: bytes) -> None:
         check_server(parse_info(info))
 
 
-def test_an_evicting_policy_matters_only_once_memory_is_bounded() -> None:
-    evicting = REDIS_70 + b"maxmemory_policy:allkeys-lru\r\n"
-    check_server(parse_info(evicting))
+@pytest.mark.parametrize("bound", [b"0", b"1000000"])
+def test_an_evicting_policy_is_refused_whether_memory_is_bounded_or_not(bound: bytes) -> None:
+    evicting = REDIS_70.replace(b"maxmemory:0", b"maxmemory:" + bound)
+    check_server(parse_info(evicting + b"maxmemory_policy:noeviction\r\n"))
     with pytest.raises(ConfigurationError, match="allkeys-lru, it must be noeviction"):
-        check_server(parse_info(evicting.replace(b"maxmemory:0", b"maxmemory:1000000")))
+        check_server(parse_info(evicting + b"maxmemory_policy:allkeys-lru\r\n"))
 
 
 def test_a_real_server_that_may_evict_orders_is_refused_before_anything_is_written(
     connect: Callable[..., FlashSale], own_server: EmbeddedServer, admin: Any
 ) -> None:
-    admin.config_set("maxmemory", "100mb")
     admin.config_set("maxmemory-policy", "allkeys-lru")
     shop = connect(own_server.url, timeout_ms=10_000)
     for _ in range(2):

@@ -48,7 +48,9 @@ class AsyncFlashSale:
     `redis.asyncio.RedisCluster`; its connection settings are used, in pools that belong to this
     object. `timeout_ms` (1 to 600,000) bounds every call, retries included; a call may set its
     own. `durability`: "memory" is what the server's settings give; "fsync" means that an
-    acknowledged order is on disk, and is checked before a server is used.
+    acknowledged order is on disk, and is checked before a server is used. Its settings are
+    looked at again every ten seconds, by a call on its way: if they do not fit any more, it and
+    every further call raises ConfigurationError.
 
     Calls made at the same time share script calls: `await` one order at a time, in as many tasks
     as you like. At most `queue_max` of them (1 to 10,000,000) and about `queue_bytes_max` bytes

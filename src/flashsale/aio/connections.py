@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import redis
@@ -14,7 +15,7 @@ from flashsale import server_check
 from flashsale.aio.lines import Attempt, Node, exchange
 from flashsale.aio.sentinels import Primary
 from flashsale.attempts import CLOSED, Attempts
-from flashsale.calls import Call, Reply
+from flashsale.calls import Call, FromReplica, Reply
 from flashsale.connecting import (
     MAX_CONNECTIONS,
     check_settings,
@@ -79,11 +80,11 @@ class Connections:
                 async with asyncio.timeout(patience) as timeout:
                     attempt = Attempt(attempts, timeout)
                     node = self._node(redirected or await self._owner(slot, attempt))
-                    await self._check(node, attempt)
+                    server = await self._check(node, attempt)
                     reply: Reply
                     reply = await self._exchange(node, call, attempt, bool(redirected))
                     attempts.answered()
-                    return reply
+                    return FromReplica(reply) if server.replica else reply
             except JUDGED as error:
                 await self._recognise(error, node, attempts)
                 pause = attempts.failed(error, call)
@@ -195,21 +196,32 @@ class Connections:
             await asyncio.to_thread(look, address or self._given(), error, attempts)
 
     async def _check(self, node: Node, attempt: Attempt) -> server_check.ServerInfo:
-        if node.info is None:
-            raw = await self._ask(node, attempt, "INFO", *server_check.INFO_SECTIONS)
-            info = server_check.parse_info(raw)
-            server_check.check_ready(info)
-            found = server_check.check_server(info)
-            if self._durability == "fsync":
-                policy = await self._ask(node, attempt, "CONFIG", "GET", "appendfsync")
-                server_check.check_fsync(info, server_check.config_value(policy))
-            node.info = found
-            self._contact.proven = True
-            if self.topology.is_cluster is None:
-                self.topology.is_cluster = False
-                if info.get("cluster_enabled") == "1":
-                    self.topology.found_cluster()
-        return node.info
+        """What a server is, asked by the first call and by one call every LOOK_AGAIN_S."""
+        known = node.info
+        if known is not None and not server_check.is_due(node.looked_at):
+            return known
+        node.looked_at = time.monotonic()  # the others go on meanwhile with what is known
+        try:
+            return await self._look_at(node, attempt)
+        except BaseException:
+            node.info = None  # nobody relies on what is not known to be so
+            raise
+
+    async def _look_at(self, node: Node, attempt: Attempt) -> server_check.ServerInfo:
+        raw = await self._ask(node, attempt, "INFO", *server_check.INFO_SECTIONS)
+        info = server_check.parse_info(raw)
+        server_check.check_ready(info)
+        found = server_check.check_server(info)
+        if self._durability == "fsync":
+            policy = await self._ask(node, attempt, "CONFIG", "GET", "appendfsync")
+            server_check.check_fsync(info, server_check.config_value(policy))
+        node.info = found
+        self._contact.proven = True
+        if self.topology.is_cluster is None:
+            self.topology.is_cluster = False
+            if info.get("cluster_enabled") == "1":
+                self.topology.found_cluster()
+        return found
 
     # --- one request, one reply -----------------------------------------------------------
 

@@ -44,5 +44,15 @@ def bounded(kind: type[Any]) -> type[Any]:
             self._sock.settimeout(attempt.seconds)
         kind.send_packed_command(self, command, check_health)
 
-    own = {"connect": connect, "send_packed_command": send_packed_command}
+    def read_response(self: Any, *args: Any, timeout: float | None = None, **options: Any) -> Any:
+        # Not by redis-py's own argument, which came with redis-py 8.
+        if self._sock is not None:
+            self._sock.settimeout(attempt.seconds if timeout is None else timeout)
+        return kind.read_response(self, *args, **options)
+
+    own = {
+        "connect": connect,
+        "send_packed_command": send_packed_command,
+        "read_response": read_response,
+    }
     return type(f"Bounded{kind.__name__}", (kind,), own)

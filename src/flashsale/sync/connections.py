@@ -13,7 +13,7 @@ from redis.sentinel import SentinelConnectionPool
 
 from flashsale import server_check
 from flashsale.attempts import CLOSED, Attempts
-from flashsale.calls import Call, Reply
+from flashsale.calls import Call, FromReplica, Reply
 from flashsale.connecting import (
     MAX_CONNECTIONS,
     check_settings,
@@ -179,7 +179,8 @@ class Connections:
         if owner is None and topology.is_cluster:
             return None
         node = self._node(owner)
-        return node if node.info is not None else None
+        known = node.info is not None and not server_check.is_due(node.looked_at)
+        return node if known else None
 
     def _forget_gone(self) -> None:
         """Nodes come and go, with new addresses each time: those that left are not kept."""
@@ -221,21 +222,31 @@ class Connections:
             self._contact.look(address or self._given(), error, attempts)
 
     def _check(self, node: Node, attempts: Attempts) -> server_check.ServerInfo:
-        found = node.info
-        if found is None:
-            raw = self._ask(node, attempts, "INFO", *server_check.INFO_SECTIONS)
-            info = server_check.parse_info(raw)
-            server_check.check_ready(info)
-            found = server_check.check_server(info)
-            if self._durability == "fsync":
-                policy = self._ask(node, attempts, "CONFIG", "GET", "appendfsync")
-                server_check.check_fsync(info, server_check.config_value(policy))
-            node.info = found
-            self._contact.proven = True
-            if self.topology.is_cluster is None:
-                self.topology.is_cluster = False
-                if info.get("cluster_enabled") == "1":
-                    self.topology.found_cluster()
+        """What a server is, asked by the first call and by one call every LOOK_AGAIN_S."""
+        known = node.info
+        if known is not None and not server_check.is_due(node.looked_at):
+            return known
+        node.looked_at = time.monotonic()  # the others go on meanwhile with what is known
+        try:
+            return self._look_at(node, attempts)
+        except BaseException:
+            node.info = None  # nobody relies on what is not known to be so
+            raise
+
+    def _look_at(self, node: Node, attempts: Attempts) -> server_check.ServerInfo:
+        raw = self._ask(node, attempts, "INFO", *server_check.INFO_SECTIONS)
+        info = server_check.parse_info(raw)
+        server_check.check_ready(info)
+        found = server_check.check_server(info)
+        if self._durability == "fsync":
+            policy = self._ask(node, attempts, "CONFIG", "GET", "appendfsync")
+            server_check.check_fsync(info, server_check.config_value(policy))
+        node.info = found
+        self._contact.proven = True
+        if self.topology.is_cluster is None:
+            self.topology.is_cluster = False
+            if info.get("cluster_enabled") == "1":
+                self.topology.found_cluster()
         return found
 
     # --- one request, one reply -----------------------------------------------------------
@@ -249,10 +260,10 @@ class Connections:
             attempt.begin(patience)
             try:
                 node = self._node(redirected) if redirected else self._owner(slot, attempts)
-                self._check(node, attempts)
+                server = self._check(node, attempts)
                 reply: Reply = self._exchange(node, call, attempts, bool(redirected))
                 attempts.answered()
-                return reply
+                return FromReplica(reply) if server.replica else reply
             except JUDGED as error:
                 self._recognise(error, node, attempts)
                 pause = attempts.failed(error, call)

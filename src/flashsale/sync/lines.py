@@ -48,6 +48,7 @@ class Node:
     ) -> None:
         self.address = address
         self.info: server_check.ServerInfo | None = None
+        self.looked_at = 0.0
         self.pool = Pool(most)
         self.closed = False
         self._kind, self._options = kind, options
