@@ -19,6 +19,7 @@ from flashsale.attempts import CLOSED, Attempts
 from flashsale.errors import Overloaded, StoreUnavailable
 from flashsale.faults import JUDGED, NoneFree, lost_connection
 from flashsale.pools import CROWDED, Lease, Pool
+from flashsale.redis_py import has_unread
 from flashsale.topology import Address
 
 Command = tuple[Any, ...]
@@ -222,6 +223,6 @@ async def _is_idle(connection: Any) -> bool:
     if reader.at_eof() or reader.exception() is not None:
         return False
     try:
-        return not await connection.can_read()
+        return not await has_unread(connection)
     except JUDGED:
         return False
