@@ -30,6 +30,9 @@ MAX_CONNECTIONS = 100
 _OWN_BOOKKEEPING = ("maint_", "orig_", "himport", "event_dispatcher", "response_callbacks")
 """Settings that tie redis-py's pools and cluster nodes to themselves."""
 
+_FAKES = {"birdisle", "fakeredis", "mockredis"}
+"""Packages that play a server inside the process, for tests."""
+
 _OUR_BYTES = {"decode_responses": False, "encoding": "utf-8", "encoding_errors": "strict"}
 
 _NOT_OURS = {"max_connections", "connection_class", "redis_connect_func"}
@@ -89,6 +92,11 @@ def connection_options(kwargs: Mapping[str, Any], retry_class: Any) -> dict[str,
 
 def check_settings(kind: type[Any], options: Mapping[str, Any]) -> None:
     """Make one connection, without I/O, so that settings which it does not take are told now."""
+    if any(base.__module__.partition(".")[0] in _FAKES for base in kind.__mro__):
+        raise ConfigurationError(
+            "client: a fake server cannot run the scripts (#!lua, cmsgpack, the ledger's streams): "
+            "FlashSale.embedded() and flashsale.embedded.EmbeddedServer start a real one"
+        )
     if wrong := _misfit(kind, options):
         raise ConfigurationError(f"client: {wrong}")
 

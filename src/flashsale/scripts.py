@@ -48,6 +48,11 @@ def lua_folder() -> Path:
     for folder in (here / "lua", here.parent.parent / "lua"):
         if (folder / "lib").is_dir():
             return folder
+    if not here.is_dir():
+        raise ConfigurationError(
+            f"flashsale cannot run from within an archive ({here}): its Lua files must be files. "
+            "Install it unpacked (for a zipapp: beside it, with pip install --target)"
+        )
     raise ConfigurationError(f"flashsale's Lua files are missing: expected {here / 'lua'}")
 
 

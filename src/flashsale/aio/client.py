@@ -31,6 +31,7 @@ from flashsale.connecting import (
 from flashsale.errors import ConfigurationError, FlashSaleError, StoreUnavailable
 from flashsale.keyring import Key, Keyring
 from flashsale.models import Answer, Sale
+from flashsale.pickling import NotPickled
 from flashsale.readings import TooLate
 from flashsale.waiting_room import Rooms
 from flashsale.window import CUES_MAX, Known
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AsyncFlashSale:
+class AsyncFlashSale(NotPickled):
     """The engine for asyncio programs; tasks of one event loop may share one.
 
     `client` is a `redis.asyncio.Redis` of your own (also one of a Sentinel's `master_for`) or a
@@ -64,6 +65,8 @@ class AsyncFlashSale:
     Belongs to the process that made it and to the event loop of its first call: use after a
     fork or from another loop raises ConfigurationError.
     """
+
+    _instead = "make one in each process, from the URL"
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flashsale import draw, limits, settling, window
 from flashsale.cues import Cue, CueView, EntryAnswer, Settlement, check_cue_id
 from flashsale.models import Answer, Basket
+from flashsale.pickling import NotPickled
 
 if TYPE_CHECKING:
     from flashsale.aio.client import AsyncFlashSale
@@ -25,12 +26,14 @@ class AsyncCueEntry(EntryAnswer, frozen=True, kw_only=True):
         return await self.handle.result(self.buyer, wait_ms=wait_ms)
 
 
-class AsyncCueHandle:
+class AsyncCueHandle(NotPickled):
     """A cue as seen by a service: taps go in, and in the end results come out.
 
     Attached without I/O; what never changes of a cue is read once, with the first tap. Refusals of
     a tap are outcomes; a cue or a sale that is not there raises Rejected, whatever is asked of it.
     """
+
+    _instead = "send the ids of sale and cue, and attach with shop.sale(id).cue_handle(id)"
 
     def __init__(self, shop: AsyncFlashSale, sale_id: str, cue_id: str) -> None:
         self._shop = shop

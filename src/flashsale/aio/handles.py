@@ -21,13 +21,14 @@ from flashsale.models import (
     SaleState,
     Snapshot,
 )
+from flashsale.pickling import NotPickled
 from flashsale.window import Clock, Position
 
 if TYPE_CHECKING:
     from flashsale.aio.client import AsyncFlashSale
 
 
-class AsyncSaleHandle:
+class AsyncSaleHandle(NotPickled):
     """A sale as seen by an order service: its verbs, each one round trip.
 
     Every verb is atomic and safe to repeat with the same ids. A verb on a hold names it by
@@ -37,6 +38,8 @@ class AsyncSaleHandle:
     overrides the client's. `created`: whether `open` made the sale with that very call; None if
     the handle is not from `open`.
     """
+
+    _instead = "send the sale's id, and attach there with shop.sale(id)"
 
     def __init__(self, shop: AsyncFlashSale, sale_id: str, created: bool | None = None) -> None:
         self._shop = shop
@@ -298,8 +301,10 @@ class AsyncSaleHandle:
         return await self._shop.perform(audit.audit(self.id), timeout_ms)
 
 
-class AsyncLedgerHandle:
+class AsyncLedgerHandle(NotPickled):
     """What happened to a sale's stock, for whoever must know."""
+
+    _instead = "send the sale's id, and attach there with shop.sale(id)"
 
     def __init__(self, shop: AsyncFlashSale, sale_id: str) -> None:
         self._shop = shop

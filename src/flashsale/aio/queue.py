@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flashsale import limits, places, waiting_room
 from flashsale.errors import FlashSaleError
 from flashsale.models import Outcome
+from flashsale.pickling import NotPickled
 from flashsale.rooms import (
     JoinRequest,
     PlaceAnswer,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from flashsale.aio.client import AsyncFlashSale
 
 
-class AsyncQueueHandle:
+class AsyncQueueHandle(NotPickled):
     """A sale's waiting room: buyers join, ask where they stand, and are let in when called.
 
     Attached without I/O. A view of the room is read once a second and shared by all callers of this
@@ -33,6 +34,8 @@ class AsyncQueueHandle:
     same in every process; to look, steer, leave and be let in by name none is needed, but until
     somebody who has the room's key has looked once after the opening, nobody is called.
     """
+
+    _instead = "send the sale's id, and attach there with shop.sale(id)"
 
     def __init__(self, shop: AsyncFlashSale, sale_id: str) -> None:
         self._shop = shop

@@ -20,6 +20,7 @@ from redis.retry import Retry
 from flashsale.embedded.ingredients import HOST, checked_config, find_binary, free_port
 from flashsale.embedded.supervised import Supervised
 from flashsale.errors import ConfigurationError, StoreUnavailable
+from flashsale.pickling import NotPickled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +36,7 @@ _DURABILITY: Final = {
 }
 
 
-class EmbeddedServer:
+class EmbeddedServer(NotPickled):
     """A Valkey (or Redis) server that belongs to this process.
 
     Get one from `start`. It runs until `stop`, the end of a `with` block or the end of the
@@ -52,6 +53,8 @@ class EmbeddedServer:
     The methods may be called from any thread. They block, `start` for about a tenth of a
     second; from a coroutine use `asyncio.to_thread`.
     """
+
+    _instead = "send its url, and connect with from_url"
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ from flashsale.connecting import (
 from flashsale.errors import ConfigurationError, FlashSaleError, StoreUnavailable
 from flashsale.keyring import Key, Keyring
 from flashsale.models import Answer, Sale
+from flashsale.pickling import NotPickled
 from flashsale.readings import TooLate
 from flashsale.sync.connections import Connections, Ticket
 from flashsale.sync.gathering import Gatherer
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class FlashSale:
+class FlashSale(NotPickled):
     """The engine for synchronous programs; threads, or gevent's greenlets, may share one.
 
     `client` is a `redis.Redis` of your own (also one of a Sentinel's `master_for`) or a
@@ -60,6 +61,8 @@ class FlashSale:
 
     Belongs to the process that made it: use after a fork raises ConfigurationError.
     """
+
+    _instead = "make one in each process, from the URL"
 
     def __init__(
         self,

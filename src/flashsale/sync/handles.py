@@ -19,6 +19,7 @@ from flashsale.models import (
     SaleState,
     Snapshot,
 )
+from flashsale.pickling import NotPickled
 from flashsale.sync.cues import CueHandle
 from flashsale.sync.queue import QueueHandle
 from flashsale.window import Clock, Position
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from flashsale.sync.client import FlashSale
 
 
-class SaleHandle:
+class SaleHandle(NotPickled):
     """A sale as seen by an order service: its verbs, each one round trip.
 
     Every verb is atomic and safe to repeat with the same ids. A verb on a hold names it by
@@ -37,6 +38,8 @@ class SaleHandle:
     overrides the client's. `created`: whether `open` made the sale with that very call; None if
     the handle is not from `open`.
     """
+
+    _instead = "send the sale's id, and attach there with shop.sale(id)"
 
     def __init__(self, shop: FlashSale, sale_id: str, created: bool | None = None) -> None:
         self._shop = shop
@@ -296,8 +299,10 @@ class SaleHandle:
         return self._shop.perform(audit.audit(self.id), timeout_ms)
 
 
-class LedgerHandle:
+class LedgerHandle(NotPickled):
     """What happened to a sale's stock, for whoever must know."""
+
+    _instead = "send the sale's id, and attach there with shop.sale(id)"
 
     def __init__(self, shop: FlashSale, sale_id: str) -> None:
         self._shop = shop
