@@ -106,8 +106,16 @@ def fault_of(error: Exception, *, sent: bool) -> Fault:
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
         return Fault(error, sent)
     if isinstance(error, redis.ResponseError):
+        _hide_arguments(error)
         return _fault_of_reply(error)
     return Fault(error, sent, ProtocolError(f"unexpected {type(error).__name__}: {error}"))
+
+
+def _hide_arguments(error: redis.ResponseError) -> None:
+    """A server repeats what it was asked and does not know: of AUTH or HELLO, the password."""
+    text, found, _ = str(error).partition(", with args beginning with")
+    if found:
+        error.args = (text,)
 
 
 def _fault_of_reply(error: redis.ResponseError) -> Fault:
@@ -122,6 +130,12 @@ def _fault_of_reply(error: redis.ResponseError) -> Fault:
     if _TORN in text:
         why = "an entry of the ledger is torn or its sequence was lost: audit says, repair mends"
         return Fault(error, False, StoreUnavailable(f"not applied: {why} ({text})"))
+    if "cluster support disabled" in text:
+        rule = "client: a client for clusters, and the server is not part of one"
+        return Fault(error, False, ConfigurationError(f"{rule}: {text}"))
+    if "unknown command" in text.lower():
+        rule = "it must know every command of the README's list, HELLO and AUTH"
+        return Fault(error, False, ConfigurationError(f"the server: {rule}: {text}"))
     if word in _NOT_APPLIED:
         return Fault(error, False, StoreUnavailable(f"the server refused, not applied: {text}"))
     return Fault(error, False, ProtocolError(f"the server answered: {text}"))

@@ -221,6 +221,49 @@ def test_a_clusters_bus(point_at: Callable[..., FlashSale]) -> None:
         is_refused(shop, f"port {port + 10_000} is the server's cluster bus: use {port}")
 
 
+@pytest.mark.parametrize(("protocol", "command"), [(2, "AUTH"), (3, "HELLO")])
+def test_a_server_that_repeats_what_it_does_not_know_shows_no_password(
+    protocol: int, command: str, point_at: Callable[..., FlashSale]
+) -> None:
+    password = "Жабка-7531-Щука"
+    with EmbeddedServer.start(config={"rename-command": f'{command} ""'}) as server:
+        url = f"redis://:{quote(password)}@{HOST}:{server.port}?protocol={protocol}"
+        with pytest.raises(ConfigurationError, match=f"unknown command '{command}'") as raised:
+            point_at(url, timeout_ms=LONG_MS).server()
+    error: BaseException | None = raised.value
+    while error is not None:
+        shown = f"{error!r} {error} {error.args}"
+        assert not [n for n in range(len(password) - 3) if password[n : n + 4] in shown]
+        error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("http", "neither Redis nor Valkey"),
+        ("server", "a client for clusters, and the server is not part of one"),
+        ("tls", "expects TLS"),
+    ],
+)
+def test_a_client_for_clusters_that_is_not_at_one(
+    place: str, told: str, server: EmbeddedServer, certificate: Certificate
+) -> None:
+    """redis-py's blocking one looks at its cluster itself, when it is made."""
+    with (
+        http_server() as http,
+        tls_in_front_of(server.port, certificate) as tls,
+        connect_through(
+            "async",
+            lambda module: module.RedisCluster(
+                host=HOST, port={"http": http, "server": server.port, "tls": tls}[place]
+            ),
+            timeout_ms=LONG_MS,
+        ) as shop,
+        pytest.raises(ConfigurationError, match=told),
+    ):
+        shop.sale("any").snapshot()
+
+
 # --- sentinels ----------------------------------------------------------------------------
 
 
