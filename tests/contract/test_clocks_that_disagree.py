@@ -6,6 +6,7 @@ come by the sale's time has come, what has not come by the server's has not; in 
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -183,6 +184,26 @@ def test_after_a_sweep_on_its_way_a_confirm_still_leaves_what_is_in_doubt(doubt:
     doubt.lab.raw.hset(doubt.lab.keys(doubt.sale).sale, "due", doubt.last)
     answers = doubt.sale.confirm_many([make_ref(doubt.sale.id, name, name) for name in DOUBTFUL])
     assert {getattr(answer, "outcome", None) for answer in answers} == {Outcome.CLOCK_JUMP}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_asked_in_whatever_order_the_engine_answers_as_the_oracle(
+    doubt: Doubt, seed: int
+) -> None:
+    chance = random.Random(seed)
+    verbs = [*VERBS.values(), ("release", {}), ("refund", {"lines": {"red": 1}, "op_id": "o"})]
+    for _ in range(60):
+        name = chance.choice(("over", "sure", "nobody", *DOUBTFUL))
+        if chance.random() < 0.2:
+            answer = doubt.sale.hold(name, {"red": 2}, hold_id=name)
+            told = doubt.oracle.hold(name, {"red": 2}, hold_id=name, now_ms=answer.at_ms)
+            assert told == answer
+        else:
+            verb, more = chance.choice(verbs)
+            doubt.both(verb, name, **more)
+    assert int(doubt.lab.raw.hget(doubt.lab.keys(doubt.sale).sale, "now") or 0) == doubt.last
+    check_books(doubt.sale)
+    doubt.oracle.check()
 
 
 def test_what_no_deadline_decides_goes_on(doubt: Doubt) -> None:
