@@ -20,7 +20,9 @@ from flashsale.errors import ConfigurationError
 from flashsale.scripts import load_all
 from flashsale.server_url import checked_url, label
 
-_driver_info: Any = getattr(redis, "DriverInfo", None)  # redis-py 7.0 has none
+# For each connection redis-py would read its own version from the disk: a millisecond, and a
+# descriptor when perhaps none is left. (Its release 7.0 has no such thing.)
+_DRIVER = {"driver_info": redis.DriverInfo()} if hasattr(redis, "DriverInfo") else {}
 
 URL_VARIABLE = "FLASHSALE_URL"
 
@@ -83,10 +85,8 @@ def connection_options(kwargs: Mapping[str, Any], retry_class: Any) -> dict[str,
         for key, value in kwargs.items()
         if not key.startswith(_OWN_BOOKKEEPING) and key not in _NOT_OURS
     }
-    if _driver_info is not None and not kept.keys() & {"driver_info", "lib_name", "lib_version"}:
-        # For each connection redis-py would read its own version from the disk: a millisecond, and
-        # a descriptor when perhaps none is left.
-        kept["driver_info"] = _driver_info()
+    if not kept.keys() & {"driver_info", "lib_name", "lib_version"}:
+        kept |= _DRIVER
     return kept | _OUR_BYTES | {"retry": retry_class(NoBackoff(), 0), "retry_on_error": []}
 
 

@@ -168,7 +168,12 @@ class AsyncFlashSale(NotPickled):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        try:
+            await self.aclose()
+        except Exception as failure:
+            if error is None:
+                raise
+            error.add_note(f"closing the client failed, too: {failure!r}")
 
     async def aclose(self, *, drain_ms: int | None = None) -> None:
         """Wait for the calls that were accepted, at most `drain_ms` (default: `timeout_ms`).
@@ -180,14 +185,18 @@ class AsyncFlashSale(NotPickled):
         seconds = self._limit(drain_ms) / 1000
         self._closed = True
         deadline = time.monotonic() + seconds
-        await self._gatherer.drain(seconds)
-        if self._performing:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(deadline - time.monotonic()):
-                    await self._performed.wait()
-        await self._connections.close()
-        if self._embedded is not None:
-            await asyncio.to_thread(self._embedded.stop)
+        try:
+            await self._gatherer.drain(seconds)
+            if self._performing:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(deadline - time.monotonic()):
+                        await self._performed.wait()
+        finally:
+            try:
+                await self._connections.close()
+            finally:
+                if self._embedded is not None:
+                    await asyncio.to_thread(self._embedded.stop)
 
     @property
     def url(self) -> str | None:

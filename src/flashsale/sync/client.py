@@ -161,7 +161,12 @@ class FlashSale(NotPickled):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except Exception as failure:
+            if error is None:
+                raise
+            error.add_note(f"closing the client failed, too: {failure!r}")
 
     def close(self, *, drain_ms: int | None = None) -> None:
         """Wait for the calls that were accepted, at most `drain_ms` (default: `timeout_ms`).
@@ -173,12 +178,16 @@ class FlashSale(NotPickled):
         seconds = self._limit(drain_ms) / 1000
         self._closed = True
         deadline = time.monotonic() + seconds
-        self._gatherer.drain(seconds)
-        while self._performing and time.monotonic() < deadline:
-            time.sleep(0.001)
-        self._connections.close()
-        if self._embedded is not None:
-            self._embedded.stop()
+        try:
+            self._gatherer.drain(seconds)
+            while self._performing and time.monotonic() < deadline:
+                time.sleep(0.001)
+        finally:
+            try:
+                self._connections.close()
+            finally:
+                if self._embedded is not None:
+                    self._embedded.stop()
 
     @property
     def url(self) -> str | None:
