@@ -242,7 +242,7 @@ def _send_all(
             if left[1]:
                 reply = [*reply[:3], reply[3][:judged], *reply[4:]]
                 numbers, items = numbers[:judged], items[:judged]
-            answers = kind.read(kind, items, reply)
+            answers = _read(kind, items, reply)
         except FlashSaleError as error:
             tell(numbers, _copies(error, len(numbers)))
             return
@@ -283,6 +283,8 @@ def _built(kind: Kind, chunks: Iterator[Chunk], tell: Tell) -> Iterator[tuple[Ch
             try:
                 call = kind.call(items)
             except (TypeError, ValueError, OverflowError) as error:
+                if not _raises_again(error, kind.call, items):
+                    raise
                 if len(items) == 1:
                     tell(numbers, [_refused(error)])
                 else:
@@ -316,7 +318,12 @@ def _chunks(
     for n, request in requests:
         try:
             item = check(request)
+        except FlashSaleError as error:
+            tell([n], [error])
+            continue
         except Exception as error:
+            if not _raises_again(error, check, request):
+                raise
             tell([n], [_refused(error)])
             continue
         numbers.append(n)
@@ -327,6 +334,30 @@ def _chunks(
             numbers, items, values = [], [], 0
     if items:
         yield numbers, items
+
+
+def _read(kind: Kind, items: Sequence[Item], reply: object) -> Sequence[Answer]:
+    """The answers in a reply, or ProtocolError."""
+    try:
+        return kind.read(kind, items, reply)
+    except FlashSaleError:
+        raise
+    except Exception as error:
+        if not _raises_again(error, kind.read, kind, items, reply):
+            raise
+        raise ProtocolError(f"{kind.name}'s reply cannot be read: {error!r:.80}") from error
+
+
+def _raises_again(error: Exception, work: Callable[..., object], *args: object) -> bool:
+    """Whether it is the work that raises this: then it does so whenever it is done.
+
+    What comes from outside (a signal handler's exception) does not, and is for the caller alone.
+    """
+    try:
+        work(*args)
+    except Exception as again:
+        return type(again) is type(error)
+    return False
 
 
 def _copies(error: FlashSaleError, count: int) -> list[FlashSaleError]:
@@ -357,8 +388,6 @@ def run_all(
 
 def _refused(error: Exception) -> FlashSaleError:
     """Why a request was not sent: what its own code raises when it is read harms no other."""
-    if isinstance(error, FlashSaleError):
-        return error
     refused = InvalidRequest("request", f"cannot be read: {limits.shown(error)}")
     refused.__cause__ = error
     return refused

@@ -117,9 +117,18 @@ class Pool:
             self._waiting.popleft()
 
     def give_back(self, lease: Lease) -> Any:
-        """End a lease, whatever has come of it; returns the connection if it has to be closed."""
+        """End a lease, whatever has come of it; returns the connection if it has to be closed.
+
+        Again it does nothing.
+        """
         connection, lease.connection = lease.connection, None
-        if lease.clean and lease in self._lent and lease.age == self._age and not self.retired:
+        if (
+            connection is not None
+            and lease.clean
+            and lease in self._lent
+            and lease.age == self._age
+            and not self.retired
+        ):
             self._idle.append(connection)
             connection = None
         self._lent.discard(lease)

@@ -19,14 +19,23 @@ class Foreign(Exception):
     """Nobody's but the caller's in whose thread it was raised."""
 
 
+class Killed(BaseException):
+    """The same, of the kind that ends a thread or a greenlet."""
+
+
 class Tracer:
     """Counts the lines that a call runs through in some folders, and raises at one of them.
 
     strike: the line, from 1 on; 0: none. Works in the thread that uses it as a context manager.
     """
 
-    def __init__(self, strike: int = 0, places: tuple[str, ...] = PLACES) -> None:
-        self.strike, self.places = strike, places
+    def __init__(
+        self,
+        strike: int = 0,
+        places: tuple[str, ...] = PLACES,
+        kind: type[BaseException] = Foreign,
+    ) -> None:
+        self.strike, self.places, self.kind = strike, places, kind
         self.lines = 0
         self.where = ""
 
@@ -45,7 +54,7 @@ class Tracer:
             self.lines += 1
             if self.lines == self.strike:
                 self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-                raise Foreign(self.where)
+                raise self.kind(self.where)
         return self._line
 
 

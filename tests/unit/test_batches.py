@@ -16,11 +16,12 @@ from flashsale import (
     OutcomeUnknown,
     ProtocolError,
     StoreUnavailable,
+    batches,
     inventory,
     limits,
 )
 from flashsale.attempts import Attempts
-from flashsale.batches import CHUNK, LONGEST_PAUSE_S, run_batch
+from flashsale.batches import CHUNK, LONGEST_PAUSE_S, Item, Kind, run_batch
 from flashsale.calls import Call, Operation, Pause, Receive, Send
 from flashsale.connecting import commands_of
 from flashsale.scripts import load_script
@@ -306,3 +307,47 @@ def test_a_call_is_sent_without_numbers_which_a_signal_handler_could_interrupt()
     for command in commands_of(call, Attempts.within(1_000)):
         assert {type(part) for part in command} <= {str, bytes}
         assert command[-3:] == ("7", "text", b"bytes")
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["from outside", "its own"])
+@pytest.mark.parametrize("part", ["checking", "building", "reading"])
+def test_what_raises_again_is_the_requests_own_and_what_does_not_goes_to_the_caller(
+    part: str, times: int
+) -> None:
+    left = times
+
+    def perhaps(where: str) -> None:
+        nonlocal left
+        if where == part and left:
+            left -= 1
+            raise ValueError("no")
+
+    def build(kind: Kind, items: Any) -> Call:
+        perhaps("building")
+        return batches.names_call(kind, items)
+
+    def read(kind: Kind, items: Any, reply: object) -> list[Answer]:
+        perhaps("reading")
+        return batches.read_answers(kind, items, reply)
+
+    def check(request: str) -> Item:
+        perhaps("checking")
+        return Item(request, "h")
+
+    operation = batches.run_all(Kind("release", "s", (), build, read), ["ann"], check)
+
+    def run() -> Any:
+        answer: Any = None
+        try:
+            while True:
+                step = operation.send(answer)
+                answer = reply("r") if isinstance(step, Receive) else step
+        except StopIteration as end:
+            return end.value
+
+    if times == 1:
+        with pytest.raises(ValueError, match="no"):
+            run()
+    else:
+        (told,) = run()
+        assert isinstance(told, ProtocolError if part == "reading" else InvalidRequest)

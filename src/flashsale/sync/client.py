@@ -259,8 +259,16 @@ class FlashSale(NotPickled):
         return self._gatherer.ask(kind, item, limit_ms)
 
     def _drive(self, operation: Operation[T], attempts: Attempts) -> T:
-        reserve = attempts.limit_ms / 1000 / 10
         begun: list[Ticket] = []
+        try:
+            return self._run(operation, attempts, begun)
+        finally:
+            operation.close()
+            for ticket in begun:
+                self._connections.abandon(ticket)
+
+    def _run(self, operation: Operation[T], attempts: Attempts, begun: list[Ticket]) -> T:
+        reserve = attempts.limit_ms / 1000 / 10
         try:
             step = next(operation)
             while True:
@@ -275,11 +283,16 @@ class FlashSale(NotPickled):
                             own = attempts
                             if begun:
                                 own = Attempts(attempts.deadline, attempts.limit_ms)
-                            reply = self._connections.begin(call, own)
+                            reply = Ticket(call, own)
                             begun.append(reply)
+                            self._connections.begin(reply)
                         case Receive(ticket=ticket):
-                            begun.remove(ticket)
-                            reply = self._connections.finish(ticket, begun)
+                            try:
+                                reply = self._connections.finish(ticket, begun)
+                            except FlashSaleError:
+                                begun.remove(ticket)
+                                raise
+                            begun.remove(ticket)  # any other exception leaves it to `_drive`
                         case Compute(function=function):
                             reply = function()
                         case Pause(seconds=seconds):
@@ -294,10 +307,6 @@ class FlashSale(NotPickled):
         except StopIteration as end:
             result: T = end.value
             return result
-        finally:
-            operation.close()
-            for ticket in begun:
-                self._connections.abandon(ticket)
 
     def _read(self, call: Call, attempts: Attempts) -> Reply:
         """The reply to a call that others may make at this time, too."""

@@ -73,28 +73,27 @@ class Connections:
         check_settings(self._kind, self._options)
         self._contact = FirstContact(self._kind, self._options)
 
-    def begin(self, call: Call, attempts: Attempts) -> Ticket:
-        """Send a call and do not wait for its reply, if that waits for nobody; see `finish`."""
-        ticket = Ticket(call, attempts)
+    def begin(self, ticket: Ticket) -> None:
+        """Send a call and do not wait for its reply, if that waits for nobody; see `finish`.
+
+        Whoever is interrupted here or in `finish` abandons the ticket.
+        """
+        call, attempts = ticket.call, ticket.attempts
         node, patience = self._known_owner(slot_of(call.keys[0])), attempts.patience()
         if node is None or patience <= 0:
-            return ticket  # it is sent when it is asked for
+            return  # it is sent when it is asked for
         attempt.begin(patience)
-        lease = ticket.lease = SyncLease(attempts.deadline)
-        ticket.node, ticket.end = node, attempt.end
-        sent = False
+        lease = SyncLease(attempts.deadline)
+        ticket.node, ticket.end, ticket.lease = node, attempt.end, lease
         try:
             self._check_open()
             if node.lend_now(lease):
                 attempts.sending()
                 send(lease, commands_of(call, attempts)[0])
-                sent = True
+                return
         except JUDGED as error:  # judged by `finish`
             ticket.error = error
-        finally:
-            if not sent:
-                self._let_go(ticket)
-        return ticket
+        self._let_go(ticket)
 
     def finish(self, ticket: Ticket, others: Sequence[Ticket]) -> Reply:
         """The reply to a call; if it was not begun, or no reply comes, it is sent now.
@@ -283,8 +282,7 @@ class Connections:
             ticket.attempts.sent = False
         except JUDGED as error:  # judged by `finish`
             ticket.error = error
-        finally:
-            self._let_go(ticket)
+        self._let_go(ticket)
 
     def _exchange(self, node: Node, call: Call, attempts: Attempts, asking: bool) -> Any:
         """Send a call, and read its reply."""
@@ -294,9 +292,12 @@ class Connections:
             self._check_open()
             commands = commands_of(call, attempts)
             attempts.sending()
-            return exchange(lease, commands, asking, attempt.end)
-        finally:
+            reply = exchange(lease, commands, asking, attempt.end)
             node.give_back(lease)
+        except BaseException:  # not `finally`, which can be interrupted before it gives back
+            node.give_back(lease)
+            raise
+        return reply
 
     def _ask(self, node: Node, attempts: Attempts, *command: str) -> Any:
         """A question about the server itself, on the way of a call."""
@@ -304,9 +305,12 @@ class Connections:
         try:
             node.lend(lease)
             self._check_open()
-            return exchange(lease, [command], False, attempt.end)
-        finally:
+            reply = exchange(lease, [command], False, attempt.end)
             node.give_back(lease)
+        except BaseException:
+            node.give_back(lease)
+            raise
+        return reply
 
     def _lease(self, attempts: Attempts) -> SyncLease:
         self._check_open()
@@ -317,6 +321,6 @@ class Connections:
             raise StoreUnavailable(f"{CLOSED}. It was not applied")
 
     def _let_go(self, ticket: Ticket) -> None:
-        lease, ticket.lease = ticket.lease, None
-        if ticket.node is not None and lease is not None:
-            ticket.node.give_back(lease)
+        if ticket.node is not None and ticket.lease is not None:
+            ticket.node.give_back(ticket.lease)
+            ticket.lease = None
