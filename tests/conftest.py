@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import hypothesis
 import pytest
 import redis
 
@@ -19,6 +20,10 @@ from support.lab import Lab
 from support.shells import SHELLS, connect
 
 URL_VARIABLE = "FLASHSALE_TEST_URL"
+
+# How long an example takes is decided by whatever else the machine does.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 _KEY = re.compile(r"flashsale:\{([^{}#]+)#0\}:[a-z]+(:[^{}#:]+(:[a-z]+)?)?")
 

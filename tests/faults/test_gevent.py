@@ -113,6 +113,43 @@ shop.close()
 """
 
 
+OWN_ERRORS = """
+from gevent import monkey; monkey.patch_all()
+import json, sys
+from collections import Counter
+import gevent, redis
+from flashsale import FlashSale, Sale, Sku
+
+class Mine(Exception):
+    pass
+
+def call(n):
+    if n % 2:
+        return sale.hold(f"b{n}", {"red": 1}, hold_id="h").outcome.name
+    try:
+        with gevent.Timeout(0.2, Mine(n)):
+            return sale.hold(f"b{n}", {"red": 1}, hold_id="h").outcome.name
+    except Mine as error:
+        return f"its own {error.args == (n,)}"
+
+with FlashSale.from_url(sys.argv[1], timeout_ms=20_000, max_connections=2) as shop:
+    sale = shop.open(Sale("gevent", skus=[Sku("red", stock=1_000)]))
+    sale.hold("first", {"red": 1}, hold_id="h")
+    redis.Redis.from_url(sys.argv[1]).client_pause(1_000)
+    greens = [gevent.spawn(call, n) for n in range(60)]
+    gevent.joinall(greens)
+    print(json.dumps({
+        "told": Counter(green.value for green in greens),
+        "again": sorted({
+            sale.hold(f"b{n}", {"red": 1}, hold_id="h").outcome.name for n in range(60)
+        }),
+        "held": sale.snapshot().skus["red"].held,
+        "problems": sale.audit().problems,
+        "idle": shop._gatherer.policy.idle,
+    }))
+"""
+
+
 def told_by(program: str, server: EmbeddedServer) -> dict[str, Any]:
     """What a program tells that has gevent for itself."""
     done = subprocess.run(
@@ -156,4 +193,18 @@ def test_the_greenlets_of_a_waiting_room_share_its_view_and_a_killed_reader_take
         "told": {"CALLED": 99, "WAITING": 200},
         "let in": {"ADMITTED": 100, "WAITING": 200},
         "joined": 300,
+    }
+
+
+def test_an_error_of_the_callers_own_ends_that_callers_call_and_no_other(
+    own_server: EmbeddedServer,
+) -> None:
+    """gevent raises it in whoever waits, the greenlet that carries the others' calls included."""
+    told = told_by(OWN_ERRORS, own_server)
+    assert told == {
+        "told": {"its own True": 30, "HELD": 30},
+        "again": ["HELD"],
+        "held": 61,
+        "problems": [],
+        "idle": True,
     }

@@ -8,6 +8,7 @@ line, a plain run some of them.
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections import Counter
@@ -17,10 +18,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import redis
 
 from faults.checks import books_are_right
 from flashsale import (
     Answer,
+    ConfigurationError,
     FlashSale,
     HoldRequest,
     Key,
@@ -221,3 +224,57 @@ def test_interrupted_at_any_line_a_call_harms_nobody(
     with capsys.disabled():
         sys.stdout.write(f"\n{name}: {tracer.lines} lines, tried: {dict(outcomes)}\n")
     assert outcomes["raised"] >= 0.9 * (outcomes.total() - 1)
+
+
+# --- what nobody ends ---------------------------------------------------------------------
+
+
+def test_a_batch_whose_carrier_is_gone_without_a_word_is_ended_at_its_deadline(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was interrupted, and again while it handed its batch on."""
+    gatherer = stage.shop._gatherer
+    leave, carried = gatherer._leave, gatherer._carry
+
+    def vanish(batch: Any, caller: Any) -> None:
+        monkeypatch.setattr(gatherer, "_leave", lambda caller: None)
+        raise Killed
+
+    monkeypatch.setattr(gatherer, "_carry", vanish)
+    with pytest.raises(Killed):
+        stage.hold(1, "gone", timeout_ms=1_100)
+    monkeypatch.setattr(gatherer, "_leave", leave)
+    monkeypatch.setattr(gatherer, "_carry", carried)
+    (batch,) = gatherer.policy.flying
+    behind = stage.pool.submit(stage.hold, 1, "behind", timeout_ms=2_000)  # of the same lane
+    assert stage.is_right(1, "behind", behind.result(30))
+    assert batch not in gatherer.policy.flying
+    gatherer.policy.finished(batch)  # and once more, as by a carrier who comes back
+    stage.check(1, "")
+
+
+def test_a_signal_handler_that_uses_the_client_it_interrupted_is_told_so(stage: Stage) -> None:
+    """Instead of waiting for ever for what it interrupted."""
+    guard = stage.shop._gatherer._guard
+    with pytest.raises(ConfigurationError, match="signal handler"):
+        guard.run(lambda: stage.hold(1, "handler"))
+    stage.check(1, "")
+
+
+@pytest.mark.parametrize("kind", [Foreign, KeyboardInterrupt, SystemExit, MemoryError])
+def test_a_signal_in_the_thread_that_carries_others_reaches_that_caller_alone(
+    kind: type[BaseException], stage: Stage, own_server: EmbeddedServer
+) -> None:
+    def alarm(*_: object) -> None:
+        raise kind
+
+    before = signal.signal(signal.SIGALRM, alarm)
+    try:
+        with in_company(stage, 1), redis.Redis.from_url(own_server.url) as raw:
+            raw.client_pause(300)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(kind):
+                stage.hold(1, "me")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
