@@ -94,7 +94,8 @@ local function sell(buyer, hold, lines, rest)
   touch(book, buyer)
 end
 
--- Takes the lines of an expired hold again and sells them: an outcome code if it cannot be.
+-- Takes the lines of an expired hold again and sells them: if it cannot be, an outcome code and the
+-- index of the line.
 local function retake(buyer, hold, lines, rest)
   if shard.jumped then
     return CLOCK_JUMP
@@ -102,9 +103,9 @@ local function retake(buyer, hold, lines, rest)
     return MEMORY_FULL
   end
   local per_sku, total = limited_units(book, shard, keys, buyer, lines)
-  local code = refuse_units(book, shard, keys, lines, per_sku, total)
+  local code, index = refuse_units(book, shard, keys, lines, per_sku, total)
   if code then
-    return code
+    return code, index
   end
   local text = format_basket(lines)
   hold.state = 'c'
@@ -141,7 +142,8 @@ local function confirm(buyer, hold, wanted)
     return NOT_IN_HOLD
   end
   if hold.state == 'e' then
-    return retake(buyer, hold, lines, rest) or CONFIRMED
+    local code, index = retake(buyer, hold, lines, rest)
+    return code or CONFIRMED, false, index and redis.call('HGET', keys.stock, index .. 'n')
   end
   sell(buyer, hold, lines, rest)
   return CONFIRMED
@@ -164,8 +166,8 @@ for i = 1, n do
   else
     local hold = find_hold(book, buyer, id)
     if hold then
-      local code, replayed = confirm(buyer, hold, wanted)
-      answer(reply, i, code, hold, replayed)
+      local code, replayed, sku = confirm(buyer, hold, wanted)
+      answer(reply, i, code, hold, replayed, sku)
     else
       answer(reply, i, UNKNOWN_HOLD)
     end

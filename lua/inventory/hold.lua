@@ -91,12 +91,12 @@ local caps = not is_short and read_caps(shard, keys.caps, cap_keys_blob, n)
 
 local well_formed, nothing = are_ids(buyers) and are_ids(ids), {} -- else each by itself
 
--- Why a new hold is not taken: an outcome code, or nil if it is.
+-- Why a new hold is not taken: an outcome code and the index of the line, or nil if it is.
 local function refuse(i, buyer, basket, is_new)
   if closed or (turns and not turns.live[buyer]) then
     return closed or NOT_ADMITTED
   elseif basket.refusal then
-    return basket.refusal
+    return basket.refusal, basket.refusal
   elseif is_new and shard_full(book, shard, keys.buyers) then
     return SHARD_FULL
   elseif not is_new and #holds_of(book, buyer) >= shard.holds_max then
@@ -159,13 +159,13 @@ for i = 1, n do
     elseif hold then
       answer(reply, i, CONFLICT, hold)
     else
-      local code = refuse(i, buyer, basket, is_new)
+      local code, index = refuse(i, buyer, basket, is_new)
       if not code then
         take(i, buyer, id, basket, is_new)
       elseif turns and (code == SOLD_OUT or code == SOLD_OUT_MAY_RETURN) then
         turns.want(buyer, basket.lines, book.rows)
       end
-      answer(reply, i, code or HELD)
+      answer(reply, i, code or HELD, nil, false, basket.names and basket.names[index])
     end
   end
 end

@@ -1,5 +1,6 @@
 -- include lib/are_ids
 -- include lib/judge_baskets
+-- include lib/note_sku
 -- include lib/plain_replay
 -- include lib/share_out
 -- include lib/write_fresh
@@ -46,11 +47,18 @@ local function hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, re
   local book = { work = 0, rows = {}, changed_rows = {}, new_buyers = 0 }
   local open = judge_baskets(book, shard, keys, baskets, closed)
   if not open and not known then
-    local codes = {}
-    for i = 1, which and n or 1 do
-      codes[i] = baskets[which and which[i] or 1].code
+    local codes, details = {}, {}
+    for i = 1, (which or baskets[1].sku) and n or 1 do
+      local basket = baskets[which and which[i] or 1]
+      codes[i] = basket.code
+      if basket.sku then
+        note_sku(details, i, '', basket.sku)
+      end
     end
-    return { tonumber(shard.epoch), shard.now, 0, table.concat(codes), '' }
+    return {
+      tonumber(shard.epoch), shard.now, 0, table.concat(codes),
+      details[1] and cmsgpack.pack(details) or '',
+    }
   end
   local ids = cmsgpack.unpack(blobs.ids)
   if #ids ~= n or (open and book.buyers + n > shard.buyers_max) or not are_ids(buyers)
@@ -78,7 +86,7 @@ local function hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, re
     seen[buyer] = true
   end
 
-  local taken, codes = share_out(book, keys, baskets, which, n, replayed)
+  local taken, codes = share_out(book, keys, baskets, which, n, replayed, details)
   local deadline = 0
   if not taken or #taken > 0 then
     deadline = write_fresh(book, shard, keys, baskets, buyers, ids, which, taken, blobs)

@@ -2,7 +2,7 @@
 -- include lib/refuse_units
 -- include lib/shard_full
 -- What each basket is answered for a buyer who has nothing yet, before anybody of this batch has
--- taken anything: `code` is the outcome code of a refusal. `closed` is why no hold is taken at
+-- taken anything: `code` is the outcome code of a refusal, `sku` the line that it is for, if several. `closed` is why no hold is taken at
 -- all, if so. Says whether any of them can be had.
 local function judge_baskets(book, shard, keys, baskets, closed)
   local SHARD_FULL = 'B' -- outcomes
@@ -17,8 +17,12 @@ local function judge_baskets(book, shard, keys, baskets, closed)
   local open, nothing = false, {}
   for b = 1, #baskets do
     local basket = baskets[b]
-    basket.code = closed or basket.refusal or full
-      or refuse_units(book, shard, keys, basket.lines, nothing, 0)
+    local index = basket.refusal
+    basket.code = closed or index or full
+    if not basket.code then
+      basket.code, index = refuse_units(book, shard, keys, basket.lines, nothing, 0)
+    end
+    basket.sku = not closed and basket.names and basket.names[index] or nil
     open = open or not basket.code
   end
   return open

@@ -3,8 +3,9 @@
 -- include lib/is_id
 -- include lib/is_quantity
 -- Reads a request's baskets: nil or {{{sku, qty, …}, …}, {which, …} or nothing}.
--- Gives a list of {text, lines, refusal} (`refusal`: the outcome code of a basket that breaks the
--- format or names an unknown sku), and the list that says which basket, from 1, each operation
+-- Gives a list of {text, lines, refusal, names} (`refusal`: the outcome code of a basket that breaks
+-- the format or names an unknown sku; `names`: the skus of several lines by their indexes, the first
+-- unknown one by "U"), and the list that says which basket, from 1, each operation
 -- has (nil: all have the first). Only so many lines are read: if there are more, it also says up to
 -- which operation the baskets are there. (They are numbered in the order of the operations.)
 local function resolve_baskets(k_skus, request)
@@ -48,14 +49,15 @@ local function resolve_baskets(k_skus, request)
     damaged('the key skus')
   end
 
-  -- Puts many lines into the order of their indexes; false if a sku is unknown.
+  -- Puts many lines into the order of their indexes; nil if a sku is unknown.
   local function line_up(named, first)
-    local lines, order, quantity = {}, {}, {}
+    local lines, order, quantity, of = {}, {}, {}, {}
     for k = 1, #named, 2 do
       local index = indexes[first + (k + 1) / 2]
       if not index then
-        return false
+        return nil, nil, { U = named[k] }
       end
+      of[tonumber(index)] = named[k]
       order[#order + 1] = tonumber(index)
       quantity[tonumber(index)] = named[k + 1]
     end
@@ -63,13 +65,13 @@ local function resolve_baskets(k_skus, request)
     for k, index in ipairs(order) do
       lines[2 * k - 1], lines[2 * k] = index, quantity[index]
     end
-    return lines, format_basket(lines)
+    return lines, format_basket(lines), of
   end
 
   for b, basket in ipairs(baskets) do
     local named, index, lines = request[1][b], indexes[basket.first + 1], nil
     if not basket.refusal and #named > 2 then
-      lines, basket.text = line_up(named, basket.first)
+      lines, basket.text, basket.names = line_up(named, basket.first)
     elseif not basket.refusal and index then
       local qty = named[2]
       lines = { tonumber(index), qty }

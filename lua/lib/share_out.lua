@@ -1,9 +1,10 @@
 -- include lib/move_units
+-- include lib/note_sku
 -- Gives out stock to buyers who have nothing yet, in order, as far as it goes: `baskets` have a
 -- `code` if none of that basket is given at all; `replayed` (or nil) are the operations that take
 -- nothing. Moves the units in the book and returns nil if every operation got its own, else the
--- list of those that did and everybody's outcome code.
-local function share_out(book, keys, baskets, which, n, replayed)
+-- list of those that did and everybody's outcome code; `details` name the lines of refusals.
+local function share_out(book, keys, baskets, which, n, replayed, details)
   local HELD, SOLD_OUT, SOLD_OUT_MAY_RETURN = 'H', 'S', 's' -- outcomes
   local need, plenty = {}, not replayed
   if not which then
@@ -32,13 +33,14 @@ local function share_out(book, keys, baskets, which, n, replayed)
   local taken, codes = {}, {}
   for i = 1, n do
     local basket = baskets[which and which[i] or 1]
-    local code, lines = basket.code, basket.lines
+    local code, lines, sku = basket.code, basket.lines, basket.sku
     if replayed and replayed[i] then
       codes[i] = HELD
     else
       for k = 1, code and 0 or #lines, 2 do
         local row, qty = book.rows[lines[k]], lines[k + 1]
         if row.a < qty then
+          sku = sku or basket.names and basket.names[lines[k]]
           code = (code == SOLD_OUT or row.a + row.h + row.x < qty) and SOLD_OUT
             or SOLD_OUT_MAY_RETURN
         end
@@ -48,6 +50,9 @@ local function share_out(book, keys, baskets, which, n, replayed)
         taken[#taken + 1] = i
       end
       codes[i] = code or HELD
+      if sku then
+        note_sku(details, i, '', sku)
+      end
     end
   end
   return taken, codes

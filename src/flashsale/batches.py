@@ -59,6 +59,11 @@ _IMPLIED = {
 }
 
 
+_OF_A_LINE = (Outcome.SOLD_OUT, Outcome.LIMIT_REACHED, Outcome.SKU_UNKNOWN)
+_ONE_LINE = (2, 3)
+"""Values of a basket of one line; which of several was refused the reply says."""
+
+
 class Target(Struct, frozen=True):
     """The hold an operation is about."""
 
@@ -154,18 +159,20 @@ def read_answers(kind: Kind, items: Sequence[Item], reply: object) -> list[Answe
     answers = []
     for item, code in zip(items, codes, strict=True):
         outcome, state, until, may_return = plain[code]
+        sku = ""
+        if outcome in _OF_A_LINE and len(item.lines) in _ONE_LINE:
+            sku = str(item.lines[0])
+        buyer, hold_id = item.buyer, item.hold_id
         answers.append(
-            Answer(outcome, sale, item.buyer, item.hold_id, state, until, False, may_return, now)
+            Answer(outcome, sale, buyer, hold_id, state, until, False, may_return, now, sku)
         )
     if raw_details:
         flat = msgspec.msgpack.decode(raw_details)
         for at in range(0, len(flat), 4):
-            number, letter, due, replayed = flat[at : at + 4]
+            number, letter, due, flag = flat[at : at + 4]
+            named = {"sku": due} if flag == 2 else {"deadline_ms": due or None}
             answers[number - 1] = msgspec.structs.replace(
-                answers[number - 1],
-                state=STATES.get(letter),
-                deadline_ms=due or None,
-                replayed=bool(replayed),
+                answers[number - 1], state=STATES.get(letter), replayed=flag == 1, **named
             )
     return answers
 

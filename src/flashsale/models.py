@@ -275,6 +275,8 @@ class Answer(Struct, frozen=True, gc=False):
         replayed hold it is the original deadline; None where there is no hold.
     replayed: True if this very operation had been done before and nothing changed now.
     may_return: with SOLD_OUT, True while unpaid holds could still come back to stock.
+    sku: with SOLD_OUT, LIMIT_REACHED and SKU_UNKNOWN, the first line of the basket that could not
+        be had; "" where it is the sale's own limit that several lines pass together.
     at_ms: the shard's time of the decision.
     """
 
@@ -287,6 +289,7 @@ class Answer(Struct, frozen=True, gc=False):
     replayed: bool = False
     may_return: bool = False
     at_ms: int = 0
+    sku: str = ""
 
     @property
     def ref(self) -> str:

@@ -97,7 +97,8 @@ class HoldVerbs(Taking):
         refusal = self._why_not_taken(record.buyer, wanted)
         if refusal is not None:
             may_return = refusal is Outcome.SOLD_OUT and self._may_return(wanted)
-            return self._answer_about(refusal, record, may_return=may_return)
+            sku = self._refused_sku(refusal, record.buyer, wanted)
+            return self._answer_about(refusal, record, may_return=may_return, sku=sku)
         self._write_hold(EventKind.RETAKEN, record, wanted)
         return self._sell(record, wanted, dropped={})
 

@@ -149,6 +149,7 @@ class SaleModel:
         *,
         replayed: bool = False,
         may_return: bool = False,
+        sku: str = "",
     ) -> Answer:
         """An answer where there is no hold."""
         return Answer(
@@ -158,6 +159,7 @@ class SaleModel:
             hold_id=hold_id,
             replayed=replayed,
             may_return=may_return,
+            sku=sku,
             at_ms=self._now,
         )
 
@@ -168,6 +170,7 @@ class SaleModel:
         *,
         replayed: bool = False,
         may_return: bool = False,
+        sku: str = "",
     ) -> Answer:
         """An answer about a hold; it tells a deadline if that still matters to the caller."""
         deadline = record.deadline_ms if record.state is HoldState.HELD else None
@@ -180,6 +183,7 @@ class SaleModel:
             deadline_ms=record.original_deadline_ms if outcome is Outcome.HELD else deadline,
             replayed=replayed,
             may_return=may_return,
+            sku=sku,
             at_ms=self._now,
         )
 

@@ -65,7 +65,8 @@ class Taking(SaleModel):
             self._count(turn, self._room.counted(sum(lines.values())), lines, refusal)
         if refusal is not None:
             may_return = refusal is Outcome.SOLD_OUT and self._may_return(lines)
-            return self._answer(refusal, buyer, hold_id, may_return=may_return)
+            sku = self._refused_sku(refusal, buyer, lines)
+            return self._answer(refusal, buyer, hold_id, may_return=may_return, sku=sku)
         self._key_holds[request.key] += 1
         return self._write_held(request, lines)
 
@@ -145,6 +146,26 @@ class Taking(SaleModel):
         if any(self._books.units[sku].available < qty for sku, qty in lines.items()):
             return Outcome.SOLD_OUT
         return None
+
+    def _refused_sku(self, why: Outcome, buyer: str, lines: dict[str, int]) -> str:
+        """The first line that cannot be had, in the order of the sale's skus."""
+        if why not in (Outcome.SKU_UNKNOWN, Outcome.LIMIT_REACHED, Outcome.SOLD_OUT):
+            return ""
+        if len(lines) == 1:
+            return next(iter(lines))
+        if why is Outcome.SKU_UNKNOWN:
+            return next(sku for sku in lines if sku not in self._books.units)
+        taken = Counter(lines)
+        for record in self._buyers.get(buyer, {}).values():
+            taken.update(record.taken())
+        for sku in self.sale.skus:
+            if sku.id not in lines:
+                continue
+            beyond = sku.limit is not None and taken[sku.id] > sku.limit
+            lacking = self._books.units[sku.id].available < lines[sku.id]
+            if beyond if why is Outcome.LIMIT_REACHED else lacking:
+                return sku.id
+        return ""
 
     def _may_return(self, lines: dict[str, int]) -> bool:
         """Whether everything unpaid, coming back, would be enough for the basket."""
