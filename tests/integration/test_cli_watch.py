@@ -77,7 +77,9 @@ def test_each_frame_is_one_object_and_tells_the_rates(sale: SaleHandle, server_u
     assert (process.returncode, err) == (0, "")
 
 
-def test_a_reader_that_goes_away_ends_it_quietly(sale: SaleHandle, server_url: str) -> None:
+def test_a_reader_that_goes_away_ends_it_with_one_line_and_exit_code_2(
+    sale: SaleHandle, server_url: str
+) -> None:
     for form in (["--json"], []):
         args = ("watch", sale.id, "--url", server_url, "--interval", "0.1", *form)
         with command.start(*args) as process:
@@ -85,8 +87,9 @@ def test_a_reader_that_goes_away_ends_it_quietly(sale: SaleHandle, server_url: s
             assert process.stderr is not None
             process.stdout.readline()
             process.stdout.close()
-            assert process.wait(timeout=60) in (0, 1)
-            assert process.stderr.read() == ""
+            assert process.wait(timeout=60) == 2
+            told = process.stderr.read()
+            assert told == "flashsale: error: standard output cannot be written: Broken pipe\n"
 
 
 def test_it_outlives_a_server_that_is_away_for_a_while() -> None:
