@@ -36,6 +36,13 @@ local function ledger_entry(book, shard, fields)
   if moves[1] then
     add('v', cmsgpack.pack(moves))
   end
+  local ended = {}
+  for cue in pairs(book.closed_cues) do
+    ended[#ended + 1] = cue
+  end
+  if ended[1] then
+    add('ve', cmsgpack.pack(ended))
+  end
   for k = 1, #fields do
     entry[#entry + 1] = fields[k]
   end

@@ -203,5 +203,5 @@ if fields[1] and phase == 'drawn' then
   also_write(book, 'HSET', keys.cue, { 'server_seed', seed, 'entropy', entropy })
 end
 also_write(book, 'HSET', keys.awarded, fields)
-close_book(book, shard, keys, {})
+close_book(book, shard, keys, book.events.h and { 'hw', cue.id } or {})
 return send_reply(shard, reply)

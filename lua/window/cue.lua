@@ -50,7 +50,7 @@ if known[1] then
 end
 local units, times, fields =
   cmsgpack.unpack(units_blob), cmsgpack.unpack(times_blob), cmsgpack.unpack(fields_blob)
-local writable = #fields % 2 == 0
+local writable = #fields % 2 == 0 and #fields <= 64
 for k = 1, #fields do
   writable = writable and (type(fields[k]) == 'string' or type(fields[k]) == 'number')
 end
@@ -59,6 +59,7 @@ if not is_id(id) or #times ~= 12 or #units == 0 or #units % 2 ~= 0 or #units > 2
   return { epoch, shard.now, 0, MALFORMED, '' }
 end
 local number_of_cues = redis.call('HLEN', keys.cues)
+redis.call('HLEN', keys.skus) -- a wrong type must stop the sweep, which is a step of its own
 
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
@@ -112,8 +113,7 @@ if lines then
   also_write(book, 'HSET', keys.cues, { id, shard.sequence + 1 })
   also_write(book, 'HSET', keys.cue, { 'format', '1', 'id', id, 'definition', definition,
     'state', 'open', 'rules', cmsgpack.pack(times), 'lines', cmsgpack.pack(lines),
-    'opened_at', shard.now })
-  also_write(book, 'HSET', keys.cue, fields)
+    'opened_at', shard.now, unpack(fields) })
 end
 close_book(book, shard, keys, {})
 return { epoch, shard.now, 0, code or CUED, '' }

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from msgspec import MsgspecError
 
 from flashsale import ledger, limits, views
-from flashsale.books import COUNTERS, EFFECTS, PAGE, Books, Replay, hold_name, names_of
+from flashsale.books import COUNTERS, EFFECTS, PAGE, Books, Replay, checkpoint_of, hold_name
 from flashsale.calls import Operation, computed
 from flashsale.errors import InvalidRequest, ProtocolError, StoreUnavailable
-from flashsale.ledger import EventKind, Page
+from flashsale.ledger import EventKind
 from flashsale.models import AuditReport, Hold, HoldState, Sale, SkuView, Snapshot
 
 PROBLEMS_MAX = 100
@@ -164,12 +164,6 @@ def _is_moved(sale: str, records: Mapping[str, list[Hold]]) -> Operation[bool]:
 
 def _has_own_deadline(hold: Hold) -> bool:
     return hold.state is HoldState.HELD and hold.deadline_ms != hold.original_deadline_ms
-
-
-def checkpoint_of(sale: str, snapshot: Snapshot) -> Operation[Page]:
-    """What the ledger was trimmed to, and what is behind the snapshot's sequence, one entry."""
-    # Nothing follows the last sequence, so this reads no entry, and it cannot be trimmed away.
-    return (yield from ledger.read(sale, names_of(snapshot.sale), snapshot.sequence, 1))
 
 
 def _all_records(sale: str) -> Operation[tuple[dict[str, list[Hold]], dict[str, int]]]:

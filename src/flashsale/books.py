@@ -10,7 +10,7 @@ from msgspec import Struct
 from flashsale import ledger
 from flashsale.calls import Operation
 from flashsale.ledger import Entry, Event, EventKind, Names, Page
-from flashsale.models import HoldState, Sale, SaleState
+from flashsale.models import HoldState, Sale, SaleState, Snapshot
 
 PAGE = 500
 """Ledger entries, and about as many buyers, in one read."""
@@ -153,9 +153,10 @@ class Replay:
                 self.books.problems.append(text)
                 self.sequence = target
             for entry in wanted:
-                self._take(entry)
+                self.take(entry)
 
-    def _take(self, entry: Entry) -> None:
+    def take(self, entry: Entry) -> None:
+        """Account for the next entry."""
         problems = self.books.problems
         if entry.epoch != self.epoch:
             problems.append(f"ledger: entry {entry.sequence} is of epoch {entry.epoch}")
@@ -170,6 +171,7 @@ class Replay:
             self.books.apply(event)
             if self.keep_recent:
                 self.recent.append((entry.sequence, event))
+        self.books.ended.update(entry.ended)
 
 
 def names_of(sale: Sale) -> Names:
@@ -180,3 +182,9 @@ def names_of(sale: Sale) -> Names:
 def hold_name(buyer: str, hold_id: str) -> str:
     """What a problem calls a hold."""
     return f"hold {hold_id!r} of buyer {buyer!r}"
+
+
+def checkpoint_of(sale: str, snapshot: Snapshot) -> Operation[Page]:
+    """What the ledger was trimmed to, and what is behind the snapshot's sequence, one entry."""
+    # Nothing follows the last sequence, so this reads no entry, and it cannot be trimmed away.
+    return (yield from ledger.read(sale, names_of(snapshot.sale), snapshot.sequence, 1))

@@ -81,12 +81,17 @@ class Event(Struct, frozen=True):
 
 
 class Entry(Struct, frozen=True):
-    """One ledger entry; (epoch, sequence, index of the event) names an event for ever."""
+    """One ledger entry; (epoch, sequence, index of the event) names an event for ever.
+
+    ended: cues whose set-aside ended with it. winners_of: the cue whose winners its new holds are.
+    """
 
     epoch: int
     sequence: int
     at_ms: int
     events: tuple[Event, ...]
+    ended: tuple[str, ...] = ()
+    winners_of: str = ""
 
 
 class Page(Struct, frozen=True):
@@ -156,9 +161,11 @@ def _entry(names: Names, raw_id: bytes, flat: Sequence[bytes]) -> Entry:
     try:
         at_ms = int(fields["t"])
         events = tuple(_events(names, at_ms, fields))
+        ended = msgspec.msgpack.decode(fields.get("ve", b"\x90"), type=tuple[str, ...])
     except (KeyError, ValueError, IndexError, TypeError, msgspec.MsgspecError) as error:
         raise ProtocolError(f"ledger entry {raw_id.decode()} cannot be read: {error!r}") from error
-    return Entry(int(epoch), int(sequence), at_ms, events)
+    winners_of = fields.get("hw", b"").decode()
+    return Entry(int(epoch), int(sequence), at_ms, events, ended, winners_of)
 
 
 def _events(names: Names, at_ms: int, fields: Mapping[str, bytes]) -> Iterator[Event]:

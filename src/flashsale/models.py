@@ -431,6 +431,25 @@ class Snapshot(Struct, frozen=True):
         )
 
 
+class RepairReport(Struct, frozen=True):
+    """What became of a torn ledger entry.
+
+    entry: its "epoch-sequence", "" if there was none. problems: one sentence for each thing that
+    could not be told; then nothing was changed. given_back: cues that were never opened and whose
+    set-aside is available again; open them anew.
+    """
+
+    sale: str
+    entry: str = ""
+    problems: tuple[str, ...] = ()
+    given_back: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True if no entry is torn any more."""
+        return not self.problems
+
+
 class AuditReport(Struct, frozen=True):
     """The ledger replayed against the state.
 

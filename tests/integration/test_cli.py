@@ -29,6 +29,7 @@ MANY_COMMANDS = (
     ("pause", "1111"),
     ("resume", "1111"),
     ("restock", "1111", "red=+1", "--op-id", "one"),
+    ("repair", "1111"),
     ("end", "1111", "--yes"),
     ("purge", "1111", "--yes"),
 )
@@ -161,6 +162,29 @@ def test_audit_says_that_the_books_are_right(sale: SaleHandle, cli: Callable[...
     assert told.out.startswith(f"{sale.id}  the books are right\n")
     value = cli("audit", sale.id, "--json").json
     assert (value["ok"], value["problems"], value["holds"]) == (True, [], 2)
+
+
+def test_repair_applies_a_torn_entry_or_says_that_there_is_none(
+    sale: SaleHandle, cli: Callable[..., Told], raw: redis.Redis
+) -> None:
+    told = cli("repair", sale.id)
+    assert (told.code, "nothing is torn" in told.out) == (0, True)
+    now = sale.snapshot()
+    sequence, fields = now.sequence + 1, {"t": str(now.at_ms), "s": "paused"}
+    raw.xadd(ShardKeys.of(sale.id).ledger, dict(fields), id=f"1-{sequence}")
+    value = cli("repair", sale.id, "--json").json
+    assert (value["ok"], value["entry"]) == (True, f"1-{sequence}")
+    assert sale.snapshot().state.value == "paused"
+
+
+def test_repair_that_cannot_tell_changes_nothing_with_exit_code_1(
+    sale: SaleHandle, cli: Callable[..., Told], raw: redis.Redis
+) -> None:
+    sequence = sale.snapshot().sequence + 1
+    fields: dict[Any, Any] = {"t": "1", "rb": b"\x91\xa6nobody", "ri": b"\x91\xa1h"}
+    raw.xadd(ShardKeys.of(sale.id).ledger, fields, id=f"1-{sequence}")
+    told = cli("repair", sale.id)
+    assert (told.code, "hold 'h' of buyer 'nobody'" in told.out) == (1, True)
 
 
 def test_audit_names_what_is_wrong_with_exit_code_1(

@@ -25,6 +25,7 @@ from flashsale import (
     inventory,
     ledger,
     limits,
+    repair,
     settling,
     shuffle,
     views,
@@ -36,7 +37,7 @@ from flashsale.calls import Call, Operation, Send
 from flashsale.cues import CueRequest
 from flashsale.keyring import Keyring
 from flashsale.keys import CueKeys, ShardKeys
-from flashsale.ledger import Names, Page
+from flashsale.ledger import Entry, Names, Page
 from flashsale.scripts import load_script, lua_folder, script_names, write_flat
 from flashsale.window import Known
 
@@ -452,6 +453,7 @@ OPERATIONS = {
     "waiting_room/steer": waiting_room.steer(SALE, Keyring(()), RoomState.PAUSED, None),
     "ledger/read": ledger.read(SALE, NAMES, 0, 10),
     "ledger/reader": ledger.register(SALE, "sink"),
+    "ledger/repair": repair._step(SALE, Entry(1, 2, 3, (), (), "cue"), "check", 1),
     "ledger/trim": ledger.trim_to(SALE, PAGE, 4, "{}"),
 }
 

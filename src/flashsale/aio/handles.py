@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from flashsale import audit, batches, books, inventory, ledger, limits, views, window
+from flashsale import audit, batches, books, inventory, ledger, limits, repair, views, window
 from flashsale.aio.cues import AsyncCueHandle
 from flashsale.aio.queue import AsyncQueueHandle
 from flashsale.cues import CueRequest, Keep, LagHistogram
@@ -18,6 +18,7 @@ from flashsale.models import (
     Hold,
     HoldRequest,
     Late,
+    RepairReport,
     SaleState,
     Snapshot,
 )
@@ -299,6 +300,14 @@ class AsyncSaleHandle(NotPickled):
     async def audit(self, *, timeout_ms: int = 120_000) -> AuditReport:
         """Replay the ledger against the state and name what disagrees; also on a running sale."""
         return await self._shop.perform(audit.audit(self.id), timeout_ms)
+
+    async def repair(self, *, timeout_ms: int = 120_000) -> RepairReport:
+        """Apply the ledger's torn entry, which `audit` names, to records and counters.
+
+        An operator's verb: goes forward only, may be repeated, and changes nothing if there is no
+        such entry or if it cannot be told what of it was applied (then the report says of what).
+        """
+        return await self._shop.perform(repair.repair(self.id), timeout_ms)
 
 
 class AsyncLedgerHandle(NotPickled):

@@ -95,6 +95,7 @@ _add(steering.open_sale, _STEER, "open 1111.toml", name="open")
 _add(steering.pause, _STEER, "pause 1111")
 _add(steering.resume, _STEER, "resume 1111")
 _add(steering.restock, _STEER, "restock 1111 lipstick=+500 mug=-20 --op-id truck-3")
+_add(steering.repair, _STEER, "repair 1111", "repair 1111 --json")
 _add(steering.end, _STEER, "end 1111")
 _add(steering.purge, _STEER, "purge 1111")
 _add(

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from flashsale import inventory
+from flashsale.cli import tables
 from flashsale.cli.options import Debug, Json, SaleId, Url, Yes
 from flashsale.cli.rates import total_of
-from flashsale.cli.reporting import done, make_sure, operating
+from flashsale.cli.reporting import REFUSED, done, make_sure, operating
 from flashsale.errors import InvalidRequest
 from flashsale.models import Outcome
 from flashsale.sync import SaleHandle
@@ -106,6 +108,20 @@ def purge(
         handle = shop.sale(sale)
         make_sure(lambda: f"{_standing(handle)}.\nDelete all of it for ever?", yes=yes)
         done(report, handle.purge(), Outcome.PURGED)
+
+
+def repair(sale: SaleId, url: Url = None, json: Json = False, debug: Debug = False) -> None:
+    """Apply the ledger's torn entry, which `audit` names, to records and counters.
+
+    It only goes forward and may be repeated. Exit code 1 if it cannot be told what of the entry
+    was applied: then nothing was changed, and each thing is named.
+    """
+    with operating(url, json=json, debug=debug) as (report, shop):
+        mended = shop.sale(sale).repair()
+        value = {"sale": sale, "ok": mended.ok, **msgspec.structs.asdict(mended)}
+        report.give(value, tables.repair_view(mended))
+        if not mended.ok:
+            raise typer.Exit(REFUSED)
 
 
 def parse_changes(texts: Sequence[str]) -> dict[str, int]:

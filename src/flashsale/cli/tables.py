@@ -12,7 +12,15 @@ from rich.text import Text
 from flashsale.cli import words
 from flashsale.cli.rates import Rates, total_of
 from flashsale.cli.stock_bar import StockBar
-from flashsale.models import AuditReport, Hold, HoldState, SaleState, SkuView, Snapshot
+from flashsale.models import (
+    AuditReport,
+    Hold,
+    HoldState,
+    RepairReport,
+    SaleState,
+    SkuView,
+    Snapshot,
+)
 
 _STATE_STYLE = {
     SaleState.RUNNING: "bold green",
@@ -165,6 +173,21 @@ def _deadline(hold: Hold, now_ms: int) -> str:
     if hold.state is HoldState.HELD and hold.deadline_ms is not None:
         text += f" (in {words.duration(max(0, hold.deadline_ms - now_ms))})"
     return text
+
+
+def repair_view(report: RepairReport) -> RenderableType:
+    """What became of the torn entry."""
+    verdict = f"ledger entry {report.entry} is applied" if report.entry else "nothing is torn"
+    if not report.ok:
+        verdict = f"ledger entry {report.entry} is torn still: nothing was changed"
+    style = "bold green" if report.ok else "bold red"
+    lines = [Text.assemble((report.sale, "bold"), "  ", (verdict, style))]
+    lines += [Text(f"- {problem}") for problem in report.problems]
+    lines += [
+        Text(f"- cue {cue!r} was never opened: its units are available again")
+        for cue in report.given_back
+    ]
+    return Group(*lines)
 
 
 def audit_view(report: AuditReport) -> RenderableType:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from flashsale import audit, batches, books, inventory, ledger, limits, views, window
+from flashsale import audit, batches, books, inventory, ledger, limits, repair, views, window
 from flashsale.cues import CueRequest, Keep, LagHistogram
 from flashsale.draw import EntropySource
 from flashsale.errors import FlashSaleError
@@ -16,6 +16,7 @@ from flashsale.models import (
     Hold,
     HoldRequest,
     Late,
+    RepairReport,
     SaleState,
     Snapshot,
 )
@@ -297,6 +298,14 @@ class SaleHandle(NotPickled):
     def audit(self, *, timeout_ms: int = 120_000) -> AuditReport:
         """Replay the ledger against the state and name what disagrees; also on a running sale."""
         return self._shop.perform(audit.audit(self.id), timeout_ms)
+
+    def repair(self, *, timeout_ms: int = 120_000) -> RepairReport:
+        """Apply the ledger's torn entry, which `audit` names, to records and counters.
+
+        An operator's verb: goes forward only, may be repeated, and changes nothing if there is no
+        such entry or if it cannot be told what of it was applied (then the report says of what).
+        """
+        return self._shop.perform(repair.repair(self.id), timeout_ms)
 
 
 class LedgerHandle(NotPickled):
