@@ -12,21 +12,37 @@ from __future__ import annotations
 
 import argparse
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 import redis
 
-from flashsale import FlashSale, Key, Sale, Sku, inventory, limits
+from flashsale import (
+    FlashSale,
+    Key,
+    RoomView,
+    Sale,
+    Sku,
+    WaitingRoom,
+    inventory,
+    limits,
+    settling,
+    waiting_room,
+    window,
+)
 from flashsale.baskets import WHOLE, check_basket
 from flashsale.batches import Item, Kind, shard_call
-from flashsale.calls import Call
+from flashsale.calls import Call, Operation
 from flashsale.embedded import EmbeddedServer
-from flashsale.keys import ShardKeys
+from flashsale.keys import CueKeys, ShardKeys, places_key
 from flashsale.scripts import load_script
+from flashsale.window import Known
 
 BOUND_MS = 20.0
 RUNS = 3
+KEY = Key("longest", b"k" * 32)
 T0 = 4_000_000_000_000
 """When these sales take place: a shard's time never goes back, so it stands still here."""
 
@@ -42,7 +58,7 @@ class Ground:
     """A server, and sales on it of which everything may be written."""
 
     def __init__(self, server: EmbeddedServer) -> None:
-        self.shop = FlashSale.from_url(server.url, timeout_ms=60_000, keys=[Key("k", b"k" * 32)])
+        self.shop = FlashSale.from_url(server.url, timeout_ms=60_000, keys=[KEY])
         self.raw = redis.Redis.from_url(server.url)
         self.number = 0
         self.sale = ""
@@ -83,6 +99,19 @@ class Ground:
     def unswept(self) -> None:
         """Let 20,480 holds of others be due before all others: no one call walks over them."""
         self.entries([(f"other-{n}", "h") for n in range(20_480)], T0 - TTL, 1_024)
+
+    def do(self, operation: Operation[Any]) -> Any:
+        """Run an operation that makes one call after the other, with a clock that is right here."""
+        try:
+            call = next(operation)
+            while True:
+                call = operation.send(self.send(call))
+        except StopIteration as end:
+            return end.value
+
+    def send(self, call: Any) -> Any:
+        args = [call.script.source, len(call.keys), *call.keys, T0, *call.args]
+        return self.raw.execute_command("EVAL", *args)
 
     def cost(self, call: Call) -> tuple[float, object]:
         """Server CPU of a call, in milliseconds, and its reply."""
@@ -268,6 +297,172 @@ def hostile(ground: Ground) -> Call:
     return inventory.hold_kind(ground.sale).call(items)
 
 
+# --- pages, and what operators ask for ------------------------------------------------------
+
+
+def page(script: str) -> Callable[[Ground], Call]:
+    """A page of the largest buyers' records, or of the largest ledger entries."""
+
+    def make(ground: Ground) -> Call:
+        keys = ground.open(now=T0 + TTL)
+        if script == "scan":
+            ground.records(dict.fromkeys(buyers(200), heavy(T0)))
+            own, args = (keys.sale, keys.stock, keys.buyers), ("0", 500)
+            return Call(load_script("inventory/scan"), own, args)
+        many(ground, keys, 300)
+        own = (keys.sale, keys.ledger, keys.readers)
+        if script == "read":
+            return Call(load_script("ledger/read"), own, (1, 1_000))
+        ground.raw.hset(keys.sale, "cursor", 301)
+        return Call(load_script("ledger/trim"), own, (0, 300, "{}"))
+
+    return make
+
+
+def many(ground: Ground, keys: ShardKeys, count: int) -> None:
+    """Ledger entries of 1,024 holds of long names with notes of 256 bytes each."""
+    some = buyers(1_024)
+    fields = {"t": T0, "hb": encode(some), "hi": encode([long_id(n) for n in range(1_024)])}
+    fields["hm"] = encode([["c"] * 1_024, ["n" * limits.NOTE_MAX] * 1_024])
+    with ground.raw.pipeline(transaction=False) as pipe:
+        for n in range(2, count + 2):
+            pipe.xadd(keys.ledger, fields, id=f"1-{n}")  # type: ignore[arg-type]
+        pipe.hset(keys.sale, "sequence", count + 1)
+        pipe.execute()
+
+
+def parts(ground: Ground) -> Call:
+    """1,000 cues have set 32 skus aside each."""
+    keys = ground.open()
+    for cue in range(limits.CUES_MAX):
+        indexes = range(limits.LINES_MAX)
+        own = {f"{index}x:cue-{cue:060}": 5 for index in indexes}
+        ground.raw.hset(keys.stock, mapping=own | {f"x:cue-{cue:060}": ",".join(map(str, indexes))})
+    return Call(load_script("window/parts"), (keys.sale, keys.stock), ("0",))
+
+
+def reserves(ground: Ground) -> Call:
+    """The reserves of 1,000 cues end, of 32 skus each."""
+    parts(ground)
+    keys = ShardKeys.of(ground.sale)
+    ground.raw.zadd(keys.deadlines, {f"|cue-{cue:060}": T0 for cue in range(limits.CUES_MAX)})
+    ground.raw.hset(keys.sale, mapping={"due": T0, "cursor": 2})
+    return shard_call("expire", keys, limits.SWEEP_MAX)
+
+
+def purge(ground: Ground) -> Call:
+    """A sale of 1,000 cues and 250 hashes of places, ended."""
+    keys = ground.open()
+    ground.raw.hset(keys.sale, "state", "ended")
+    ids = [f"cue-{cue:060}" for cue in range(limits.CUES_MAX)]
+    ground.raw.hset(keys.cues, mapping=dict.fromkeys(ids, 1))
+    names = [key for cue in ids for key in msgspec.structs.astuple(CueKeys.of(ground.sale, cue))]
+    with ground.raw.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.hset(name, mapping={f"field-{n}": "x" * 60 for n in range(20)})
+        pipe.execute()
+    ground.records({buyer: heavy(T0, "c") for buyer in buyers(200)})
+    own = (*msgspec.structs.astuple(keys), *names)
+    return Call(load_script("inventory/purge"), own, (len(ids), 0))
+
+
+# --- cues and the waiting room --------------------------------------------------------------
+
+
+def cue(ground: Ground, keep: str = "all") -> Known:
+    """An open cue of 32 skus."""
+    ground.open()
+    handle = ground.shop.sale(ground.sale)
+    skus = SKUS[: limits.LINES_MAX] if keep == "all" else SKUS[:1]
+    handle.cue(
+        "cue", at=0, cue_time_ms=T0, stock=dict.fromkeys(skus, 10**5), window_ms=2_000,
+        lag_cap_ms=2_000, reserve_ms=60_000, proof=False, keep=keep,
+    )  # fmt: skip
+    return ground.do(window.know(ground.sale, "cue"))
+
+
+def enter(count: int, lines: int, keep: str = "all") -> Callable[[Ground], Call]:
+    def make(ground: Ground) -> Call:
+        known = cue(ground, keep)
+        if keep == "best":
+            ground.records(dict.fromkeys(buyers(count), heavy(T0 + TTL, "c")))
+        items = []
+        for n, buyer in enumerate(buyers(count)):
+            wanted = dict.fromkeys(SKUS[:lines], 1 + n) if keep == "all" else {SKUS[0]: 1}
+            items.append(window.enter_item(known, buyer, wanted, 0, None, KEY))
+        return window.enter_kind(ground.sale, known).call(items)
+
+    return make
+
+
+def award(lines: int, weight: int) -> Callable[[Ground], Call]:
+    """256 winners; `weight` holds of 32 lines in their records."""
+
+    def make(ground: Ground) -> Call:
+        cue(ground)
+        keys, own = ShardKeys.of(ground.sale), CueKeys.of(ground.sale, "cue")
+        ground.raw.hset(own.cue, mapping={"state": "frozen", "digest": "00"})
+        if weight:
+            ground.records(dict.fromkeys(buyers(256), heavy(T0 + TTL, "c", weight)))
+        wishes = [[v for k in range(lines) for v in (k, 1 + n, 1)] for n in range(256)]
+        base = shard_call("expire", keys)
+        baskets = encode([wishes, list(range(1, 257))])
+        args = ("drawn", "cue/cue", encode(buyers(256)), baskets, 0, "ab", "")
+        return Call(load_script("window/award"), (*base.keys, own.cue, own.awarded), args)
+
+    return make
+
+
+def entries(ground: Ground) -> Call:
+    cue(ground)
+    own = CueKeys.of(ground.sale, "cue")
+    ground.raw.hset(own.cue, "state", "frozen")
+    text = "0|" + ",".join(f"{k}*999983~999983" for k in range(limits.LINES_MAX))
+    ground.raw.hset(own.entries, mapping=dict.fromkeys(buyers(8_000), text))
+    keys = ShardKeys.of(ground.sale)
+    return Call(
+        load_script("window/entries"), (keys.sale, own.cue, own.entries), ("0", settling.PAGE)
+    )
+
+
+def room(ground: Ground, present: int) -> RoomView:
+    """An open room in which everybody has a place by lot, and half of them are called."""
+    ground.open(admission=True)
+    queue = ground.shop.sale(ground.sale).queue
+    queue.open(WaitingRoom(rate_per_s=1_000_000, turn_ttl_ms=32_000, conversion=1, margin=0))
+    keys = ShardKeys.of(ground.sale)
+    seen = ground.do(waiting_room.glance(ground.sale)).view
+    named = {name: n + 1 for n, name in enumerate(buyers(present))}
+    hashes = seen.room.hashes
+    for name, number in named.items():
+        place = places_key(ground.sale, zlib.crc32(name.encode()) % hashes)
+        ground.raw.hset(place, name, number)
+    slot = T0 // 1_000
+    ground.raw.hset(
+        keys.room,
+        mapping={
+            "joined": present, "present": present, "seed": "ab" * 32, "serving": present // 2,
+            f"{slot}s": present // 2, f"{slot}a": 0, f"{slot}d": 0, f"{slot}u": 0, f"{slot}p": 0,
+        },
+    )  # fmt: skip
+    return seen
+
+
+def of_room(verb: str, count: int, *, new: bool = False) -> Callable[[Ground], Call]:
+    def make(ground: Ground) -> Call:
+        view = room(ground, 1 if new else count)
+        some = buyers(count)
+        if verb == "join":
+            return waiting_room.join_kind(view).call([waiting_room.join_item(b, "") for b in some])
+        if verb == "admit":
+            return waiting_room.admit_kind(view).call(
+                [waiting_room.admit_item(b, None) for b in some]
+            )
+        return waiting_room.leave_kind(view).call([waiting_room.leave_item(b, None) for b in some])
+
+    return make
+
+
 CASES: list[Case] = [
     ("hold", "1,024 new buyers, a line each", hold_fresh(1_024, 1)),
     ("hold", "256 new buyers, 4 lines each, 1,000 skus", hold_fresh(256, 4)),
@@ -303,6 +498,22 @@ CASES: list[Case] = [
     ("restock", "1,000 skus, 32,768 due, two a buyer", restock),
     ("snapshot", "1,000 skus", snapshot),
     ("find", "63 holds of 32 lines", find),
+    ("scan", "a page of buyers with 63 holds of 32 lines", page("scan")),
+    ("read", "a page of entries of 1,024 holds with notes", page("read")),
+    ("trim", "300 of these entries", page("trim")),
+    ("parts", "1,000 cues of 32 skus", parts),
+    ("expire", "the reserves of 1,000 cues of 32 skus", reserves),
+    ("purge", "1,000 cues", purge),
+    ("enter", "1,024 buyers, one line", enter(1_024, 1)),
+    ("enter", "1,024 buyers, 32 lines (no client of ours)", enter(1_024, 32)),
+    ("enter", 'keep="best", 256 buyers with 63 paid holds of 32 lines', enter(256, 1, "best")),
+    ("award", "256 winners, 32 lines", award(32, 0)),
+    ("award", "256 winners with 63 paid holds of 32 lines", award(1, 63)),
+    ("entries", "a page of entries of 32 lines", entries),
+    ("join", "1,024 new buyers", of_room("join", 1_024, new=True)),
+    ("join", "1,024 buyers who have a place by lot", of_room("join", 1_024)),
+    ("admit", "1,024 buyers with a place by lot", of_room("admit", 1_024)),
+    ("leave", "1,024 buyers with a place by lot", of_room("leave", 1_024)),
 ]
 
 

@@ -1,6 +1,7 @@
 #!lua flags=no-writes
 -- Shows a page of all buyers with their holds, as stored: a due hold is still held. A buyer may
--- come twice and none that was there throughout is left out (HSCAN's promise).
+-- come twice and none that was there throughout is left out (HSCAN's promise). A page is bounded by
+-- what there is to show too: buyers it has no room for are named in its cursor, and come next.
 --
 -- KEYS  sale stock buyers
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
@@ -15,14 +16,47 @@ local caller_ms, cursor, count = unpack(ARGV)
 -- include lib/load_shard
 -- include lib/show_record
 
+local SHOW_MAX, STEP = 65536, 32
 local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
   return { 0, time, 0, refusal, '0', '' }
 end
-local page = redis.call('HSCAN', k_buyers, cursor, 'COUNT', count)
-local shown, names = {}, {}
-for k = 1, #page[2], 2 do
-  shown[k] = page[2][k]
-  shown[k + 1] = show_record(page[2][k + 1], -1, k_stock, names)
+local shown, names, work = {}, {}, 0
+local at, bar, later = string.match(cursor, '^(%d+)(|?)(.*)$')
+if not at or (bar == '') ~= (later == '') then
+  error({ err = 'FLASHSALE_MALFORMED the cursor must be one that a page ended with, or 0' })
 end
-return { tonumber(shard.epoch), shard.now, shard.sequence, '', page[1], cmsgpack.pack(shown) }
+
+-- Shows one more buyer, if there is room: the first always has it. A hold takes its bytes and 48.
+local function show(buyer, record)
+  if work >= SHOW_MAX then
+    return false
+  end
+  local holds = show_record(record, -1, k_stock, names)
+  work = work + #record + 48 * (1 + #holds)
+  shown[#shown + 1], shown[#shown + 2] = buyer, holds
+  return true
+end
+
+local left = {}
+for buyer in string.gmatch(later, '[^,]+') do
+  local record = work < SHOW_MAX and redis.call('HGET', k_buyers, buyer)
+  if not (record and show(buyer, record)) and (record or work >= SHOW_MAX) then
+    left[#left + 1] = buyer
+  end
+end
+if not left[1] and work < SHOW_MAX and (later == '' or at ~= '0') then
+  repeat
+    local page = redis.call('HSCAN', k_buyers, at, 'COUNT', math.min(STEP, tonumber(count)))
+    at = page[1]
+    for k = 1, #page[2], 2 do
+      if not show(page[2][k], page[2][k + 1]) then
+        left[#left + 1] = page[2][k]
+      end
+    end
+  until at == '0' or work >= SHOW_MAX or #shown + 2 * #left >= 2 * tonumber(count)
+end
+if left[1] then
+  at = at .. '|' .. table.concat(left, ',')
+end
+return { tonumber(shard.epoch), shard.now, shard.sequence, '', at, cmsgpack.pack(shown) }

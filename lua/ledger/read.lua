@@ -4,7 +4,7 @@
 -- KEYS  sale ledger readers
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       after       the sequence after which to read
---       count       at most how many entries
+--       count       at most how many entries; fewer come, but one, where they are large
 -- REPLY {epoch, now, sequence, code ("" or u, p), checkpoint sequence, checkpoint, cursor,
 --        {reader, finished, …}, {entry, …}}
 -- CODES u SALE_UNKNOWN, p PURGED
@@ -20,8 +20,24 @@ if not shard then
   return { 0, time, 0, refusal, 0, '', 0, {}, {} }
 end
 local checkpoint = redis.call('HMGET', k_sale, 'checkpoint_sequence', 'checkpoint')
-local entries = redis.call('XRANGE', k_ledger, '(' .. shard.epoch .. '-' .. after, '+',
-  'COUNT', count)
+local PAGE_BYTES = 1048576
+local entries, bytes, from, step = {}, 0, '(' .. shard.epoch .. '-' .. after, 1
+while #entries < tonumber(count) and bytes < PAGE_BYTES do
+  local some = redis.call('XRANGE', k_ledger, from, '+', 'COUNT',
+    math.min(step, tonumber(count) - #entries))
+  for _, entry in ipairs(some) do
+    entries[#entries + 1] = entry
+    for _, value in ipairs(entry[2]) do
+      bytes = bytes + #value
+    end
+  end
+  if #some < step then
+    break
+  end
+  from = '(' .. some[#some][1]
+  -- The next are likely to be as large as those before.
+  step = math.max(1, math.min(256, 4 * step, math.floor(#entries * (PAGE_BYTES / bytes - 1))))
+end
 return {
   tonumber(shard.epoch), shard.now, shard.sequence, '', tonumber(checkpoint[1]), checkpoint[2],
   (cursor_of(shard)), redis.call('HGETALL', k_readers), entries,

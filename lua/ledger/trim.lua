@@ -1,11 +1,12 @@
 #!lua
 -- Trims the ledger up to an entry and keeps the balances at it as the checkpoint. Never passes
--- a registered reader, the cursor of the deadlines, or the last entry.
+-- a registered reader, the cursor of the deadlines, or the last entry. A call trims a bounded
+-- number of entries, with a checkpoint behind them: of a long ledger piece by piece.
 --
 -- KEYS  sale ledger readers
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       before      the checkpoint's sequence as the caller knows it
---       upto        the last sequence to trim
+--       upto        the last sequence to trim, at most 1,000 more than `before`
 --       checkpoint  the balances after that entry, JSON
 -- REPLY {epoch, now, checkpoint sequence now, code ("" or u, p, d READERS_BEHIND, Q CONFLICT)}
 -- CODES d READERS_BEHIND, Q CONFLICT, u SALE_UNKNOWN, p PURGED, ! MALFORMED
@@ -18,6 +19,7 @@ local caller_ms, before_text, upto_text, checkpoint = unpack(ARGV)
 -- include lib/cursor_of
 
 local READERS_BEHIND, CONFLICT, MALFORMED = 'd', 'Q', '!' -- outcomes
+local TRIM_MAX = 1000
 local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
   return { 0, time, 0, refusal }
@@ -37,6 +39,9 @@ for _, finished in ipairs(redis.call('HVALS', k_readers)) do
 end
 if upto > bound then
   return { epoch, shard.now, known, READERS_BEHIND }
+end
+if upto - before > TRIM_MAX then
+  return { epoch, shard.now, known, MALFORMED }
 end
 redis.call('XTRIM', k_ledger, 'MINID', shard.epoch .. '-' .. (upto + 1))
 redis.call('HSET', k_sale, 'checkpoint_sequence', upto, 'checkpoint', checkpoint)

@@ -7,11 +7,20 @@
 -- place of another: of every tap, kept or hopeless or repeated, so that which taps count does not
 -- depend on their order, and so that no answer tells who is still among the kept. `texts` are the
 -- entries (nil: refused already). It writes as it goes, which harms nobody: what is kept does not
--- depend on the order. All keys' types are proven first.
+-- depend on the order. All keys' types are proven first. Returns how many of the `n` it has judged:
+-- the rest would be too much for a call, see lib/may_judge.
 local function keep_best(shard, cue, k_buyers, k_entries, k_best, batch)
   local LIMIT_REACHED = 'L' -- outcomes
   local buyers, ranks, texts, codes = batch.buyers, batch.ranks, batch.texts, batch.codes
-  local records = redis.call('HMGET', k_buyers, unpack(buyers))
+  local WORK_MAX, READ_MAX = 6144, 64
+  local n, work, records, judged = batch.n, 0, {}, 0
+  local function read(from)
+    local upto = math.min(from + READ_MAX - 1, n)
+    for k, record in ipairs(redis.call('HMGET', k_buyers, unpack(buyers, from, upto))) do
+      records[from + k - 1] = record
+    end
+  end
+  read(1)
   local worst_window, worst_rank
   if redis.call('ZCARD', k_best) >= cue.kept then
     local worst = redis.call('ZRANGE', k_best, -1, -1, 'WITHSCORES')
@@ -26,13 +35,20 @@ local function keep_best(shard, cue, k_buyers, k_entries, k_best, batch)
       end
     end
     local per_sku, total = units_of_buyer(book, buyer)
+    work = work + book.work
     local index, limit = cue.lines[2], cue.lines[4]
     local qty = tonumber(string.match(text, '%*(%d+)') or 1)
     return (limit and (per_sku[index] or 0) + qty > limit)
       or (cue.limit and total + qty > cue.limit)
   end
 
-  for i = 1, #buyers do
+  for i = 1, n do
+    if i > 1 and work >= WORK_MAX then
+      break
+    elseif records[i] == nil then
+      read(i)
+    end
+    judged, work = i, work + 4
     local buyer, text, rank = buyers[i], texts[i], ranks[i]
     if text and records[i] and over_limit(buyer, records[i], text) then
       codes[i], text = LIMIT_REACHED, nil
@@ -57,4 +73,5 @@ local function keep_best(shard, cue, k_buyers, k_entries, k_best, batch)
     end
     redis.call('HDEL', k_entries, unpack(gone))
   end
+  return judged
 end

@@ -1,7 +1,11 @@
+-- include lib/read_rows
 -- include lib/sku_row
 -- Moves the units of these lines from one counter (a, h, s) to another.
 local function move_units(book, k_stock, lines, from, to)
   book.work = book.work + #lines
+  if #lines > 2 then
+    read_rows(book, k_stock, { lines })
+  end
   for k = 1, #lines, 2 do
     local index, qty = lines[k], lines[k + 1]
     local row = sku_row(book, k_stock, index)

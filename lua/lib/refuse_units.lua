@@ -1,3 +1,4 @@
+-- include lib/read_rows
 -- include lib/sku_row
 -- Why these lines cannot be taken from stock for a buyer who has `per_sku` and `total` units
 -- already: an outcome code and the index of the first line that cannot (nil if it is the sale's own
@@ -9,6 +10,9 @@ local function refuse_units(book, shard, keys, lines, per_sku, total)
   local LIMIT_REACHED, TRY_AGAIN, SOLD_OUT, SOLD_OUT_MAY_RETURN = 'L', 'T', 'S', 's' -- outcomes
   local lacking, may_return = false, true
   book.work = book.work + #lines / 2
+  if #lines > 2 then
+    read_rows(book, keys.stock, { lines })
+  end
   for k = 1, #lines, 2 do
     local row, qty = sku_row(book, keys.stock, lines[k]), lines[k + 1]
     if row.limit and (per_sku[lines[k]] or 0) + qty > row.limit then

@@ -2,6 +2,7 @@
 -- Moves units of one sku from available to what is set aside for a cue; back, if `qty` is
 -- negative. The cue's own part is a field of the stock hash, so every script can see to it.
 local function set_aside(book, k_stock, cue, index, qty)
+  book.work = book.work + 4
   local row, field = sku_row(book, k_stock, index), index .. 'x:' .. cue
   row.a, row.x = row.a - qty, row.x + qty
   book.changed_rows[index] = true

@@ -31,6 +31,7 @@ local caller_ms, buyers_blob, order_blob, marks_blob = unpack(ARGV)
 
 local JOINED, ROOM_FULL, KEY_LIMIT, MALFORMED = '1', '0', '+', '!' -- outcomes
 local CLOSED, ENDED, CLOCK_JUMP = 'K', 'Z', 'J' -- outcomes
+local UNJUDGED, LOOKS_MAX = '.', 128
 
 local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
@@ -132,6 +133,7 @@ end
 
 -- A place whose turn has ended, or that was passed over, is a place no longer. To find a place
 -- costs more than all else: turns are read first, and until one of them ends no place is over.
+local looks = 0
 local function is_over(number, was_left)
   if room.serving == 0 then
     return false
@@ -144,12 +146,17 @@ local function is_over(number, was_left)
   if room.none_over and not was_left then
     return false
   end
+  looks = looks + (number <= room.present and 1 or 0)
   local place = place_of(room.seed or '', room.present, number)
   return place <= room.serving and (was_left or not turn_of(room, place, shard.now))
 end
 
 local codes, details, given, all_new = {}, {}, {}, true
 for i = 1, n do
+  if looks >= LOOKS_MAX then
+    codes[i], all_new = string.rep(UNJUDGED, n - i + 1), false -- as lib/may_judge
+    break
+  end
   local buyer, key = buyers[i], marks and marks[1][i] ~= '' and ':' .. marks[1][i]
   local before = tonumber(found[buyer])
   local count = key and room.key_max and (tonumber(counts[key]) or 0)

@@ -28,6 +28,7 @@ local caller_ms, buyers_blob, where_blob, numbers_blob = unpack(ARGV)
 -- include lib/spread_reads
 
 local LEFT, MALFORMED = '8', '!' -- outcomes
+local UNJUDGED, LOOKS_MAX = '.', 128
 
 local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
@@ -52,8 +53,10 @@ local admitted = redis.call('HMGET', k_admitted, unpack(buyers))
 load_turns(k_room, room)
 
 -- The place of a number if it was called, be its turn over or not.
+local looks = 0
 local function called_place(number)
   local drawn = room.present and (room.present == 0 or room.seed)
+  looks = looks + (drawn and number <= room.present and 1 or 0)
   local place = drawn and place_of(room.seed, room.present, number)
   return place and place <= room.serving and place or nil
 end
@@ -68,7 +71,12 @@ local function running_turn(i, number, place)
 end
 
 local left, details, ended, marked, vacated = room.left, {}, {}, {}, {}
+local codes = LEFT
 for i = 1, n do
+  if looks >= LOOKS_MAX then
+    codes = string.rep(LEFT, i - 1) .. string.rep(UNJUDGED, n - i + 1) -- as lib/may_judge
+    break
+  end
   local buyer = buyers[i]
   local number = tonumber(found[buyer])
   if number and number > 0 and (numbers[i] == 0 or numbers[i] == number) then
@@ -118,4 +126,4 @@ if left > room.left then
     end
   end
 end
-return { epoch, shard.now, 0, LEFT, details[1] and cmsgpack.pack(details) or '' }
+return { epoch, shard.now, 0, codes, details[1] and cmsgpack.pack(details) or '' }

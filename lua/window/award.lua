@@ -40,6 +40,7 @@ local caller_ms, phase, hold_id, buyers_blob, baskets_blob, freed, seed, entropy
 -- include lib/expire_due
 -- include lib/expire_buyer
 -- include lib/limited_units
+-- include lib/may_judge
 -- include lib/refuse_units
 -- include lib/counter_of
 -- include lib/set_aside
@@ -107,7 +108,6 @@ end
 local plain, deadline = shard.now + shard.ttl, math.max(shard.now, cue.reveals) + shard.ttl
 local stamp = string.format('%013.0f', deadline)
 local moved = deadline > plain and string.format('%013.0f', plain) or nil
-read_records(book, keys.buyers, buyers)
 
 local function left(index)
   local field = index .. 'x:' .. cue.id
@@ -172,6 +172,9 @@ end
 
 local reply, verdicts = new_reply(), {}
 for i = 1, n do
+  if not may_judge(book, keys, buyers, i, reply) then
+    break
+  end
   local buyer, wish = buyers[i], baskets[which and which[i] or 1]
   local verdict = before[i] or verdicts[buyer]
   if not verdict then

@@ -27,6 +27,7 @@ local caller_ms, buyers_blob, positions_blob, baskets_blob, ranks_blob = unpack(
 local ENTERED, TOO_EARLY, TOO_LATE, AHEAD_OF_LIVE = 'G', 'e', 'y', 'a' -- outcomes
 local ENTRIES_FULL, PAUSED, ENDED, CLOCK_JUMP = 'q', 'P', 'Z', 'J' -- outcomes
 local VOID, MALFORMED = 'x', '!' -- outcomes
+local UNJUDGED = '.' -- as lib/may_judge
 
 local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
@@ -80,7 +81,13 @@ local function window_of(position)
 end
 
 local codes, details, texts, ranks = {}, {}, {}, {}
+local all = n
 for i = 1, n do
+  local number = which and which[i] or 1
+  if i > 1 and not baskets[number] and request[1][number] then -- not read: lib/entry_texts
+    n = i - 1
+    break
+  end
   local basket = baskets[which and which[i] or 1]
   local window, code = window_of(positions[i])
   code = not basket and MALFORMED or code or basket.refusal
@@ -132,8 +139,8 @@ if not cue.kept then
     redis.call('HSET', k_entries, order[1], string.rep(' ', 65))
   end
 else
-  keep_best(shard, cue, k_buyers, k_entries, k_best, {
-    buyers = buyers, ranks = ranks, texts = texts, codes = codes,
+  n = keep_best(shard, cue, k_buyers, k_entries, k_best, {
+    n = n, buyers = buyers, ranks = ranks, texts = texts, codes = codes,
   })
 end
 local values = {}
@@ -144,10 +151,11 @@ if values[1] then
   redis.call('HSET', k_entries, unpack(values))
 end
 redis.call('HSET', k_sale, 'now', shard.now)
-local all, same = table.concat(codes), true
+local same = n == all
 for i = 2, n do
   same = same and codes[i] == codes[1]
 end
+local told = same and codes[1] or table.concat(codes, '', 1, n) .. string.rep(UNJUDGED, all - n)
 return {
-  epoch, shard.now, 0, same and codes[1] or all, details[1] and cmsgpack.pack(details) or '',
+  epoch, shard.now, 0, told, details[1] and cmsgpack.pack(details) or '',
 }

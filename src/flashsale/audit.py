@@ -208,20 +208,31 @@ def _compare_conservation(sku: str, view: SkuView) -> list[str]:
 
 def _compare_parts(sale: str, replay: Replay) -> Operation[list[str]]:
     """What is set aside, cue by cue: the counter alone would hide what went from one to another."""
-    skus = replay.names.skus
-    sequence, parts = yield from views.parts(sale, skus)
-    yield from replay.to(max(sequence, replay.sequence))
-    problems = []
-    for cue in sorted(parts.keys() & replay.books.ended):
-        problems.append(f"cue {cue!r}: the ledger says that its reserve has ended, it has not")
-    for cue in sorted(parts.keys() | replay.books.parts.keys()):
-        here, books = parts.get(cue, {}), replay.books.parts[cue]
-        for sku in dict.fromkeys((*skus, *here)):
-            told, is_now = books[sku], here.get(sku, 0)
-            if told != is_now:
-                text = f"cue {cue!r}: {is_now} of {sku!r} are set aside, the ledger says {told}"
-                problems.append(text)
-    return problems
+    problems: set[str] = set()
+    seen: set[tuple[str, str]] = set()
+    begun: set[tuple[str, str]] | None = None
+    cursor = ""
+    while cursor != "0":
+        cursor, sequence, parts = yield from views.parts(sale, replay.names.skus, cursor or "0")
+        yield from replay.to(max(sequence, replay.sequence))
+        if begun is None:  # what is there now must come on some page, unless it goes meanwhile
+            begun = {(cue, sku) for cue, own in replay.books.parts.items() for sku in own}
+        for cue, here in parts.items():
+            if cue in replay.books.ended:
+                problems.add(f"cue {cue!r}: the ledger says that its reserve has ended, it has not")
+            for sku, is_now in here.items():
+                seen.add((cue, sku))
+                problems |= _compare_part(replay.books, cue, sku, is_now)
+    for cue, sku in (begun or set()) - seen:
+        problems |= _compare_part(replay.books, cue, sku, 0)
+    return sorted(problems)
+
+
+def _compare_part(books: Books, cue: str, sku: str, is_now: int) -> set[str]:
+    told = books.parts[cue][sku]
+    if told == is_now:
+        return set()
+    return {f"cue {cue!r}: {is_now} of {sku!r} are set aside, the ledger says {told}"}
 
 
 def _held_lines(hold: Hold) -> Mapping[str, int]:
@@ -336,6 +347,12 @@ def _trim(sale: str) -> Operation[int]:
     upto = min([page.cursor - 1, page.sequence - 1, *page.readers.values()])
     if upto <= page.checkpoint_sequence:
         return page.checkpoint_sequence
-    replay = Replay(now.sale, page)
-    yield from replay.to(upto)
-    return (yield from ledger.trim_to(sale, page, upto, replay.books.checkpoint()))
+    replay, reached = Replay(now.sale, page), page.checkpoint_sequence
+    while reached < upto:
+        step = min(upto, reached + ledger.TRIM_MAX)
+        yield from replay.to(step)
+        before = reached
+        reached = yield from ledger.trim_to(sale, before, step, replay.books.checkpoint())
+        if reached != step:  # somebody else trims it as well
+            break
+    return reached

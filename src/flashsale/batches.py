@@ -244,11 +244,9 @@ def _send_all(
         (numbers, items), _, ticket = sent.popleft()
         try:
             reply = yield Receive(ticket)
-            judged = _judged(reply, len(items))
+            judged, reply = judged_of(reply, len(items))
             left = numbers[judged:], items[judged:]
-            if left[1]:
-                reply = [*reply[:3], reply[3][:judged], *reply[4:]]
-                numbers, items = numbers[:judged], items[:judged]
+            numbers, items = numbers[:judged], items[:judged]
             answers = _read(kind, items, reply)
         except FlashSaleError as error:
             tell(numbers, _copies(error, len(numbers)))
@@ -305,11 +303,16 @@ def _as_it_is(item: Item) -> Item:
     return item
 
 
-def _judged(reply: object, count: int) -> int:
-    """How many of a call's operations were judged: none from the first that was left unjudged."""
+def judged_of(reply: Any, count: int) -> tuple[int, Any]:
+    """How many of a call's operations were judged, and its reply as if it had been of these only.
+
+    From the first letter for *unjudged* on none was: lua/lib/may_judge.lua.
+    """
     codes = reply[3] if isinstance(reply, list) and len(reply) > 3 else b""
     at = codes.find(_UNJUDGED) if isinstance(codes, bytes) else -1
-    return at if at > 0 and len(codes) == count else count
+    if at <= 0 or len(codes) != count:
+        return count, reply
+    return at, [*reply[:3], codes[:at], *reply[4:]]
 
 
 def _chunks(

@@ -21,6 +21,9 @@ from flashsale.keys import ShardKeys
 from flashsale.models import Outcome
 from flashsale.scripts import load_script
 
+TRIM_MAX = 1_000
+"""Ledger entries trimmed by one call."""
+
 COUNT_MAX = 1_000
 """Entries in one read."""
 
@@ -264,11 +267,14 @@ def forget(sale: str, reader: str) -> Operation[int]:
     return (yield from _reader(sale, "forget", reader, 0))
 
 
-def trim_to(sale: str, page: Page, upto: int, checkpoint: str) -> Operation[int]:
-    """Trim the ledger up to a sequence, keeping the balances there; the new checkpoint."""
+def trim_to(sale: str, before: int, upto: int, checkpoint: str) -> Operation[int]:
+    """Trim the ledger up to a sequence, keeping the balances there; the new checkpoint.
+
+    `before` is the checkpoint as it is known, at most TRIM_MAX entries before.
+    """
     keys = ShardKeys.of(sale)
     own = (keys.sale, keys.ledger, keys.readers)
-    args = (page.checkpoint_sequence, upto, checkpoint)
+    args = (before, upto, checkpoint)
     _, _, now_at, code = expect((yield Call(load_script("ledger/trim"), own, args)), 4, "trim")
     if code and outcome_of(code.decode(), "trim") not in (Outcome.CONFLICT, Outcome.READERS_BEHIND):
         _reject(sale, code)

@@ -48,6 +48,9 @@ HOLDS_MAX = 64
 REFUNDS_MAX = 16
 """Refunds of one hold."""
 
+RECORD_MAX = 65_536
+"""Bytes of a buyer's record that takes no further refund: holds alone never make it so long."""
+
 RESTOCKS_MAX = 10_000
 """Restocks of one sale, each remembered by its op_id."""
 

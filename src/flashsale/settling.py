@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from flashsale import draw, limits, verify
 from flashsale.baskets import encode
-from flashsale.batches import CHUNK, Item, Kind, perform_once, read_answers, shard_call
+from flashsale.batches import CHUNK, Item, Kind, judged_of, perform_once, read_answers, shard_call
 from flashsale.calls import Call, Compute, Operation, expect, outcome_of
 from flashsale.cues import Cue, CueState, CueView, Settlement, check_cue_id
 from flashsale.errors import ConfigurationError, InvalidRequest, ProtocolError, Rejected
@@ -241,10 +241,13 @@ def _seeds(frozen: Frozen, key: Key | None, entropy: bytes | None) -> tuple[byte
 def _award(known: Known, drawn: draw.Drawn) -> Operation[Outcome | None]:
     """Ask for the holds of the winners; None when all were judged, else why a batch was not."""
     exact = [(who, [(sku, qty, qty) for sku, qty in lines]) for who, lines in drawn.winners]
-    for start in range(0, len(exact), CHUNK):
-        code = yield from _award_some(known, drawn, "drawn", exact[start : start + CHUNK])
+    start = 0
+    while start < len(exact):
+        some = exact[start : start + CHUNK]
+        code, judged = yield from _award_some(known, drawn, "drawn", some)
         if code is not None:
             return code
+        start += judged
     return None
 
 
@@ -254,7 +257,8 @@ def _award_some(
     phase: str,
     wishes: Sequence[tuple[str, Lines]],
     freed: int = 0,
-) -> Operation[Outcome | None]:
+) -> Operation[tuple[Outcome | None, int]]:
+    """Why a batch was not judged, or None; and how many of it were: the rest was too much."""
     cue, index = known.cue, dict(known.lines)
     buyers = [drawn.frozen.buyers[who] for who, _ in wishes]
     texts: dict[tuple[int, ...], int] = {}
@@ -270,10 +274,10 @@ def _award_some(
         (*base.keys, own.cue, own.awarded),
         (phase, cue.hold_id, encode(buyers), encode([list(texts), which]), freed, *_told(drawn)),
     )
-    reply = yield call
-    items = [Item(buyer, cue.hold_id) for buyer in buyers]
+    judged, reply = judged_of((yield call), len(buyers))
+    items = [Item(buyer, cue.hold_id) for buyer in buyers[:judged]]
     answers = read_answers(Kind("award", cue.sale), items, reply)
-    return answers[0].outcome if answers[0].outcome in _NOT_JUDGED else None
+    return (answers[0].outcome if answers[0].outcome in _NOT_JUDGED else None), judged
 
 
 def _told(drawn: draw.Drawn) -> tuple[str, str]:
@@ -312,9 +316,9 @@ def _promote(known: Known, drawn: draw.Drawn) -> Operation[Outcome]:
         if seen.freed != freed:  # more fell free: those who could not use less come first again
             start, freed = 0, seen.freed
         some = waiting[start : start + CHUNK]
-        code = yield from _award_some(known, drawn, "next", some, seen.freed)
+        code, judged = yield from _award_some(known, drawn, "next", some, seen.freed)
         if code is None:
-            start += CHUNK
+            start += judged
         elif code is Outcome.CLOCK_JUMP:
             return code
         elif code is not Outcome.TRY_AGAIN:

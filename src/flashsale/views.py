@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -124,18 +125,25 @@ def cue_ids(sale: str) -> Operation[list[str]]:
     return sorted(opened, key=opened.__getitem__)
 
 
-def parts(sale: str, skus: Sequence[str]) -> Operation[tuple[int, dict[str, dict[str, int]]]]:
-    """The sequence of the moment, and by cue and sku what is set aside; `skus` in their order."""
+Parts: TypeAlias = dict[str, dict[str, int]]
+"""What is set aside, by cue and sku."""
+
+
+def parts(sale: str, skus: Sequence[str], cursor: str) -> Operation[tuple[str, int, Parts]]:
+    """A page of what is set aside: the next cursor, the sequence of the moment, and the parts.
+
+    `skus` in their order.
+    """
     keys = ShardKeys.of(sale)
-    reply = yield Call(load_script("window/parts"), (keys.sale, keys.stock), ())
-    _, _, sequence, code, flat = expect(reply, 5, "parts")
+    reply = yield Call(load_script("window/parts"), (keys.sale, keys.stock), (cursor,))
+    _, _, sequence, code, following, flat = expect(reply, 6, "parts")
     reject(sale, code)
-    found: dict[str, dict[str, int]] = {}
+    found: Parts = {}
     for at in range(0, len(flat), 2):
         index, _, cue = flat[at].decode().partition("x:")
         known = int(index) < len(skus)
         found.setdefault(cue, {})[skus[int(index)] if known else f"#{index}"] = int(flat[at + 1])
-    return sequence, found
+    return following.decode(), sequence, found
 
 
 def place_hashes(sale: str) -> Operation[int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import redis
 
 from flashsale import Answer, HoldRequest, Outcome, SaleHandle, limits
 from support.lab import T0, Lab
@@ -151,3 +152,81 @@ def test_a_bulk_of_which_one_call_judges_a_part_is_answered_in_full_and_in_order
     for event in events[1:]:
         of_one.setdefault(event.buyer, []).append(event.hold_id)
     assert of_one == {f"b{n}": ["new-0", "new-1"] for n in range(200)}
+
+
+# --- pages --------------------------------------------------------------------------------
+
+
+def pages(lab: Lab, sale: SaleHandle, count: int) -> list[dict[str, Any]]:
+    """What each page of a scan shows."""
+    found, cursor = [], b"0"
+    while cursor != b"0" or not found:
+        *_, cursor, packed = lab.eval("inventory/scan", sale, cursor, count)
+        flat = msgspec.msgpack.decode(packed)
+        found.append(dict(zip(flat[::2], flat[1::2], strict=True)))
+    return found
+
+
+def test_a_page_of_long_records_is_short_and_no_buyer_is_left_out(lab: Lab) -> None:
+    sale = wide(lab, 60, 300)
+    sale.hold("table", {"sku-0": 1}, hold_id="h").unwrap()
+    found = pages(lab, sale, 500)
+    assert max(len(page) for page in found) < 10
+    assert {buyer for page in found for buyer in page} == {"table", *(f"b{n}" for n in range(300))}
+    assert all(len(page[buyer]) == 60 for page in found for buyer in page if buyer != "table")
+
+
+def test_a_page_of_short_records_has_as_many_as_were_asked_for(lab: Lab) -> None:
+    sale = lab.open({"red": 10_000})
+    sale.hold_many([HoldRequest(f"b{n}", {"red": 1}, "h") for n in range(1_000)])
+    found = pages(lab, sale, 200)
+    assert 200 <= len(found[0]) < 300
+    assert len({buyer for page in found for buyer in page}) == 1_000
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "-1", "|", "1e3"])
+def test_a_cursor_that_no_page_ended_with_is_refused(lab: Lab, cursor: str) -> None:
+    with pytest.raises(redis.ResponseError):
+        lab.eval("inventory/scan", lab.open(), cursor, 10)
+
+
+def test_a_page_of_large_ledger_entries_is_short_and_a_reader_misses_none(lab: Lab) -> None:
+    sale = lab.open({"red": 10_000})
+    for k in range(30):
+        requests = [
+            HoldRequest(f"b{k}-{n}", {"red": 1}, "h", note="n" * limits.NOTE_MAX)
+            for n in range(256)
+        ]
+        sale.hold_many(requests)
+    sequences: list[int] = []
+    while not sequences or sequences[-1] < sale.snapshot().sequence:
+        page = sale.ledger.read(after=sequences[-1] if sequences else 0, count=1_000)
+        assert 0 < len(page.entries) < 20
+        sequences += [entry.sequence for entry in page.entries]
+    assert sequences == list(range(1, 32))
+
+
+def test_a_long_ledger_is_trimmed_piece_by_piece(lab: Lab) -> None:
+    sale = lab.open({"red": 10_000})
+    sale.hold("b0", {"red": 1}, hold_id="h").unwrap()
+    for number in range(1_250):
+        (sale.pause if number % 2 else sale.resume)()
+        (sale.resume if number % 2 else sale.pause)()
+    lab.set_time(sale, T0 + 1_000)
+    sale.expire()
+    last = sale.snapshot().sequence
+    assert lab.eval("ledger/trim", sale, 0, 1_001, "{}")[3] == b"!"
+    assert sale.ledger.trim() == last - 1
+    assert [entry.sequence for entry in sale.ledger.read(after=last - 1).entries] == [last]
+    assert sale.audit().ok
+
+
+def test_a_record_takes_no_refund_beyond_its_length(lab: Lab) -> None:
+    sale = lab.open({"red": 10})
+    sale.hold("ann", {"red": 2}, hold_id="h").unwrap()
+    sale.confirm("ann", "h").unwrap()
+    keys = lab.keys(sale)
+    record = lab.raw.hget(keys.buyers, "ann").decode()
+    lab.raw.hset(keys.buyers, "ann", record + "".join(f";r{T0}o{n:060}" for n in range(900)))
+    refused = sale.refund("ann", "h", lines={"red": 1}, op_id="r")
+    assert refused.outcome is Outcome.TOO_MANY_REFUNDS

@@ -304,6 +304,11 @@ LIMITS: dict[str, int] = {
     "CALL_LINES_MAX": limits.CALL_LINES_MAX,
     "FRESH_LINES_MAX": 8_192,
     "PLAIN_MAX": 512,
+    "TRIM_MAX": ledger.TRIM_MAX,
+    "SHOW_MAX": 65_536,
+    "PAGE_BYTES": 1_048_576,
+    "STEP": 32,
+    "RECORD_MAX": limits.RECORD_MAX,
     "BASKETS_MAX": 8_192,
     "CLOCK_JUMP_MAX": limits.CLOCK_JUMP_MAX_MS,
     "LINES_MAX": limits.LINES_MAX,
@@ -428,7 +433,7 @@ OPERATIONS = {
         window.enter_item(KNOWN, "ann", {"red": 1}, 1, None, None),
     ),
     "window/list": views.cue_ids(SALE),
-    "window/parts": views.parts(SALE, ("red",)),
+    "window/parts": views.parts(SALE, ("red",), "0"),
     "window/lags": window.lags(SALE, [1]),
     "window/show": window.know(SALE, "cue"),
     "window/freeze": settling._freeze(SALE, "cue", "", 0),
@@ -454,7 +459,7 @@ OPERATIONS = {
     "ledger/read": ledger.read(SALE, NAMES, 0, 10),
     "ledger/reader": ledger.register(SALE, "sink"),
     "ledger/repair": repair._step(SALE, Entry(1, 2, 3, (), (), "cue"), "check", 1),
-    "ledger/trim": ledger.trim_to(SALE, PAGE, 4, "{}"),
+    "ledger/trim": ledger.trim_to(SALE, PAGE.checkpoint_sequence, 4, "{}"),
 }
 
 
