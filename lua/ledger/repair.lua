@@ -96,7 +96,7 @@ end
 
 local stamp = string.format('%013.0f', value.t + shard.ttl)
 local buyers, events = events_of_entry(value)
-local upto = math.min(from + 63, #buyers) -- each may have a record of 64 holds
+local upto = math.min(from + 7, #buyers) -- each may have a record of 64 holds
 local some = {}
 for b = from, upto do
   some[#some + 1] = buyers[b]

@@ -95,7 +95,12 @@ def _neither(before: Books, after: Books, now: Snapshot, name: str) -> list[str]
 def _parts_neither(sale: str, before: Books, replay: Replay, name: str) -> Operation[list[str]]:
     """The same of each cue's part of what is set aside."""
     skus = replay.names.skus
-    _, parts = yield from views.parts(sale, skus)
+    parts: views.Parts = {}
+    cursor = ""
+    while cursor != "0":  # nothing changes meanwhile: see lua/ledger/repair.lua
+        cursor, _, page = yield from views.parts(sale, skus, cursor or "0")
+        for cue, own in page.items():
+            parts.setdefault(cue, {}).update(own)
     return [
         f"cue {cue!r}: {is_now} of {sku!r} are set aside, neither what it was before entry {name} "
         "nor what it is after it"
