@@ -60,8 +60,6 @@ _IMPLIED = {
 
 
 _OF_A_LINE = (Outcome.SOLD_OUT, Outcome.LIMIT_REACHED, Outcome.SKU_UNKNOWN)
-_ONE_LINE = (2, 3)
-"""Values of a basket of one line; which of several was refused the reply says."""
 
 
 class Target(Struct, frozen=True):
@@ -158,10 +156,9 @@ def read_answers(kind: Kind, items: Sequence[Item], reply: object) -> list[Answe
     plain = {code: _plain(code, name, deadline) for code in set(codes)}
     answers = []
     for item, code in zip(items, codes, strict=True):
-        outcome, state, until, may_return = plain[code]
-        sku = ""
-        if outcome in _OF_A_LINE and len(item.lines) in _ONE_LINE:
-            sku = str(item.lines[0])
+        outcome, state, until, may_return, of_a_line = plain[code]
+        # Which line of several it is, the reply says; a basket of one has two values, or three.
+        sku = str(item.lines[0]) if of_a_line and 0 < len(item.lines) < 4 else ""
         buyer, hold_id = item.buyer, item.hold_id
         answers.append(
             Answer(outcome, sale, buyer, hold_id, state, until, False, may_return, now, sku)
@@ -179,12 +176,12 @@ def read_answers(kind: Kind, items: Sequence[Item], reply: object) -> list[Answe
 
 def _plain(
     code: str, name: str, deadline: int
-) -> tuple[Outcome, HoldState | None, int | None, bool]:
-    """What a letter without details says: outcome, state, deadline, may_return."""
+) -> tuple[Outcome, HoldState | None, int | None, bool, bool]:
+    """What a letter without details says, and whether it is said of a line of the basket."""
     may_return = code == "s"
     outcome = Outcome.SOLD_OUT if may_return else outcome_of(code, name)
     until = deadline if outcome is Outcome.HELD else None
-    return outcome, _IMPLIED.get(outcome), until, may_return
+    return outcome, _IMPLIED.get(outcome), until, may_return, outcome in _OF_A_LINE
 
 
 class Kind(Struct, frozen=True):
