@@ -88,8 +88,10 @@ class FirstContact:
         self._refuse(wrong, error, attempts)
 
     def is_open(self, error: Exception, attempts: Attempts) -> bool:
-        """Whether to `look`, once a call."""
-        if self.proven or not self._can_look or attempts.tries or attempts.remaining() <= 0:
+        """Whether to `look`: after the first attempts of a call, and more and more seldom."""
+        if self.proven or not self._can_look or attempts.remaining() <= 0:
+            return False
+        if attempts.tries & (attempts.tries - 1):  # 0, 1, 2, 4, 8 …
             return False
         return _is_closed(error) or (self._tls and _is_time_out(error))
 

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Literal
 
 import pytest
@@ -182,7 +182,9 @@ def test_a_request_that_a_frozen_server_does_not_take_in_costs_no_more_than_its_
         for n in range(256)
     ]
     with (
-        redis.ConnectionPool.from_url(own_server.url, connection_class=SmallBuffers) as pool,
+        closing(
+            redis.ConnectionPool.from_url(own_server.url, connection_class=SmallBuffers)
+        ) as pool,
         FlashSale(redis.Redis(connection_pool=pool), timeout_ms=20_000) as shop,
     ):
         sale = shop.open(Sale("large", [Sku(sku, 1_000_000) for sku in skus]))
@@ -190,7 +192,9 @@ def test_a_request_that_a_frozen_server_does_not_take_in_costs_no_more_than_its_
         with frozen(own_server):
             answers = sale.hold_many(requests, timeout_ms=400)
         assert time.monotonic() - start < 0.4 + MARGIN_S
-        assert {type(answer) for answer in answers} == {OutcomeUnknown}
+        told = {type(answer) for answer in answers}  # long orders go by a few a call
+        assert OutcomeUnknown in told
+        assert all(issubclass(kind, StoreError) for kind in told)
         again = sale.hold_many(requests)
         assert {answer.outcome for answer in again if isinstance(answer, Answer)} == {Outcome.HELD}
         books_are_right(sale)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import string
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -92,11 +93,13 @@ def test_schemes_of_redis_and_valkey_are_taken_in_any_case(url: str, normal: str
 )
 @pytest.mark.parametrize("client", [FlashSale, AsyncFlashSale])
 def test_a_url_that_breaks_a_rule_is_refused_by_its_name(client: Any, url: Any, rule: str) -> None:
+    handled = sys.exception()  # some runners call tests while they handle something of their own
     with pytest.raises(ConfigurationError) as raised:
         client.from_url(url)
     assert str(raised.value).startswith("the server's URL: ")
     assert rule in str(raised.value)
-    assert list(chain(raised.value)) == [raised.value]
+    assert raised.value.__cause__ is None
+    assert raised.value.__context__ is handled
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
