@@ -18,13 +18,13 @@ class Guard:
     A signal handler, a debugger or a job runner may raise in the middle of any line. The lock is
     free afterwards, and before anybody works on what was left half done, `mend` puts it right: it
     must be able to start anew from whatever it finds. The work itself raises nothing, it returns
-    its errors.
+    its errors. `torn`: such work is under way, or was interrupted.
     """
 
     def __init__(self, mend: Callable[[], object] = lambda: None) -> None:
         self._lock: Any = threading.RLock()
         self._mend = mend
-        self._torn = False
+        self.torn = False
 
     def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """What the work returns; ConfigurationError in a handler that interrupted such work."""
@@ -33,11 +33,11 @@ class Guard:
             raise ConfigurationError("a signal handler must not use the client it interrupted")
         try:
             with lock:
-                if self._torn:
+                if self.torn:
                     self._mend()
-                self._torn = True
+                self.torn = True
                 result = work(*args, **kwargs)
-                self._torn = False
+                self.torn = False
                 return result
         except BaseException:
             # `with` is safe from signals; what a tracer raises at its end leaves the lock taken.

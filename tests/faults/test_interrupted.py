@@ -82,6 +82,7 @@ class Stage:
         again = self.hold(n, "me")
         assert self.is_right(n, "me", again), where
         until(lambda: self.is_idle())
+        assert not self.shop._performing, where  # closing would wait for it
         for node in self.shop._connections._nodes.values():
             held = node.pool
             assert not [*held._lent, *held._waiting, *held._connecting], where

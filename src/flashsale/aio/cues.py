@@ -97,7 +97,7 @@ class AsyncCueHandle(NotPickled):
         Waits for it, at most `wait_ms` (0 to 3,600,000), and answers NOT_CLOSED or FROZEN if it is
         not revealed by then. Any number of callers may wait: one of a client's asks for all of
         them, from the announced time on, and once the result is there each asks for its own,
-        together. A question that fails is told to all who wait.
+        together. A question that fails is told to all who wait; it has the client's `timeout_ms`.
         HELD tells what was drawn, for ever; past its deadline the hold has expired, also where a
         settlement was stopped on its way for so long before it revealed anything.
         """

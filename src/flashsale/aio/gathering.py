@@ -42,13 +42,27 @@ class Gatherer:
     ) -> asyncio.Future[Answer]:
         """The future answer to one operation; Overloaded if too many wait already."""
         future: asyncio.Future[Answer] = loop.create_future()
+        deadline = time.monotonic() + limit_ms / 1000
+        guard = self._guard
         try:
-            refused = self._guard.run(self._enter, loop, kind, item, future, limit_ms)
+            # As `guard.run` does, without its lock: each call pays for this.
+            if guard.torn:
+                guard.run(self._dispatch)
+            guard.torn = True
+            self.policy.offer(kind, item, future, deadline=deadline, limit_ms=limit_ms)
+            if not self._due:
+                # Whoever else asks in this turn of the loop travels along.
+                self._due = True
+                loop.call_soon(guard.run, self._dispatch)
+            if self._alarm is None or deadline < self._alarm_at:
+                self._set_alarm(loop, deadline)
+            guard.torn = False
+        except Overloaded:
+            guard.torn = False
+            raise
         except BaseException:
             future.cancel()
             raise
-        if refused is not None:
-            raise refused
         return future
 
     async def drain(self, seconds: float) -> None:
@@ -71,27 +85,6 @@ class Gatherer:
         return [batch.carrier for batch in self.policy.flying if batch.carrier is not None]
 
     # --- with the guard -------------------------------------------------------------------
-
-    def _enter(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        kind: Kind,
-        item: Item,
-        future: asyncio.Future[Answer],
-        limit_ms: int,
-    ) -> Overloaded | None:
-        deadline = time.monotonic() + limit_ms / 1000
-        try:
-            self.policy.offer(kind, item, future, deadline=deadline, limit_ms=limit_ms)
-        except Overloaded as error:
-            return error
-        if not self._due:
-            # Whoever else asks in this turn of the loop travels along.
-            self._due = True
-            loop.call_soon(self._guard.run, self._dispatch)
-        if self._alarm is None or deadline < self._alarm_at:
-            self._set_alarm(loop, deadline)
-        return None
 
     def _dispatch(self) -> None:
         self._due = False

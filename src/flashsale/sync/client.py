@@ -230,11 +230,14 @@ class FlashSale(NotPickled):
         """Run an operation: send its calls, give it the replies, return its result."""
         self._check_owner()
         attempts = Attempts.within(self._limit(timeout_ms))
-        self._performing.add(id(attempts))
         try:
-            return self._drive(operation, attempts)
-        finally:
+            self._performing.add(id(attempts))
+            result = self._drive(operation, attempts)
             self._performing.discard(id(attempts))
+        except BaseException:  # not `finally`, which can be interrupted itself
+            self._performing.discard(id(attempts))
+            raise
+        return result
 
     def _share(self, name: Hashable, read: Callable[[int], T], timeout_ms: int | None) -> T:
         """What somebody has begun to read, or else is read now, with the milliseconds given."""

@@ -126,7 +126,8 @@ class Gatherer:
     def _enter(self, kind: Kind, item: Item, caller: _Caller) -> FlashSaleError | None:
         if self._closed:
             return ConfigurationError("this FlashSale is closed")
-        self._end_overdue()
+        if time.monotonic() >= self._overdue_at:
+            self._end_overdue()
         deadline, limit_ms = caller.deadline, caller.limit_ms
         try:
             caller.pending = self.policy.offer(
@@ -142,18 +143,22 @@ class Gatherer:
         while (batch := self.policy.take()) is not None:
             self._load(batch)
 
-    def _load(self, batch: Batch) -> None:
-        """Give a batch to whoever may carry it to its last operation's deadline; or end it."""
+    def _load_again(self, batch: Batch) -> None:
+        """Give a batch to another one of its callers who wait still; without any it ends."""
         self._leave_out_gone(batch)
         if batch.pending:
-            caller: _Caller = max(batch.pending, key=_deadline_of).caller
-            attempts = batch.attempts
-            attempts.deadline, attempts.limit_ms = caller.deadline, caller.limit_ms
-            self._overdue_at = min(self._overdue_at, caller.deadline + OVERDUE_S)
-            batch.carrier, caller.load = caller, batch
-            caller.ring()
+            self._load(batch)
         else:
             self._finish(batch)
+
+    def _load(self, batch: Batch) -> None:
+        """Give a batch to the caller who may carry it to its last operation's deadline."""
+        caller: _Caller = max(batch.pending, key=_deadline_of).caller
+        attempts = batch.attempts
+        attempts.deadline, attempts.limit_ms = caller.deadline, caller.limit_ms
+        self._overdue_at = min(self._overdue_at, caller.deadline + OVERDUE_S)
+        batch.carrier, caller.load = caller, batch
+        caller.ring()
 
     def _leave_out_gone(self, batch: Batch) -> None:
         """Before it is sent, perhaps again: some callers do not wait any more."""
@@ -174,7 +179,7 @@ class Gatherer:
         if batch not in self.policy.flying:
             return  # it took too long, and was ended by somebody else
         if regroup:
-            self._load(batch)
+            self._load_again(batch)
         else:
             self._finish(batch)
 
@@ -232,7 +237,7 @@ class Gatherer:
         batch, caller.load = caller.load, None
         if batch is not None and batch in self.policy.flying:
             batch.attempts.interrupted()
-            self._load(batch)
+            self._load_again(batch)
         self._dispatch()
 
     def _close(self) -> None:
@@ -254,5 +259,5 @@ class Gatherer:
             carrier = batch.carrier
             if carrier is None or carrier.gone or carrier.load is not batch:
                 batch.attempts.interrupted()
-                self._load(batch)
+                self._load_again(batch)
         self._dispatch()
