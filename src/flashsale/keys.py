@@ -5,6 +5,8 @@ Identifiers contain no braces and no "#", so two shards can never share a key.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from msgspec import Struct
 
 PREFIX = "flashsale"
@@ -35,8 +37,13 @@ class ShardKeys(Struct, frozen=True):
     @classmethod
     def of(cls, sale_id: str, shard: int = 0) -> ShardKeys:
         """The keys of shard number `shard`; an unsharded sale is shard 0."""
-        tag = _tag(sale_id, shard)
-        return cls(*(f"{tag}:{field}" for field in cls.__struct_fields__))
+        return _shard_keys(sale_id, shard)
+
+
+@lru_cache(maxsize=256)  # every call asks, most of them for a sale that was asked for before
+def _shard_keys(sale_id: str, shard: int) -> ShardKeys:
+    tag = _tag(sale_id, shard)
+    return ShardKeys(*(f"{tag}:{field}" for field in ShardKeys.__struct_fields__))
 
 
 def places_key(sale_id: str, number: int, shard: int = 0) -> str:

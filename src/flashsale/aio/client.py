@@ -312,12 +312,14 @@ class AsyncFlashSale(NotPickled):
             return result
         finally:
             operation.close()
-            for task in sent:
-                task.cancel()
-            await asyncio.gather(*sent, return_exceptions=True)
+            if sent:
+                for task in sent:
+                    task.cancel()
+                await asyncio.gather(*sent, return_exceptions=True)
 
     async def _read(self, call: Call, attempts: Attempts) -> Reply:
         """The reply to a call that others may make at this time, too."""
+        self._connections.check_room(call, attempts)
         name = (call.script.sha, call.keys, call.args)
         try:
             return await self._readings.share(

@@ -71,8 +71,7 @@ class Connections:
     async def send(self, call: Call, attempts: Attempts) -> Reply:
         """The reply to a call, from whichever server decides its shard."""
         slot = slot_of(call.keys[0])
-        if attempts.alone:
-            self._check_room(slot, attempts)
+        self.check_room(call, attempts)
         asking: Address | None = None
         while (patience := self._contact.patience(attempts)) > 0:
             node, redirected, asking = None, asking, None
@@ -92,11 +91,12 @@ class Connections:
             await asyncio.sleep(pause)
         raise attempts.over()
 
-    def _check_room(self, slot: int, attempts: Attempts) -> None:
+    def check_room(self, call: Call, attempts: Attempts) -> None:
         """Before any effort is made: a crowd is refused at once only if refusing is cheap."""
-        node = self._nodes.get(self.topology.owner_of(slot))
-        if node is not None and not attempts.returns and not node.pool.has_room(attempts.deadline):
-            raise Overloaded(CROWDED)
+        if attempts.alone and not attempts.returns:
+            node = self._nodes.get(self.topology.owner_of(slot_of(call.keys[0])))
+            if node is not None and not node.pool.has_room(attempts.deadline):
+                raise Overloaded(CROWDED)
 
     async def server(self, attempts: Attempts) -> server_check.ServerInfo:
         """The server, or a node of the cluster, once checked."""
