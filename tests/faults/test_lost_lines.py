@@ -105,7 +105,8 @@ def test_an_idle_connection_that_is_reset_costs_no_call_its_answer(
         (connection,) = node.pool._idle
         assert relay.reset() >= 1
         if seen and loop != "sync":
-            until(connection._writer.is_closing, shop)
+            reader, writer = connection._reader, connection._writer
+            until(lambda: writer.is_closing() or reader.at_eof(), shop)
         for n in range(2):
             answer = sale.hold(f"b{n}", {"red": 1}, hold_id="h")
             assert answer.outcome is Outcome.HELD
