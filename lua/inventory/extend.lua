@@ -7,8 +7,8 @@
 --       buyers      msgpack: array of buyers
 --       ids         msgpack: array of hold ids
 --       wanted      msgpack: array of deadlines, milliseconds
--- CODES X EXTENDED, D DEADLINE_TOO_FAR, ? UNKNOWN_HOLD, A ALREADY_CONFIRMED, R RELEASED,
---       E EXPIRED, J CLOCK_JUMP, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+-- CODES X EXTENDED, D DEADLINE_TOO_FAR, > TOO_MANY_EXTENDS, ? UNKNOWN_HOLD, A ALREADY_CONFIRMED,
+--       R RELEASED, E EXPIRED, J CLOCK_JUMP, u SALE_UNKNOWN, p PURGED, ! MALFORMED
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
@@ -31,7 +31,8 @@ local caller_ms, buyers_blob, ids_blob, wanted_blob = unpack(ARGV)
 
 local EXTENDED, DEADLINE_TOO_FAR, UNKNOWN_HOLD, MALFORMED = 'X', 'D', '?', '!' -- outcomes
 local ALREADY_CONFIRMED, RELEASED, EXPIRED, CLOCK_JUMP = 'A', 'R', 'E', 'J' -- outcomes
-local SWEEP_PER_CALL, TIME_MAX = 128, 9999999999999
+local TOO_MANY_EXTENDS = '>' -- outcomes
+local SWEEP_PER_CALL, TIME_MAX, EXTENDS_MAX = 128, 9999999999999, 64
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
@@ -68,7 +69,11 @@ local function extend(buyer, hold, deadline)
   if deadline > tonumber(original) + shard.extend_max or deadline > TIME_MAX then
     return DEADLINE_TOO_FAR
   end
-  hold.moved = original
+  local extends = hold.moved and hold.extends or 0
+  if extends >= EXTENDS_MAX then
+    return TOO_MANY_EXTENDS
+  end
+  hold.moved, hold.extends = original, extends + 1
   hold.stamp = string.format('%013.0f', deadline)
   book.deadlines[buyer .. '|' .. hold.id] = deadline
   note_event(book, 'x', buyer, hold.id, hold.basket, deadline)

@@ -5,7 +5,8 @@ local function format_record(holds)
     local text = hold.state .. hold.stamp .. hold.id
     local extras = ''
     if hold.moved then
-      extras = extras .. '|o' .. hold.moved
+      local times = hold.extends or 1
+      extras = extras .. '|o' .. hold.moved .. (times > 1 and '*' .. times or '')
     end
     if hold.kept then
       extras = extras .. '|k' .. hold.kept

@@ -1,5 +1,5 @@
 -- The holds of a buyer's record as a list of {state, stamp, id, basket, moved, kept,
--- cue, refunds}:
+-- extends, cue, refunds}:
 -- `stamp` is the deadline and `moved` the original one, both as 13 digits; `basket` and `kept`
 -- are texts; `refunds` is a list {op_id, basket, …}. The grammar is in lua/README.md.
 local function parse_record(record)
@@ -18,7 +18,7 @@ local function parse_record(record)
       hold.basket = string.match(text, '^[^|]*', bar + 1)
       for kind, value in string.gmatch(string.sub(text, bar + 1 + #hold.basket), '|(%a)([^|]*)') do
         if kind == 'o' then
-          hold.moved = value
+          hold.moved, hold.extends = string.sub(value, 1, 13), tonumber(string.sub(value, 15)) or 1
         elseif kind == 'k' then
           hold.kept = value
         elseif kind == 'w' then

@@ -27,6 +27,7 @@ local function redo(record, events, stamp, cue)
     end
     if letter == 'x' then
       local later = string.format('%013.0f', event.extra)
+      hold.extends = hold.moved and hold.extends + 1 or 1
       hold.moved = hold.moved or hold.stamp
       local is_later = hold.stamp < later
       hold.stamp = later

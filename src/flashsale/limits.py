@@ -45,6 +45,9 @@ LINES_MAX = 32
 HOLDS_MAX = 64
 """Hold ids one buyer may use in one sale: the bound of a buyer's record."""
 
+EXTENDS_MAX = 64
+"""How often a hold's deadline may be moved: each time is a ledger entry and a write."""
+
 REFUNDS_MAX = 16
 """Refunds of one hold."""
 

@@ -103,6 +103,7 @@ class Outcome(Enum):
     NOT_CONFIRMED = ("not_confirmed", "O", "only a confirmed hold can be refunded", False)
     NOT_IN_HOLD = ("not_in_hold", "I", "a line names more than the hold still has of it", False)
     DEADLINE_TOO_FAR = ("deadline_too_far", "D", "the deadline is beyond the sale's bound", False)
+    TOO_MANY_EXTENDS = ("too_many_extends", ">", "the deadline was moved as often as it may", False)
     TOO_MANY_REFUNDS = ("too_many_refunds", "V", "the hold has as many refunds as it may", False)
     # The operator's verbs.
     OPENED = ("opened", "o", "the sale exists with this definition", False)

@@ -269,6 +269,16 @@ def test_refunds_are_kept_by_op_id_and_the_last_one_makes_the_state_refunded() -
     assert hold.refunds == {"first": {"red": 1}, "rest": {"red": 2, "blue": 1}}
 
 
+def test_a_hold_is_extended_sixty_four_times_at_most() -> None:
+    oracle = opened(Sale("1111", skus=[Sku("red", 100)]))
+    deadline = oracle.hold("ann", {"red": 1}, hold_id="h", now_ms=T0).deadline_ms
+    assert deadline is not None
+    outcomes = [
+        oracle.extend("ann", "h", deadline_ms=deadline + n, now_ms=T0).outcome for n in range(1, 66)
+    ]
+    assert outcomes == [O.EXTENDED] * 64 + [O.TOO_MANY_EXTENDS]
+
+
 def test_a_hold_has_sixteen_refunds_at_most() -> None:
     oracle = opened(Sale("1111", skus=[Sku("red", 100)]))
     oracle.hold("ann", {"red": 20}, hold_id="h", now_ms=T0)

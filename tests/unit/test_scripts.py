@@ -312,6 +312,7 @@ LIMITS: dict[str, int] = {
     "BASKETS_MAX": 8_192,
     "CLOCK_JUMP_MAX": limits.CLOCK_JUMP_MAX_MS,
     "LINES_MAX": limits.LINES_MAX,
+    "EXTENDS_MAX": limits.EXTENDS_MAX,
     "REFUNDS_MAX": limits.REFUNDS_MAX,
     "RESTOCKS_MAX": limits.RESTOCKS_MAX,
     "STOCK_MAX": limits.STOCK_MAX,

@@ -143,6 +143,7 @@ class AsyncSaleHandle(NotPickled):
         """Set the deadline later, to a time (milliseconds since 1970); an earlier one does nothing.
 
         At most the sale's `extend_max_ms` past the original deadline: DEADLINE_TOO_FAR beyond.
+        A hold's deadline is moved 64 times at most, then TOO_MANY_EXTENDS.
         """
         target = batches.target_of(self.id, hold, hold_id)
         kind, item = inventory.extend_kind(self.id), inventory.extend_item(target, deadline_ms)

@@ -169,6 +169,9 @@ class HoldVerbs(Taking):
             return self._answer_about(Outcome.EXTENDED, record, replayed=True)
         if deadline_ms > record.original_deadline_ms + self.sale.extend_max_ms:
             return self._answer_about(Outcome.DEADLINE_TOO_FAR, record)
+        if record.extends >= limits.EXTENDS_MAX:
+            return self._answer_about(Outcome.TOO_MANY_EXTENDS, record)
+        record.extends += 1
         record.deadline_ms = deadline_ms
         self._write(Event(EventKind.EXTENDED, buyer, hold_id, dict(record.lines), deadline_ms))
         return self._answer_about(Outcome.EXTENDED, record)

@@ -28,6 +28,7 @@ class Record:
     lines: dict[str, int] = field(default_factory=dict)
     deadline_ms: int | None = None
     original_deadline_ms: int | None = None
+    extends: int = 0
     confirmed: dict[str, int] = field(default_factory=dict)
     refunds: dict[str, dict[str, int]] = field(default_factory=dict)
 
