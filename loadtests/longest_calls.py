@@ -297,6 +297,38 @@ def hostile(ground: Ground) -> Call:
     return inventory.hold_kind(ground.sale).call(items)
 
 
+def refunded(script: str) -> Callable[[Ground], Call]:
+    """A record as long as refunds make it: 32 KiB and then one a hold."""
+
+    def make(ground: Ground) -> Call:
+        keys = ground.open()
+        texts, size, n = [], 0, 0
+        while size < limits.RECORD_MAX:  # each hold has 8 refunds of a unit of all its skus
+            lines = basket(7 * n)
+            units = ",".join(line.partition("*")[0] for line in lines.split(","))
+            refunds = "".join(f"|f{k}:{units}" for k in range(8))
+            texts.append(f"c{stamp(T0)}{n}|{lines}{refunds}")
+            size, n = size + len(texts[-1]), n + 1
+        ground.records({"one": "1" + ";".join(texts)})
+        if script == "find":
+            own = (keys.sale, keys.stock, keys.buyers)
+            return Call(load_script("inventory/find"), own, (encode(["one"]),))
+        items = [Item("one", f"new-{n}", wish(n, 1)) for n in range(256)]
+        return inventory.hold_kind(ground.sale).call(items)
+
+    return make
+
+
+def hold_in_turn(ground: Ground) -> Call:
+    """256 buyers from the waiting room, each with a key and a hold before."""
+    ground.open(admission=True, key_holds_max=10)
+    keys, some = ShardKeys.of(ground.sale), buyers(256)
+    ground.records({b: f"1h{stamp(T0 + TTL)}{long_id(0)}" for b in some})
+    ground.raw.hset(keys.admitted, mapping=dict.fromkeys(some, f"1:{T0 + TTL}:{T0 // 1000}:0"))
+    items = [Item(b, long_id(1), (SKUS[0], 1), key=long_id(n)) for n, b in enumerate(some)]
+    return inventory.hold_kind(ground.sale).call(items)
+
+
 # --- pages, and what operators ask for ------------------------------------------------------
 
 
@@ -498,6 +530,9 @@ CASES: list[Case] = [
     ("restock", "1,000 skus, 32,768 due, two a buyer", restock),
     ("snapshot", "1,000 skus", snapshot),
     ("find", "63 holds of 32 lines", find),
+    ("find", "a record of 32 KiB, of refunds", refunded("find")),
+    ("hold", "one buyer 256 times, a record of 32 KiB, of refunds", refunded("hold")),
+    ("hold", "256 known buyers with turns and keys", hold_in_turn),
     ("scan", "a page of buyers with 63 holds of 32 lines", page("scan")),
     ("read", "a page of entries of 1,024 holds with notes", page("read")),
     ("trim", "300 of these entries", page("trim")),

@@ -33,7 +33,7 @@ local caller_ms, buyers_blob, ids_blob, baskets_blob, ops_blob = unpack(ARGV)
 
 local REFUNDED, UNKNOWN_HOLD, NOT_CONFIRMED, CONFLICT = 'F', '?', 'O', 'Q' -- outcomes
 local NOT_IN_HOLD, TOO_MANY_REFUNDS, MALFORMED = 'I', 'V', '!' -- outcomes
-local SWEEP_PER_CALL, REFUNDS_MAX, RECORD_MAX = 128, 16, 65536
+local SWEEP_PER_CALL, REFUNDS_MAX, RECORD_MAX = 128, 16, 32768
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
 if not shard then
@@ -62,7 +62,7 @@ local function refund(buyer, hold, basket, op_id)
   if not rest then
     return NOT_IN_HOLD
   end
-  if #refunds >= 2 * REFUNDS_MAX or #book.records[buyer] > RECORD_MAX then
+  if #refunds >= 2 * REFUNDS_MAX or (refunds[1] and #book.records[buyer] > RECORD_MAX) then
     return TOO_MANY_REFUNDS
   end
   refunds[#refunds + 1] = op_id

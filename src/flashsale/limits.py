@@ -51,8 +51,8 @@ EXTENDS_MAX = 64
 REFUNDS_MAX = 16
 """Refunds of one hold."""
 
-RECORD_MAX = 65_536
-"""Bytes of a buyer's record that takes no further refund: holds alone never make it so long."""
+RECORD_MAX = 32_768
+"""Bytes of a buyer's record beyond which a hold takes a first refund and no further one."""
 
 RESTOCKS_MAX = 10_000
 """Restocks of one sale, each remembered by its op_id."""

@@ -32,7 +32,8 @@ class OracleSale(HoldVerbs, SaleVerbs):
 
     Left out: TRY_AGAIN, because the model expires everything that is due before it judges,
     where the engine expires a bounded number a call and its clients then ask again; stock set
-    aside. A server's clock that is not believed (CLOCK_JUMP) is `clock_ms`, set by the test.
+    aside; the bound of refunds of a buyer whose record is longer than 32 KiB. A server's clock that
+    is not believed (CLOCK_JUMP) is `clock_ms`, set by the test.
 
     Requests are checked by the clients' rules, with the same `InvalidRequest`.
     """
