@@ -600,3 +600,38 @@ def test_a_cue_whose_winners_deadlines_would_have_fourteen_digits_is_refused(lab
     with pytest.raises(InvalidRequest, match="^cue_time_ms: must be earlier"):
         open_cue(lab, sale, cue_time_ms=at_ms)
     assert open_cue(lab, sale, cue_time_ms=at_ms - 60_000).cue().reveals_at_ms < at_ms
+
+
+class Clock:
+    """A clock that was fed with seconds, as `StreamClock` cannot know."""
+
+    def __init__(self, server_ms: int) -> None:
+        self.server_ms, self.uncertainty_ms = server_ms, 0
+
+    def server_time(self, position: object, *, now_ms: int) -> Clock:
+        return self
+
+
+def test_seconds_are_refused_as_a_cues_time_its_position_and_what_a_clock_says(lab: Lab) -> None:
+    now_ms = 1_763_900_000_000
+    sale = lab.open()
+    told = {
+        "cue_time_ms": {"at": now_ms, "cue_time_ms": now_ms // 1_000},
+        "at": {"at": now_ms // 1_000 - 60, "cue_time_ms": now_ms},
+        "clock": {"at": now_ms, "cue_time_ms": None, "clock": Clock(now_ms // 1_000)},
+    }
+    before = lab.dump(sale)
+    for field, rules in told.items():
+        with pytest.raises(InvalidRequest, match=f"^{field}: must be .*looks like seconds"):
+            open_cue(lab, sale, **rules)
+    assert lab.dump(sale) == before
+
+
+def test_a_tap_whose_player_tells_seconds_is_refused_where_the_cue_has_milliseconds(
+    lab: Lab,
+) -> None:
+    handle = open_cue(lab, lab.open(), at=T0, cue_time_ms=T0, proof=False)
+    with pytest.raises(InvalidRequest, match="^position_ms: must be milliseconds"):
+        handle.enter("ann", {"red": 1}, position_ms=T0 // 1_000 + 1)
+    early = handle.enter("ann", {"red": 1}, position_ms=7_000)  # of a timeline of its own
+    assert early.outcome is Outcome.TOO_EARLY
