@@ -43,6 +43,8 @@ end
 if upto - before > TRIM_MAX then
   return { epoch, shard.now, known, MALFORMED }
 end
-redis.call('XTRIM', k_ledger, 'MINID', shard.epoch .. '-' .. (upto + 1))
+redis.call('XRANGE', k_ledger, '-', '+', 'COUNT', 1) -- proves the type before the first write
+-- The balances first: they stand for what is trimmed, which nothing could tell again.
 redis.call('HSET', k_sale, 'checkpoint_sequence', upto, 'checkpoint', checkpoint)
+redis.call('XTRIM', k_ledger, 'MINID', shard.epoch .. '-' .. (upto + 1))
 return { epoch, shard.now, upto, '' }

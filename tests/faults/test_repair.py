@@ -231,6 +231,19 @@ def test_what_is_neither_before_nor_after_is_named_and_nothing_is_changed(
     assert stage.lab.dump(sale) == before
 
 
+def test_a_trim_torn_after_its_checkpoint_has_lost_nothing(shop: FlashSale, raw: Any) -> None:
+    sale = Stage(shop, raw).sale()
+    sale.expire()
+    raw.set(proven.TEAR, "ledger/trim:2")
+    with pytest.raises(FlashSaleError):
+        sale.ledger.trim()
+    raw.delete(proven.TEAR)
+    assert sale.audit().problems == ()
+    sale.hold("new", {"red": 1}, hold_id="h").unwrap()
+    assert sale.ledger.trim() > 0
+    assert sale.audit().problems == ()
+
+
 def test_a_sale_without_a_torn_entry_is_left_alone(shop: FlashSale, raw: Any) -> None:
     stage = Stage(shop, raw)
     sale = stage.sale()
