@@ -180,6 +180,43 @@ def test_an_exception_at_any_line_leaves_nobody_anothers_answer_and_no_connectio
         assert at_every_line(ask, check, prepare) > 50
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+async def test_a_cancellation_in_any_turn_of_the_loop_leaves_nobody_anothers_answer(
+    fresh: bool, own_server: EmbeddedServer, held: Any
+) -> None:
+    """Of a call that is served, and of one that waits: those beside it get their own answers."""
+
+    async def ask(sale: Any, n: int) -> None:
+        hold = await sale.find(f"buyer-{n}", "h")
+        assert (hold.buyer, hold.lines) == (f"buyer-{n}", {"red": n + 1})
+
+    async def cancel_one(sale: Any, victim: int, turns: int) -> bool:
+        tasks = [asyncio.create_task(ask(sale, n)) for n in range(3)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        there = tasks[victim].cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [end for end in ends if end is not None] in ([], [ends[victim]])
+        assert there or ends[victim] is None
+        await ask(sale, 4)
+        return there
+
+    for victim in range(3):
+        for turns in range(1_000):
+            shop = AsyncFlashSale.from_url(own_server.url, timeout_ms=20_000, max_connections=1)
+            async with shop:
+                sale = shop.sale(held.id)
+                if not fresh:
+                    await ask(sale, 3)
+                there = await cancel_one(sale, victim, turns)
+                (node,) = shop._connections._nodes.values()
+                assert not node.pool._lent
+                assert not node.pool._waiting
+            if not there:
+                break
+        assert not there
+
+
 class SoftLimit(Exception):
     """What a job runner raises in a signal handler."""
 

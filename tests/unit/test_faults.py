@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import redis
 from redis import exceptions
@@ -13,7 +15,14 @@ from flashsale import (
     ProtocolError,
     StoreUnavailable,
 )
-from flashsale.faults import LONGEST_PAUSE_S, fault_of, give_up, pause_after, refused
+from flashsale.faults import (
+    LONGEST_PAUSE_S,
+    fault_of,
+    give_up,
+    lost_connection,
+    pause_after,
+    refused,
+)
 
 LOST = [
     redis.ConnectionError("Connection closed by server."),
@@ -123,3 +132,45 @@ def test_pauses_grow_up_to_a_bound() -> None:
     assert pauses == sorted(pauses)
     assert 0 < pauses[0] < pauses[1]
     assert pauses[-1] == LONGEST_PAUSE_S
+
+
+def raised_by(module: str, error: Exception) -> Exception:
+    """The exception as code of that module raises it."""
+    code: dict[str, Any] = {"__name__": module}
+    exec("def fail(error):\n    raise error", code)
+    with pytest.raises(type(error)) as caught:
+        code["fail"](error)
+    return caught.value
+
+
+@pytest.mark.parametrize("module", ["asyncio.streams", "uvloop.loop", "ssl", "redis.connection"])
+@pytest.mark.parametrize("kind", [AttributeError, RuntimeError, ValueError, EOFError], ids=str)
+def test_whatever_a_transport_raises_is_a_lost_connection(
+    kind: type[Exception], module: str
+) -> None:
+    lost = lost_connection(raised_by(module, kind("closed")))
+    assert isinstance(lost, redis.ConnectionError)
+    assert kind.__name__ in str(lost)
+
+
+class Foreign(Exception):
+    """A job runner's."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        raised_by("celery.app", ValueError("from a signal handler")),
+        raised_by("redis.connection", Foreign("thrown into redis-py by its caller")),
+        raised_by("asyncio.streams", exceptions.InvalidResponse("no reply of this protocol")),
+        raised_by("redis.connection", redis.ResponseError("an error reply")),
+        raised_by("redis.connection", StoreUnavailable("ours")),
+        raised_by("socket", OSError("judged as it is")),
+        ValueError("raised by nobody"),
+    ],
+    ids=name,
+)
+def test_what_comes_from_outside_or_is_judged_by_itself_is_raised_as_it_is(
+    error: Exception,
+) -> None:
+    assert lost_connection(error) is None
