@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from flashsale import HoldRequest, SaleHandle
+from flashsale.keys import CueKeys
 from support.cues import open_cue
 from support.lab import T0, Lab
 
@@ -47,6 +48,8 @@ def test_the_reserves_of_any_number_of_cues_may_end_at_once(lab: Lab, verb: str)
     for cue in cues:
         lab.raw.hset(keys.stock, mapping={f"{n}x:{cue}": 1 for n in range(32)})
         lab.raw.hset(keys.stock, f"x:{cue}", indexes)
+        lab.raw.hset(CueKeys.of(sale.id, cue).cue, "format", "1")
+    lab.raw.hset(keys.cues, mapping=dict.fromkeys(cues, 2))
     lab.raw.zadd(keys.deadlines, {f"|{cue}": T0 + 500 for cue in cues})
     lab.raw.hset(keys.sale, mapping={"sequence": 2, "due": T0 + 500})
     assert sale.audit().ok
