@@ -12,14 +12,15 @@ import redis
 
 from faults.battery import Battery
 from faults.room_battery import RoomBattery
-from flashsale import FlashSale, Sale, Sku, inventory
+from flashsale import FlashSale, Sale, Sku, inventory, waiting_room, window
 from flashsale.batches import Item, Kind, Target
 from flashsale.embedded import EmbeddedServer
 from flashsale.keys import CueKeys, ShardKeys
 from flashsale.limits import BATCH_MAX, SKUS_MAX
 from support import proven
-from support.cues import KEY
-from support.lab import T0
+from support.cues import KEY, POSITION, open_cue
+from support.lab import T0, Lab
+from support.queues import Hall
 
 CUES = 300
 """Reserves that end together: three values each for their 32 skus would be too many at once."""
@@ -180,3 +181,44 @@ def test_no_verb_fails_in_its_writes_at_the_bounds_of_a_sale(
     while largest.sale.expire():
         pass
     assert largest.sale.audit().ok
+
+
+@pytest.mark.parametrize("key", ["", "device"])
+def test_no_verb_of_a_waiting_room_fails_in_its_writes_at_the_bounds(
+    shop: FlashSale, raw: Any, key: str
+) -> None:
+    lab = Lab(shop, raw, lambda: f"room-{key}")
+    most = BATCH_MAX if key else None
+    hall = Hall(lab, {"red": 1_000_000}, places_max=100_000, key_places_max=most)
+    view, buyers = hall.look(), [f"b{n}" for n in range(BATCH_MAX)]
+
+    def call(kind: Kind, items: list[Item]) -> Any:
+        made = kind.call(items)
+        return raw.eval(made.script.source, len(made.keys), *made.keys, T0, *made.args)
+
+    for _ in range(2):
+        call(waiting_room.join_kind(view), [waiting_room.join_item(b, key) for b in buyers])
+        hall.look(T0 + 1_000)
+        call(waiting_room.admit_kind(view), [waiting_room.admit_item(b, None) for b in buyers])
+        call(waiting_room.leave_kind(view), [waiting_room.leave_item(b, None) for b in buyers])
+    assert hall.look().joined >= BATCH_MAX
+    seen = proven.most_values(raw)
+    assert seen["waiting_room/admit HMGET"] >= BATCH_MAX
+    assert max(seen.values()) <= proven.VALUES_MAX
+
+
+def test_no_entering_fails_in_its_writes_at_the_bounds(shop: FlashSale, raw: Any) -> None:
+    lab = Lab(shop, raw, lambda: "entering")
+    sale = lab.open({"red": 1_000})
+    for cue_id, keep in (("every", "all"), ("best", "best")):
+        cue = open_cue(lab, sale, cue_id, keep=keep)
+        known = shop.perform(window.know(sale.id, cue_id))
+        items = [
+            window.enter_item(known, f"b{n}", {"red": 1}, POSITION + 500, None, KEY)
+            for n in range(BATCH_MAX)
+        ]
+        lab.set_time(sale, T0 + 500)
+        made = window.enter_kind(sale.id, known).call(items)
+        raw.eval(made.script.source, len(made.keys), *made.keys, T0, *made.args)
+        assert cue.view().entries > 0
+    assert max(proven.most_values(raw).values()) <= proven.VALUES_MAX
