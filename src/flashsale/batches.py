@@ -233,12 +233,8 @@ def _send_all(
     again: dict[int, tuple[Item, Answer]] = {}
     sent: deque[tuple[Chunk, set[str], Any]] = deque()
 
-    def send(chunk: Chunk, call: Call) -> Operation[None]:
-        ticket = yield Send(call)
-        sent.append((chunk, {item.buyer for item in chunk[1]}, ticket))
-
     def receive() -> Operation[None]:
-        (numbers, items), _, ticket = sent.popleft()
+        (numbers, items), buyers, ticket = sent.popleft()
         try:
             reply = yield Receive(ticket)
             judged, reply = judged_of(reply, len(items))
@@ -250,7 +246,7 @@ def _send_all(
             return
         take(numbers, items, answers, reply[3])
         if left[1]:
-            yield from send(left, kind.call(left[1]))
+            sent.append((left, buyers, (yield Send(kind.call(left[1])))))
 
     def take(
         numbers: Sequence[int], items: Sequence[Item], answers: Sequence[Answer], codes: bytes
@@ -270,7 +266,7 @@ def _send_all(
         buyers = {item.buyer for item in chunk[1]}
         while len(sent) == WINDOW or any(not buyers.isdisjoint(others) for _, others, _ in sent):
             yield from receive()
-        yield from send(chunk, call)
+        sent.append((chunk, buyers, (yield Send(call))))
     while sent:
         yield from receive()
     return again

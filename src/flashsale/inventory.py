@@ -29,6 +29,9 @@ from flashsale.keys import CueKeys, ShardKeys, places_key
 from flashsale.models import LATE, Answer, Basket, Hold, HoldRequest, Outcome, Sale, SaleState
 from flashsale.scripts import load_script
 
+NONE = ""
+"""The channel, note and key of nearly every hold: the very same object, so nothing lies here."""
+
 # --- verbs on holds: what is checked, and what the operations of a batch share -------------
 
 
@@ -53,7 +56,7 @@ def hold_item(
     """One hold, checked."""
     buyer, hold_id = limits.check_hold_ids(buyer, hold_id)
     lines = check_basket("basket", basket)
-    if type(channel) is type(note) is type(key) is str and not (channel or note or key):
+    if channel is NONE and note is NONE and key is NONE:
         return Item(buyer, hold_id, lines)  # nearly always, and three checks cost as much as this
     channel = limits.check_optional_id("channel", channel)
     note = limits.check_note("note", note)
