@@ -69,6 +69,7 @@ OF_SALE: dict[str, Callable[[Any, int], Any]] = {
     "lags": lambda s, ms: s.lags(timeout_ms=ms),
     "snapshot": lambda s, ms: s.snapshot(timeout_ms=ms),
     "audit": lambda s, ms: s.audit(timeout_ms=ms),
+    "repair": lambda s, ms: s.repair(timeout_ms=ms),
 }
 OF_LEDGER: dict[str, Callable[[Any, int], Any]] = {
     "read": lambda s, ms: s.ledger.read(timeout_ms=ms),
