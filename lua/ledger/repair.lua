@@ -1,19 +1,20 @@
 #!lua
--- Applies a torn ledger entry, the one behind the sequence that the sale stores: first to the records
--- of its buyers, some of them a call, then to the counters and all else at once, which ends it. It
--- goes forward only, takes what happened from the entry itself, and may be called any number of
--- times. Between its calls nothing changes: no script writes to a ledger that is ahead of the sale.
+-- Applies a torn ledger entry, the one behind the sequence that the sale stores: first to the
+-- records of its buyers, some of them a call, then to the counters and all else at once, which ends
+-- it. It goes forward only, takes what happened from the entry itself, and may be called any number
+-- of times. Between its calls nothing changes: no script writes to a ledger that is ahead of the
+-- sale.
 --
 -- KEYS  sale skus stock buyers ledger deadlines restocks cues cue awarded
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       sequence    of the torn entry
 --       verb        "check" or "apply" (to buyers), or "finish"
 --       from        for buyers: the first of the entry's buyers, from 1
---       values      for "finish": msgpack: {{field of the stock hash, units, …}, {field to remove, …},
---                   {cue whose reserve is over, …}, {} or what set-aside is given back:
+--       values      for "finish": msgpack: {{field of the stock hash, units, …}, {field to remove,
+--                   …}, {cue whose reserve is over, …}, {} or what set-aside is given back:
 --                   {{cue, index, -units, …}, …}}
--- REPLY {epoch, now, code ("" or u, p, Q: it is not, or no longer, the torn entry), next of its buyers
---       or 0, {buyer, hold id, …}: of whom it cannot be told}
+-- REPLY {epoch, now, code ("" or u, p, Q: it is not, or no longer, the torn entry), next of its
+--       buyers or 0, {buyer, hold id, …}: of whom it cannot be told}
 -- CODES Q CONFLICT, u SALE_UNKNOWN, p PURGED, ! MALFORMED
 
 local keys = {

@@ -2,7 +2,8 @@
 -- The texts of a batch's baskets {sku, qty, least, …} for entries of a cue: lines `index*qty~least`
 -- in ascending order of index, `*qty` left out for 1, `~least` if it is the qty; "" for one unit of
 -- the cue's first sku. A list of {text, refusal}; more than a limit or than the cue has of a sku
--- can never be had. Only so many lines are read (lib/resolve_baskets): fewer texts than baskets then.
+-- can never be had. Only so many lines are read (lib/resolve_baskets): fewer texts than baskets
+-- then.
 local function entry_texts(cue, baskets)
   local MALFORMED, SKU_UNKNOWN, LIMIT_REACHED, SOLD_OUT = '!', 'U', 'L', 'S' -- outcomes
   local at = {}

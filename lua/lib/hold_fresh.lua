@@ -8,8 +8,8 @@
 -- once, or who ask again for the one plain hold they have. Hardly a record has to be taken apart,
 -- and what is stored is mostly what arrived. Returns the reply; nil and the buyers' records, if
 -- they were read, if the batch is any other, and then nothing was changed. `closed` is why no hold
--- is taken at all, if so; `records` are the first buyers' if they were read before. The hold ids are not
--- even read if nobody gets anything.
+-- is taken at all, if so; `records` are the first buyers' if they were read before. The hold ids
+-- are not even read if nobody gets anything.
 local function hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, records)
   local MALFORMED = '!' -- outcomes
   local READ_MAX, PLAIN_MAX, FRESH_LINES_MAX = 64, 512, 8192

@@ -2,8 +2,8 @@
 -- include lib/refuse_units
 -- include lib/shard_full
 -- What each basket is answered for a buyer who has nothing yet, before anybody of this batch has
--- taken anything: `code` is the outcome code of a refusal, `sku` the line that it is for, if several. `closed` is why no hold is taken at
--- all, if so. Says whether any of them can be had.
+-- taken anything: `code` is the outcome code of a refusal, `sku` the line that it is for, if
+-- several. `closed` is why no hold is taken at all, if so. Says whether any of them can be had.
 local function judge_baskets(book, shard, keys, baskets, closed)
   local SHARD_FULL = 'B' -- outcomes
   local full = closed or (shard_full(book, shard, keys.buyers) and SHARD_FULL)

@@ -1,6 +1,7 @@
 -- include lib/sku_row
 -- include lib/units_of_buyer
--- A buyer's units that count for the limits of these lines; where there is no limit none is counted.
+-- A buyer's units that count for the limits of these lines; where there is no limit none is
+-- counted.
 local function limited_units(book, shard, keys, buyer, lines)
   local limited = shard.limit
   for k = 1, #lines, 2 do

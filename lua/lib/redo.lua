@@ -1,9 +1,9 @@
 -- include lib/parse_record
 -- include lib/sold_lines
 -- What an entry's events made of a buyer's record: the holds as they are with all of the events
--- applied, and whether they had been. Each event says what a hold was before it and is after it, and
--- a record is written whole: it has all of the events or none. Nil, and which hold, where neither
--- fits. `stamp` is the deadline of a new hold, `cue` the one whose winners new holds are.
+-- applied, and whether they had been. Each event says what a hold was before it and is after it,
+-- and a record is written whole: it has all of the events or none. Nil, and which hold, where
+-- neither fits. `stamp` is the deadline of a new hold, `cue` the one whose winners new holds are.
 local function redo(record, events, stamp, cue)
   local function find(holds, id)
     for _, hold in ipairs(holds) do

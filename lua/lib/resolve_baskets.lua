@@ -3,9 +3,9 @@
 -- include lib/is_id
 -- include lib/is_quantity
 -- Reads a request's baskets: nil or {{{sku, qty, …}, …}, {which, …} or nothing}.
--- Gives a list of {text, lines, refusal, names} (`refusal`: the outcome code of a basket that breaks
--- the format or names an unknown sku; `names`: the skus of several lines by their indexes, the first
--- unknown one by "U"), and the list that says which basket, from 1, each operation
+-- Gives a list of {text, lines, refusal, names} (`refusal`: the outcome code of a basket that
+-- breaks the format or names an unknown sku; `names`: the skus of several lines by their indexes,
+-- the first unknown one by "U"), and the list that says which basket, from 1, each operation
 -- has (nil: all have the first). Only so many lines are read: if there are more, it also says up to
 -- which operation the baskets are there. (They are numbered in the order of the operations.)
 local function resolve_baskets(k_skus, request)

@@ -5,8 +5,8 @@
 -- `state` is the new state and the event's letter, `to` the counter that gains; `due` asks that
 -- all have fallen due. It writes everything that must agree, so it is a step of its own: the
 -- caller has written nothing yet, or only such steps. If it does nothing it also returns the first
--- records, those that were read: a long one, or many bytes of baskets, are for the exact loop, which
--- counts what it does. (Measured: a quarter of the exact loop.)
+-- records, those that were read: a long one, or many bytes of baskets, are for the exact loop,
+-- which counts what it does. (Measured: a quarter of the exact loop.)
 local function settle_plain(shard, keys, blobs, buyers, ids, state, to, due)
   local n, sub, find = #buyers, string.sub, string.find
   local READ_MAX, BASKETS_MAX = 64, 8192

@@ -1,8 +1,8 @@
 -- include lib/holds_of
 -- include lib/parse_basket
 -- include lib/sold_lines
--- What counts for the limits: a buyer's held plus sold units, per sku index and in all. Added up once
--- a call until the buyer's record changes: it may have thousands of lines.
+-- What counts for the limits: a buyer's held plus sold units, per sku index and in all. Added up
+-- once a call until the buyer's record changes: it may have thousands of lines.
 local function units_of_buyer(book, buyer)
   local units = book.units[buyer]
   if units then

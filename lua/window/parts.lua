@@ -1,11 +1,12 @@
 #!lua flags=no-writes
--- Shows of what is set aside which part is whose cue's, a page of it, and the sequence of that moment.
--- A part may come twice and none that was there throughout is left out (HSCAN's promise).
+-- Shows of what is set aside which part is whose cue's, a page of it, and the sequence of that
+-- moment. A part may come twice and none that was there throughout is left out (HSCAN's promise).
 --
 -- KEYS  sale stock
 -- ARGV  caller_ms   the caller's clock
 --       cursor      "0" to begin, then the one of the last reply, until it is "0" again
--- REPLY {epoch, now, sequence, code ("" or u, p), cursor, {field, units, …}}; a field is "INDEXx:CUE"
+-- REPLY {epoch, now, sequence, code ("" or u, p), cursor, {field, units, …}}; a field
+--       is "INDEXx:CUE"
 -- CODES u SALE_UNKNOWN, p PURGED
 
 local k_sale, k_stock = unpack(KEYS)
