@@ -1,4 +1,4 @@
-"""What a server must be before a client uses it: asked once, at the first call."""
+"""What a server must be: asked by a client's first call, and again every LOOK_AGAIN_S."""
 
 from __future__ import annotations
 
@@ -55,9 +55,15 @@ def parse_info(raw: object) -> dict[str, str]:
     return dict(line.split(":", 1) for line in lines if ":" in line and line[0] != "#")
 
 
-def is_due(looked_at: float) -> bool:
-    """Whether a server that was looked at then (`time.monotonic`) is to be looked at again."""
-    return time.monotonic() - looked_at >= LOOK_AGAIN_S
+def is_due(looked_at: float, known_at: float) -> bool:
+    """Whether a call has to look at a server itself, before it is sent there.
+
+    looked_at: when the last look began; while it lasts, other calls go on with what is known.
+    known_at: when the look began that found what is known; nobody goes on with what is twice as
+    old as a look should be. Both are times of `time.monotonic`.
+    """
+    now = time.monotonic()
+    return now - looked_at >= LOOK_AGAIN_S or now - known_at >= 2 * LOOK_AGAIN_S
 
 
 def check_ready(info: Mapping[str, str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +26,7 @@ from flashsale import (
 )
 from flashsale.embedded import EmbeddedServer, free_port
 from support.proxy import FaultProxy
+from support.shells import Blocking
 
 LONG_S = 3_600.0
 """Longer than a test takes, on however busy a machine."""
@@ -82,9 +85,60 @@ def test_a_server_that_stops_to_sync_stops_a_client_that_promises_it(
         assert sale.hold("ann", {"red": 1}, hold_id="h").outcome is Outcome.HELD
 
 
-def some_time_passes(shop: FlashSale) -> None:
+def some_time_passes(shop: FlashSale, periods: int = 1) -> None:
     for node in shop._connections._nodes.values():
-        node.looked_at -= LONG_S
+        node.looked_at -= periods * LONG_S
+        node.known_at -= periods * LONG_S
+
+
+def hold_at_once(sales: list[Any]) -> list[Any]:
+    """One hold in each sale, all at the same time: answers and exceptions."""
+    if isinstance(sales[0], Blocking):
+
+        async def hold_all() -> list[Any]:
+            holds = (sale._target.hold("ann", {"red": 1}, hold_id="h") for sale in sales)
+            return await asyncio.gather(*holds, return_exceptions=True)
+
+        return list(sales[0]._run(hold_all()))
+    together = threading.Barrier(len(sales))
+
+    def hold(sale: Any) -> Any:
+        together.wait()
+        try:
+            return sale.hold("ann", {"red": 1}, hold_id="h")
+        except ConfigurationError as error:
+            return error
+
+    with ThreadPoolExecutor(len(sales)) as threads:
+        return list(threads.map(hold, sales))
+
+
+@pytest.mark.parametrize(("periods", "refused"), [(1, 1), (2, 16)])
+def test_nobody_goes_on_with_what_is_twice_as_old_as_a_look_should_be(
+    periods: int, refused: int, connect: Callable[..., FlashSale], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one call looks, others go on with what is known only if it is younger than that."""
+    monkeypatch.setattr(server_check, "LOOK_AGAIN_S", LONG_S)
+    with (
+        EmbeddedServer.start(durability="fsync") as server,
+        redis.Redis.from_url(server.url) as admin,
+    ):
+        shop = connect(server.url, timeout_ms=60_000, durability="fsync")
+        sales = [shop.open(Sale(f"sale-{n}", [Sku("red", 1)])) for n in range(16)]
+        admin.config_set("appendfsync", "no")
+        some_time_passes(shop, periods)
+        answers = hold_at_once(sales)
+        assert sum(isinstance(answer, ConfigurationError) for answer in answers) >= refused
+
+
+def test_a_look_without_an_answer_makes_nothing_known_younger(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_check, "LOOK_AGAIN_S", LONG_S)
+    now = time.monotonic()
+    assert not server_check.is_due(looked_at=now, known_at=now - LONG_S)
+    assert server_check.is_due(looked_at=now, known_at=now - 2 * LONG_S)
+    assert server_check.is_due(looked_at=now - LONG_S, known_at=now)
 
 
 def test_one_call_looks_again_and_the_others_go_on(

@@ -196,11 +196,14 @@ class Connections:
             await asyncio.to_thread(look, address or self._given(), error, attempts)
 
     async def _check(self, node: Node, attempt: Attempt) -> server_check.ServerInfo:
-        """What a server is, asked by the first call and by one call every LOOK_AGAIN_S."""
+        """What a server is, asked by the first call and by one call every LOOK_AGAIN_S.
+
+        After twice that without an answer, by every call until there is one.
+        """
         known = node.info
-        if known is not None and not server_check.is_due(node.looked_at):
+        if known is not None and not server_check.is_due(node.looked_at, node.known_at):
             return known
-        node.looked_at = time.monotonic()  # the others go on meanwhile with what is known
+        node.looked_at = time.monotonic()  # the others go on with what is known, if it is young
         try:
             return await self._look_at(node, attempt)
         except BaseException:
@@ -208,6 +211,7 @@ class Connections:
             raise
 
     async def _look_at(self, node: Node, attempt: Attempt) -> server_check.ServerInfo:
+        begun = time.monotonic()
         raw = await self._ask(node, attempt, "INFO", *server_check.INFO_SECTIONS)
         info = server_check.parse_info(raw)
         server_check.check_ready(info)
@@ -215,7 +219,7 @@ class Connections:
         if self._durability == "fsync":
             policy = await self._ask(node, attempt, "CONFIG", "GET", "appendfsync")
             server_check.check_fsync(info, server_check.config_value(policy))
-        node.info = found
+        node.info, node.known_at = found, begun
         self._contact.proven = True
         if self.topology.is_cluster is None:
             self.topology.is_cluster = False

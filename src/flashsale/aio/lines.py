@@ -66,7 +66,7 @@ class Node:
     ) -> None:
         self.address = address
         self.info: server_check.ServerInfo | None = None
-        self.looked_at = 0.0
+        self.looked_at = self.known_at = 0.0
         self.pool = Pool(most)
         self.closed = False
         self._kind, self._options = kind, options

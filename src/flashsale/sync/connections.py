@@ -178,7 +178,7 @@ class Connections:
         if owner is None and topology.is_cluster:
             return None
         node = self._node(owner)
-        known = node.info is not None and not server_check.is_due(node.looked_at)
+        known = node.info is not None and not server_check.is_due(node.looked_at, node.known_at)
         return node if known else None
 
     def _forget_gone(self) -> None:
@@ -221,11 +221,14 @@ class Connections:
             self._contact.look(address or self._given(), error, attempts)
 
     def _check(self, node: Node, attempts: Attempts) -> server_check.ServerInfo:
-        """What a server is, asked by the first call and by one call every LOOK_AGAIN_S."""
+        """What a server is, asked by the first call and by one call every LOOK_AGAIN_S.
+
+        After twice that without an answer, by every call until there is one.
+        """
         known = node.info
-        if known is not None and not server_check.is_due(node.looked_at):
+        if known is not None and not server_check.is_due(node.looked_at, node.known_at):
             return known
-        node.looked_at = time.monotonic()  # the others go on meanwhile with what is known
+        node.looked_at = time.monotonic()  # the others go on with what is known, if it is young
         try:
             return self._look_at(node, attempts)
         except BaseException:
@@ -233,6 +236,7 @@ class Connections:
             raise
 
     def _look_at(self, node: Node, attempts: Attempts) -> server_check.ServerInfo:
+        begun = time.monotonic()
         raw = self._ask(node, attempts, "INFO", *server_check.INFO_SECTIONS)
         info = server_check.parse_info(raw)
         server_check.check_ready(info)
@@ -240,7 +244,7 @@ class Connections:
         if self._durability == "fsync":
             policy = self._ask(node, attempts, "CONFIG", "GET", "appendfsync")
             server_check.check_fsync(info, server_check.config_value(policy))
-        node.info = found
+        node.info, node.known_at = found, begun
         self._contact.proven = True
         if self.topology.is_cluster is None:
             self.topology.is_cluster = False
