@@ -25,7 +25,8 @@ LONGEST_PAUSE_S = 0.25
 
 JUDGED = (FlashSaleError, redis.RedisError, OSError)
 """What is judged here. Any other exception is somebody else's (a job's time limit, a signal
-handler's) and goes through unchanged, whatever it meets on its way."""
+handler's) and goes through unchanged, whatever it meets on its way. Somebody else's OSError, and
+TimeoutError is one, cannot be told from the connection's own."""
 
 ANOTHER_SERVER = (
     redis.exceptions.ReadOnlyError,
@@ -35,8 +36,18 @@ ANOTHER_SERVER = (
 """Replies of a server that is not, or not yet, the one to ask: behind the same address there may be
 another one by now, for new connections."""
 
-_BELOW_US = frozenset({"redis", "hiredis", "asyncio", "uvloop", "ssl", "socket", "gevent"})
+_BELOW_US = frozenset({"redis", "hiredis", "asyncio", "uvloop", "ssl", "socket"})
 """Packages that move bytes, and fail with whatever comes to hand where a connection is gone."""
+
+_GONE = {
+    AttributeError: ("'NoneType'",),
+    TypeError: ("'NoneType'",),
+    RuntimeError: ("clos", "eof"),
+    ValueError: ("clos", "descriptor"),
+    EOFError: ("",),
+}
+"""What they then say, by the classes of Python's own that they use: of None, which stands where
+the connection was, or of something closed, or closing."""
 
 _WAIT_AND_RETRY = ("BUSY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY")
 _DAMAGED = ("WRONGTYPE", "FLASHSALE_DAMAGED")
@@ -80,10 +91,13 @@ def lost_connection(error: Exception) -> redis.ConnectionError | None:
 
     A transport that is closed raises what it likes: AttributeError (asyncio on CPython 3.12 and
     3.13), RuntimeError (uvloop), ValueError. Those are told from an exception that came from
-    outside, such as a signal handler's, by their classes, which are Python's own, and by who
-    raised them. None: it is to be raised as it is.
+    outside, such as a signal handler's, by who raised them and by what they say (`_GONE`): its own
+    may have the same class, and may land anywhere. None: it is to be raised as it is.
     """
-    if isinstance(error, JUDGED) or not _is_of(type(error).__module__, {"builtins", *_BELOW_US}):
+    if isinstance(error, JUDGED):
+        return None
+    words = _GONE.get(type(error), ())
+    if not (_is_of(type(error).__module__, _BELOW_US) or any(w in str(error) for w in words)):
         return None
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

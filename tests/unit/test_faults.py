@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -144,13 +145,24 @@ def raised_by(module: str, error: Exception) -> Exception:
 
 
 @pytest.mark.parametrize("module", ["asyncio.streams", "uvloop.loop", "ssl", "redis.connection"])
-@pytest.mark.parametrize("kind", [AttributeError, RuntimeError, ValueError, EOFError], ids=str)
-def test_whatever_a_transport_raises_is_a_lost_connection(
-    kind: type[Exception], module: str
-) -> None:
-    lost = lost_connection(raised_by(module, kind("closed")))
+@pytest.mark.parametrize(
+    "error",
+    [
+        AttributeError("'NoneType' object has no attribute 'writelines'"),
+        TypeError("object of type 'NoneType' has no len()"),
+        RuntimeError("unable to perform operation on <TCPTransport closed=True>"),
+        RuntimeError("Cannot call write() after write_eof()"),
+        ValueError("Read on closed or unwrapped SSL socket."),
+        ValueError("file descriptor cannot be a negative integer (-1)"),
+        EOFError(),
+        asyncio.IncompleteReadError(b"", 1),
+    ],
+    ids=str,
+)
+def test_whatever_a_transport_raises_is_a_lost_connection(error: Exception, module: str) -> None:
+    lost = lost_connection(raised_by(module, error))
     assert isinstance(lost, redis.ConnectionError)
-    assert kind.__name__ in str(lost)
+    assert type(error).__name__ in str(lost)
 
 
 class Foreign(Exception):
@@ -167,6 +179,10 @@ class Foreign(Exception):
         raised_by("redis.connection", StoreUnavailable("ours")),
         raised_by("socket", OSError("judged as it is")),
         ValueError("raised by nobody"),
+        raised_by("redis.connection", ValueError("a signal handler's, in the middle of redis-py")),
+        raised_by("socket", RuntimeError("the caller's own: too late")),
+        raised_by("asyncio.streams", AttributeError("'Job' object has no attribute 'x'")),
+        raised_by("gevent.hub", ValueError("the error of a gevent.Timeout: closed")),
     ],
     ids=name,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401  (to_thread would read it from disk at its first use)
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
