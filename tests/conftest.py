@@ -30,7 +30,9 @@ _KEY = re.compile(r"flashsale:\{([^{}#]+)#0\}:[a-z]+(:[^{}#:]+(:[a-z]+)?)?")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--long", action="store_true", help="run many more examples of the property tests"
+        "--long",
+        action="store_true",
+        help="many more examples of the property tests, and every line where a stride is tried",
     )
     parser.addoption(
         "--cluster", action="store_true", help="run what needs a server on a cluster of three"

@@ -264,3 +264,23 @@ async def test_a_batchs_task_struck_at_any_await_ends_in_answers_or_true_errors(
         assert outcomes.keys() == {"Answer"}
         # The loop is told of a task's exception when the task goes: of the last one later, perhaps.
         assert {type(stray) for stray in strays} <= {Foreign}
+
+
+async def test_who_is_struck_after_every_decision_is_told_that_it_may_have_been_applied(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: None)
+    send = stage.shop._connections.send
+
+    async def struck(*args: Any) -> None:
+        await send(*args)
+        raise Foreign
+
+    with monkeypatch.context() as patching:
+        patching.setattr(stage.shop._connections, "send", struck)
+        holds = [stage.hold(1, who) for who in ("ann", "bob")]
+        told = await asyncio.gather(*holds, return_exceptions=True)
+    assert {type(end) for end in told} == {OutcomeUnknown}
+    for who in ("ann", "bob"):
+        assert await stage.sale.find(f"{who}-1", "1") is not None
+    await stage.check(1)

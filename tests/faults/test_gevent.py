@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from flashsale.embedded import EmbeddedServer
 
 PROGRAM = """
@@ -120,8 +122,10 @@ from collections import Counter
 import gevent, redis
 from flashsale import FlashSale, Sale, Sku
 
-class Mine(Exception):
+class Own(Exception):
     pass
+
+Mine = KIND
 
 def call(n):
     if n % 2:
@@ -196,11 +200,12 @@ def test_the_greenlets_of_a_waiting_room_share_its_view_and_a_killed_reader_take
     }
 
 
+@pytest.mark.parametrize("kind", ["Own", "ValueError", "RuntimeError", "AttributeError"])
 def test_an_error_of_the_callers_own_ends_that_callers_call_and_no_other(
-    own_server: EmbeddedServer,
+    kind: str, own_server: EmbeddedServer
 ) -> None:
     """gevent raises it in whoever waits, the greenlet that carries the others' calls included."""
-    told = told_by(OWN_ERRORS, own_server)
+    told = told_by(OWN_ERRORS.replace("KIND", kind), own_server)
     assert told == {
         "told": {"its own True": 30, "HELD": 30},
         "again": ["HELD"],

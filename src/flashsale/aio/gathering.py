@@ -12,6 +12,7 @@ from flashsale.batches import Item, Kind, Result
 from flashsale.batching import Batch, Gathering, Pending
 from flashsale.calls import Operation
 from flashsale.errors import FlashSaleError, OutcomeUnknown, Overloaded, ProtocolError
+from flashsale.faults import refused
 from flashsale.guards import Guard
 from flashsale.models import Answer
 
@@ -133,7 +134,8 @@ class Gatherer:
             return
         for pending in batch.pending:  # a defect of ours must not leave callers waiting
             if not pending.caller.done():
-                told = ProtocolError(f"unexpected {type(error).__name__}: {error}")
+                unexpected = ProtocolError(f"unexpected {type(error).__name__}: {error}")
+                told = refused(unexpected, unsure=batch.attempts.unsure)
                 told.__cause__ = error
                 pending.caller.set_exception(told)
         self._finish(batch)

@@ -59,6 +59,11 @@ class FlashSale(NotPickled):
     `keys`: the secrets of cues, newest first (`flashsale.Key`), the same in every process; only
     cues need them. `embedded` makes one of its own.
 
+    What interrupts a call from outside (a signal handler's exception, the error of a
+    `gevent.Timeout`) is raised to that call's caller alone, as it is; an OSError cannot be told
+    from a lost connection's. The call may have been applied: repeat it. A signal handler must not
+    use the client it interrupted: ConfigurationError.
+
     Belongs to the process that made it: use after a fork raises ConfigurationError.
     """
 
