@@ -9,7 +9,9 @@ caller, at whichever line, costs a connection and never an answer or a place.
 from __future__ import annotations
 
 import time
+from bisect import insort
 from collections import deque
+from itertools import count
 from typing import Any
 
 from msgspec import Struct
@@ -27,6 +29,10 @@ REFUSED_S = 1.0
 """How long a server, or an operating system, that refused a connection is not asked for another,
 unless a new one succeeds or none is left."""
 
+SERVE_AGAIN_S = 1.0
+"""How often who waits calls `Pool.serve`: nobody else does so when a refusal is over, or when an
+interrupted caller did not give back."""
+
 CROWDED = "too many calls wait for a connection already; this one was not sent"
 """What a single call is told that finds no place."""
 
@@ -38,7 +44,7 @@ class Lease(Struct, eq=False):
     """A caller's place in the queue, then the right to use `connection` until `deadline`.
 
     `clean`: no reply is owed on the connection. It is false from before the first byte is written
-    (those of the handshake included) until the last reply has been read.
+    (those of the handshake included) until the last reply has been read. `number`: of its coming.
     """
 
     deadline: float
@@ -48,10 +54,16 @@ class Lease(Struct, eq=False):
     clean: bool = False
     connection: Any = None
     age: int = 0
+    number: int = 0
     bell: Any = None
 
     def ring(self) -> None:
         """Wake its caller, if that sleeps: once it is served, or the pool is retired."""
+
+
+def _place(lease: Lease) -> tuple[bool, int]:
+    """Who waits is in this order."""
+    return not lease.first, lease.number
 
 
 class Pool:
@@ -68,6 +80,7 @@ class Pool:
         self._lent: set[Lease] = set()
         self._connecting: set[Lease] = set()
         self._waiting: deque[Lease] = deque()
+        self._numbers = count()
         self._age = 0
         self._refused_until = 0.0
         self._looked_at = 0.0
@@ -79,12 +92,10 @@ class Pool:
 
         Who was served before and got no answer comes `first`.
         """
-        if lease.first:
-            self._waiting.appendleft(lease)
-        elif lease.alone and not self.has_room(lease.deadline):
+        if lease.alone and not lease.first and not self.has_room(lease.deadline):
             return False
-        else:
-            self._waiting.append(lease)
+        lease.number = next(self._numbers)
+        insort(self._waiting, lease, key=_place)
         self.serve()
         return True
 
@@ -99,6 +110,7 @@ class Pool:
         """A connection that waits for nobody and passes nobody; False if there is none."""
         if self._waiting:
             return False
+        lease.number = next(self._numbers)
         self._waiting.append(lease)
         self.serve()
         if not lease.served:
@@ -153,7 +165,7 @@ class Pool:
         self.serve()
 
     def refused(self, lease: Lease) -> bool:
-        """A new connection was refused: wait for one of those there are, first of all.
+        """A new connection was refused: wait for one of those there are, in the place it had.
 
         False if there are none: then the server cannot be reached.
         """
@@ -163,7 +175,7 @@ class Pool:
         lease.connection, lease.served = None, False
         self._connecting.discard(lease)
         self._lent.discard(lease)
-        self._waiting.appendleft(lease)
+        insort(self._waiting, lease, key=_place)
         self.serve()
         return True
 

@@ -12,6 +12,9 @@ from flashsale.errors import ConfigurationError
 
 Address: TypeAlias = tuple[str, int]
 
+UNREACHABLE = (redis.ConnectionError, redis.TimeoutError, OSError)
+"""After these, another sentinel is asked first."""
+
 
 class UnknownPrimary(MasterNotFoundError):
     """A sentinel answered, and watches over no primary of this name."""

@@ -19,6 +19,7 @@ from redis.sentinel import Sentinel
 from cluster.crowd import Crowd
 from cluster.test_life import whole_life
 from faults.checks import MARGIN_S
+from faults.test_lost_lines import AsyncFailingConnection, Failing, FailingConnection
 from faults.test_race import every_unit_is_sold
 from flashsale import (
     AsyncFlashSale,
@@ -31,6 +32,8 @@ from flashsale import (
     StoreUnavailable,
 )
 from flashsale.aio.sentinels import Primary
+from flashsale.sync.bounded import attempt, bounded
+from flashsale.sync.sentinels import Primary as SyncPrimary
 from support.sentinel import Watched
 from support.shells import SHELLS, closing_all, connect_through, parts_of
 
@@ -131,6 +134,51 @@ def test_sentinels_that_are_lost_delay_no_caller_past_its_time() -> None:
         os.kill(frozen.pid, signal.SIGCONT)
         for sale in sales:
             assert sale.confirm("ann", "h").outcome is Outcome.CONFIRMED
+
+
+def ask_once(shell: str, servers: Watched) -> tuple[Any, Any, list[Any]]:
+    """One question to two sentinels, with a connection to the first one that may fail.
+
+    Returns the answer, and who is asked first the next time, and was this time.
+    """
+    addresses = 2 * servers.addresses
+
+    async def ask() -> tuple[Any, Any, list[Any]]:
+        async def changed() -> None: ...
+
+        client = redis.asyncio.Sentinel(addresses).master_for(servers.name)
+        pool = client.connection_pool
+        pool.sentinel_manager.sentinels[0].connection_pool.connection_class = AsyncFailingConnection
+        primary = Primary(pool, changed)
+        before = list(primary._sentinels)
+        return await primary.get_master_address(), primary._sentinels[0], before
+
+    if shell == "async":
+        return asyncio.run(ask())
+    attempt.begin(20.0)
+    pool = Sentinel(addresses).master_for(servers.name).connection_pool
+    pool.sentinel_manager.sentinels[0].connection_pool.connection_class = FailingConnection
+    primary = SyncPrimary(pool, bounded, lambda: None)
+    before = list(primary._sentinels)
+    return primary.get_master_address(), primary._sentinels[0], before
+
+
+@pytest.mark.parametrize("where", ["connect", "send", "read", "close"])
+@pytest.mark.parametrize(
+    "error",
+    [AttributeError("writelines"), RuntimeError("TCPTransport closed=True"), OSError("anything")],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("shell", SHELLS)
+def test_whatever_the_transport_of_a_sentinel_raises_another_one_is_asked_first_from_then_on(
+    shell: str, error: Exception, where: str, servers: Watched
+) -> None:
+    """And what closing raises hides no answer."""
+    Failing.where, Failing.error = where, error
+    answer, first, (failing, other) = ask_once(shell, servers)
+    assert Failing.error is None, "it was never raised"
+    assert answer[1] == servers.primary.port
+    assert first is (failing if where == "close" else other)
 
 
 def test_a_question_cut_short_at_any_moment_leaves_no_connection_behind(servers: Watched) -> None:

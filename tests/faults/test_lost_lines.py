@@ -30,7 +30,7 @@ from flashsale import (
     StoreUnavailable,
 )
 from flashsale.embedded import EmbeddedServer
-from flashsale.pools import WAITING_PER_S
+from flashsale.pools import WAITING_PER_S, Lease
 from support.crowds import at_once, crowd, until
 from support.proxy import FaultProxy
 from support.relay import Relay, relay_to
@@ -414,6 +414,27 @@ def test_a_client_that_gets_no_connection_at_all_is_told_so_and_recovers(
             sale.hold("ann", {"red": 1}, hold_id="h", timeout_ms=300)
         admin.config_set("maxclients", 1_000)
         assert sale.hold("ann", {"red": 1}, hold_id="h").outcome is Outcome.HELD
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_call_that_was_refused_a_connection_tries_again_while_none_comes_back(
+    shell: str, own_server: EmbeddedServer, admin: redis.Redis, looked_at: Any
+) -> None:
+    """The one connection that there is stays lent, past the call's own time."""
+    with connect_shell(shell, own_server.url, timeout_ms=20_000) as shop:
+        sale = shop.sale(looked_at.id)
+        sale.snapshot()
+        (node,) = nodes_of(shop)
+        lent = Lease(time.monotonic() + 600)
+        assert node.pool.ask(lent)
+        assert lent.connection is not None
+        admin.config_set("maxclients", admin.info("clients")["connected_clients"])
+        with crowd(sale, [lambda sale: sale.hold("ann", {"red": 1}, hold_id="h")]) as results:
+            until(lambda: node.pool._refused_until > 0, shop)
+            admin.config_set("maxclients", 1_000)
+            (answer,) = results()
+        assert getattr(answer, "outcome", answer) is Outcome.HELD
+        assert node.pool.give_back(lent) is None
 
 
 NO_DESCRIPTORS = """

@@ -124,6 +124,39 @@ def test_who_is_refused_a_connection_waits_first_of_all_for_one_of_those_there_a
     assert (tries.served, tries.connection, waits.served) == (True, "a", False)
 
 
+def test_who_is_refused_together_keeps_the_order_of_coming_whoever_is_refused_first() -> None:
+    pool = Pool(5)
+    holder, tries = connected(pool, "a"), [lent(pool) for _ in range(4)]
+    waits = asked(pool)
+    for one in [tries[0], tries[2], tries[1], tries[3]]:
+        assert pool.refused(one)
+    before = asked(pool, first=True)
+    pool.give_back(holder)
+    for one in [before, *tries, waits]:
+        assert (one.served, one.connection) == (True, "a")
+        pool.give_back(one)
+
+
+def test_who_was_served_before_and_comes_again_together_keeps_the_order_of_coming() -> None:
+    pool = Pool(1)
+    holder, waits = connected(pool, "a"), asked(pool)
+    again = [asked(pool, first=True) for _ in range(3)]
+    pool.give_back(holder)
+    for one in [*again, waits]:
+        assert one.served
+        pool.give_back(one)
+
+
+def test_who_never_waited_and_is_refused_does_not_pass_who_came_before() -> None:
+    pool = Pool(3)
+    holder, before, tries = connected(pool, "a"), lent(pool), lease()
+    assert pool.ask_once(tries)
+    assert pool.refused(before)
+    assert pool.refused(tries)
+    pool.give_back(holder)
+    assert (before.served, tries.served) == (True, False)
+
+
 def test_a_refusal_bounds_the_client_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "REFUSED_S", 0.0)
     pool = Pool(3)

@@ -18,7 +18,7 @@ from flashsale import server_check
 from flashsale.attempts import CLOSED, Attempts
 from flashsale.errors import Overloaded, StoreUnavailable
 from flashsale.faults import JUDGED, NoneFree, lost_connection
-from flashsale.pools import CROWDED, Lease, Pool
+from flashsale.pools import CROWDED, SERVE_AGAIN_S, Lease, Pool
 from flashsale.redis_py import has_unread
 from flashsale.topology import Address
 
@@ -119,7 +119,9 @@ class Node:
         if seconds <= 0:
             raise NoneFree
         lease.bell = asyncio.get_running_loop().create_future()
-        await asyncio.wait([lease.bell], timeout=seconds)
+        await asyncio.wait([lease.bell], timeout=min(seconds, SERVE_AGAIN_S))
+        if not lease.bell.done():
+            self.pool.serve()
 
     async def _connect(self, lease: AsyncLease) -> bool:
         while lease.connection is not None:

@@ -12,9 +12,11 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 
+from flashsale.aio.lines import close
 from flashsale.connecting import connection_options
 from flashsale.errors import ConfigurationError
-from flashsale.sentinel import Address, primary_in, refuse_other_servers, why_none
+from flashsale.faults import lost_connection
+from flashsale.sentinel import UNREACHABLE, Address, primary_in, refuse_other_servers, why_none
 
 
 class Primary:
@@ -53,7 +55,7 @@ class Primary:
         for sentinel in self._sentinels:
             try:
                 address = await self._as_seen_by(sentinel)
-            except (redis.ConnectionError, redis.TimeoutError, asyncio.CancelledError) as error:
+            except (*UNREACHABLE, asyncio.CancelledError) as error:
                 # Cancelled: by the attempt's time-out. The next attempt asks another one first.
                 others = [other for other in self._sentinels if other is not sentinel]
                 self._sentinels = [*others, sentinel]
@@ -74,6 +76,10 @@ class Primary:
             return primary_in(masters, self._manager, self.service_name)
         except redis.ResponseError as error:
             refuse_other_servers(error)
+            raise
+        except Exception as error:
+            if (lost := lost_connection(error)) is not None:
+                raise lost from error
             raise
         finally:
             await pool.close_at_once()
@@ -96,4 +102,4 @@ class _Questions(ConnectionPool):
 
     async def close_at_once(self) -> None:
         for connection in self._made:
-            await connection.disconnect(nowait=True)
+            await close(connection)

@@ -21,14 +21,11 @@ from flashsale.attempts import CLOSED
 from flashsale.errors import Overloaded, StoreUnavailable
 from flashsale.faults import JUDGED, NoneFree, lost_connection
 from flashsale.guards import Guard
-from flashsale.pools import CROWDED, Lease, Pool
+from flashsale.pools import CROWDED, SERVE_AGAIN_S, Lease, Pool
 from flashsale.sync.bounded import attempt
 from flashsale.topology import Address
 
 Command = tuple[Any, ...]
-
-_LOOK_AGAIN_S = 1.0
-"""Who waits looks so often for what an interrupted caller did not give back."""
 
 
 class SyncLease(Lease, eq=False):
@@ -100,7 +97,7 @@ class Node:
                 raise StoreUnavailable(f"{CLOSED}. It was not applied")
             if left <= 0:
                 raise NoneFree
-            lease.bell.acquire(timeout=min(left, _LOOK_AGAIN_S))
+            lease.bell.acquire(timeout=min(left, SERVE_AGAIN_S))
             if not lease.served:
                 self._run(self.pool.serve)
         attempt.waited(since, lease.deadline)

@@ -12,7 +12,9 @@ from redis.sentinel import SentinelConnectionPool
 
 from flashsale.connecting import connection_options
 from flashsale.errors import ConfigurationError
-from flashsale.sentinel import Address, primary_in, refuse_other_servers, why_none
+from flashsale.faults import lost_connection
+from flashsale.sentinel import UNREACHABLE, Address, primary_in, refuse_other_servers, why_none
+from flashsale.sync.lines import close
 
 
 class Primary:
@@ -54,7 +56,7 @@ class Primary:
         for sentinel in self._sentinels:
             try:
                 address = self._as_seen_by(sentinel)
-            except (redis.ConnectionError, redis.TimeoutError) as error:
+            except UNREACHABLE as error:
                 failures.append(error)
                 # A list of its own: other threads may be reading the old one.
                 others = [other for other in self._sentinels if other is not sentinel]
@@ -67,13 +69,19 @@ class Primary:
         raise why_none(self.service_name, failures)
 
     def _as_seen_by(self, sentinel: Callable[[], redis.Redis]) -> Address:
-        with sentinel() as client:
-            try:
-                masters: Any = client.sentinel_masters()
-            except redis.ResponseError as error:
-                refuse_other_servers(error)
-                raise
+        client = sentinel()
+        try:
+            masters: Any = client.sentinel_masters()
             return primary_in(masters, self._manager, self.service_name)
+        except redis.ResponseError as error:
+            refuse_other_servers(error)
+            raise
+        except Exception as error:
+            if (lost := lost_connection(error)) is not None:
+                raise lost from error
+            raise
+        finally:
+            close(client.connection_pool)  # which has one connection
 
 
 def _client(kind: type[Any], options: dict[str, Any]) -> redis.Redis:
