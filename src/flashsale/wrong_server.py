@@ -95,9 +95,13 @@ class FirstContact:
             return False
         return _is_closed(error) or (self._tls and _is_time_out(error))
 
+    def look_s(self, attempts: Attempts) -> float:
+        """Seconds for a look: nothing outlasts the call. A slow resolver knows of no bound."""
+        return max(0.0, min(LOOK_S, attempts.remaining()))
+
     def look(self, address: tuple[str, int], error: Exception, attempts: Attempts) -> None:
-        """Ask the server what it is, in LOOK_S at most; it blocks, and raises as `check` does."""
-        end = time.monotonic() + min(LOOK_S, attempts.remaining())
+        """Ask the server what it is, within `look_s`; it blocks, and raises as `check` does."""
+        end = time.monotonic() + self.look_s(attempts)
         with contextlib.suppress(OSError):
             wrong = _look_for_clear(address, end) if self._tls else _look_for_tls(address, end)
             self._refuse(wrong, error, attempts)
@@ -221,15 +225,19 @@ def _read_banner(reply: bytes) -> str | None:
 
 
 def _converse(address: tuple[str, int], end: float, request: bytes) -> bytes:
-    """What a server answers at first; b"" if it says nothing, or closes."""
+    """What a server answers at first, until `end`; b"" if it says nothing, or closes."""
     reply = b""
     connection = socket.create_connection(address, max(end - time.monotonic(), 0.01))
     with connection, contextlib.suppress(OSError):
         if request:
             connection.sendall(request)
-        seconds = end - time.monotonic()
-        connection.settimeout(max(seconds if request else min(seconds, BANNER_S), 0.01))
-        while not _is_whole(reply) and (received := connection.recv(16_384)):
+        else:
+            end = min(end, time.monotonic() + BANNER_S)
+        while not _is_whole(reply) and (seconds := end - time.monotonic()) > 0:
+            connection.settimeout(seconds)  # which is for the next bytes only, be it one
+            received = connection.recv(16_384)
+            if not received:
+                break
             reply += received
     return reply
 

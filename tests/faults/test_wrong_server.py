@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +21,15 @@ import redis
 from redis.sentinel import MasterNotFoundError
 
 from faults.checks import MARGIN_S
-from flashsale import ConfigurationError, FlashSale, ProtocolError, Sale, Sku, StoreUnavailable
+from flashsale import (
+    ConfigurationError,
+    FlashSale,
+    ProtocolError,
+    Sale,
+    Sku,
+    StoreUnavailable,
+    wrong_server,
+)
 from flashsale.embedded import EmbeddedServer, free_port
 from flashsale.embedded.ingredients import find_binary
 from support.proxy import FaultProxy
@@ -363,6 +372,53 @@ def test_a_silent_server_is_unavailable_also_over_tls(
             with pytest.raises(StoreUnavailable):
                 shop.server()
             assert time.monotonic() - begun < MARGIN_S
+
+
+def test_a_server_that_answers_a_look_byte_by_byte_holds_no_call(shell: str) -> None:
+    hung_up = threading.Event()
+
+    def drip(client: socket.socket) -> None:
+        client.settimeout(MARGIN_S)
+        if client.recv(1) != b"\x16":  # TLS's first byte: a look; others are closed on
+            return
+        end = time.monotonic() + 2 * MARGIN_S
+        try:
+            client.sendall(b"$")
+            while time.monotonic() < end:
+                client.sendall(b"1")
+                time.sleep(0.02)
+        except OSError:
+            hung_up.set()
+
+    with listening(drip) as port:
+        with connect(shell, f"redis://{HOST}:{port}", timeout_ms=1_000) as shop:
+            begun = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                shop.server()
+            assert time.monotonic() - begun < MARGIN_S
+        assert hung_up.wait(MARGIN_S)
+
+
+def test_a_look_that_hangs_holds_no_call_of_an_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the resolver, say, which no time-out bounds."""
+    looking, ended = threading.Event(), threading.Event()
+
+    def hang(*_: Any) -> bytes:
+        looking.set()
+        ended.wait(2 * MARGIN_S)
+        return b""
+
+    monkeypatch.setattr(wrong_server, "_converse", hang)
+    with (
+        listening(lambda client: None) as port,
+        connect("async", f"redis://{HOST}:{port}", timeout_ms=1_000) as shop,
+    ):
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            shop.server()
+        assert time.monotonic() - begun < MARGIN_S
+        assert looking.is_set()
+        ended.set()
 
 
 def test_a_server_once_found_right_is_not_called_wrong_for_an_error_page(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -192,8 +193,10 @@ class Connections:
         self._contact.check(error, attempts)
         if self._contact.is_open(error, attempts):
             address = node.address if node else self.topology.who_to_ask()
-            look = self._contact.look
-            await asyncio.to_thread(look, address or self._given(), error, attempts)
+            look = asyncio.to_thread(self._contact.look, address or self._given(), error, attempts)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._contact.look_s(attempts)):
+                    await look
 
     async def _check(self, node: Node, attempt: Attempt) -> server_check.ServerInfo:
         """What a server is, asked by the first call and by one call every LOOK_AGAIN_S.
