@@ -166,7 +166,11 @@ def ask_once(shell: str, servers: Watched) -> tuple[Any, Any, list[Any]]:
 @pytest.mark.parametrize("where", ["connect", "send", "read", "close"])
 @pytest.mark.parametrize(
     "error",
-    [AttributeError("writelines"), RuntimeError("TCPTransport closed=True"), OSError("anything")],
+    [
+        AttributeError("'NoneType' object has no attribute 'writelines'"),
+        RuntimeError("unable to perform operation on <TCPTransport closed=True>"),
+        OSError("anything"),
+    ],
     ids=lambda error: type(error).__name__,
 )
 @pytest.mark.parametrize("shell", SHELLS)
