@@ -7,6 +7,7 @@ not applied; one whose answer was lost may have been.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Set as AbstractSet
 
 import redis
@@ -69,6 +70,9 @@ _TORN = "equal or smaller than the target stream top item"
 
 _NO_DATABASE = "DB index is out of range"
 """The answer to SELECT, with the number at the end of a URL: most clusters have number 0 alone."""
+
+_IN_SCRIPT = re.compile(r" script: (\S+, )?on @?user_script:\d+\.?$")
+"""Where in a script a server met an error, at the end of its reply: it tells users nothing."""
 
 
 class NoneFree(redis.TimeoutError):
@@ -133,7 +137,7 @@ def _hide_arguments(error: redis.ResponseError) -> None:
 
 
 def _fault_of_reply(error: redis.ResponseError) -> Fault:
-    text = _full_text(error)
+    text = _IN_SCRIPT.sub("", _full_text(error))
     word = text.split(" ", 1)[0]
     if word in _WAIT_AND_RETRY:
         return Fault(error, False)

@@ -101,6 +101,14 @@ def test_a_refusal_is_final_and_says_what_the_server_said(
     assert fault.unsure is (not isinstance(error, redis.RedisError))
 
 
+@pytest.mark.parametrize(
+    "tail", [" script: on @user_script:216.", " script: 5ab1f, on user_script:7"]
+)
+def test_where_in_a_script_the_server_met_an_error_is_not_told(tail: str) -> None:
+    final = fault_of(redis.ResponseError(f"WRONGTYPE the kind of script{tail}"), sent=True).final
+    assert str(final) == "the server refused, not applied: WRONGTYPE the kind of script"
+
+
 def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_was_applied() -> None:
     final = StoreUnavailable("the server refused, not applied: OOM command not allowed")
     assert refused(final, unsure=False) is final
