@@ -3,6 +3,7 @@
 -- include lib/is_quantity
 -- include lib/refuse_units
 -- include lib/shard_full
+-- include lib/write_table
 -- The commonest batch of holds of all: one basket of one line, nothing due, buyers the shard has
 -- never seen, each once, and everybody is answered the same. It is written out in one piece, since
 -- a call of one hold is paid for in calls, tables and closures: this makes half as many. Returns
@@ -79,10 +80,7 @@ local function hold_plain(shard, keys, buyers, request, closed, blobs)
   end
   local sequence = shard.sequence + 1
   redis.call('XADD', keys.ledger, shard.epoch .. '-' .. sequence, unpack(entry))
-  if book.buyers == 0 then -- lib/write_fresh says why
-    redis.call('HSET', keys.buyers, fields[1], string.rep(' ', 65))
-  end
-  redis.call('HSET', keys.buyers, unpack(fields))
+  write_table(keys.buyers, book.buyers == 0, unpack(fields))
   redis.call('HSET', keys.stock, index .. 'a', row.a - n * qty, index .. 'h', row.h + n * qty)
   redis.call('HSET', keys.sale, 'sequence', sequence, 'now', shard.now,
     'due', math.min(shard.due or deadline, deadline))

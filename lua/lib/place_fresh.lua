@@ -1,3 +1,4 @@
+-- include lib/write_table
 -- Gives a batch of buyers without places the numbers after `joined`, each hash in one command; or
 -- false, and nothing is written, if a buyer is among them twice.
 local function place_fresh(k_places, grouped, sizes, spots, joined, early)
@@ -12,12 +13,8 @@ local function place_fresh(k_places, grouped, sizes, spots, joined, early)
   end
   local from = 1
   for w = 1, #sizes do
-    if early then
-      -- A value too long for a listpack makes the server keep this hash as a table from the start.
-      redis.call('HSET', k_places[w], grouped[from], string.rep(' ', 65))
-    end
     local past = from + sizes[w]
-    redis.call('HSET', k_places[w], unpack(sets, 2 * from - 1, 2 * past - 2))
+    write_table(k_places[w], early, unpack(sets, 2 * from - 1, 2 * past - 2))
     from = past
   end
   return true

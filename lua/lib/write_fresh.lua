@@ -1,4 +1,5 @@
 -- include lib/pack_baskets
+-- include lib/write_table
 -- Writes new holds of buyers who had none: the operations in the list `taken`, or all of them if
 -- it is nil, and then what arrived goes to the ledger as it came. The book has their units already.
 -- Returns the holds' deadline.
@@ -47,12 +48,7 @@ local function write_fresh(book, shard, keys, baskets, buyers, ids, which, taken
   end
   local sequence = shard.sequence + 1
   redis.call('XADD', keys.ledger, shard.epoch .. '-' .. sequence, unpack(entry))
-  if book.buyers == 0 then
-    -- A value too long for a listpack makes the server keep this hash as a table from the start:
-    -- with stock for a few hundred buyers it would else search a list for each of a million.
-    redis.call('HSET', keys.buyers, fields[1], string.rep(' ', 65))
-  end
-  redis.call('HSET', keys.buyers, unpack(fields))
+  write_table(keys.buyers, book.buyers == 0, unpack(fields))
   redis.call('HSET', keys.stock, unpack(counters))
   redis.call('HSET', keys.sale, 'sequence', sequence, 'now', shard.now,
     'due', math.min(shard.due or deadline, deadline))

@@ -23,6 +23,7 @@ local caller_ms, buyers_blob, positions_blob, baskets_blob, ranks_blob = unpack(
 -- include lib/are_ids
 -- include lib/first_of
 -- include lib/keep_best
+-- include lib/write_table
 
 local ENTERED, TOO_EARLY, TOO_LATE, AHEAD_OF_LIVE = 'G', 'e', 'y', 'a' -- outcomes
 local ENTRIES_FULL, PAUSED, ENDED, CLOCK_JUMP = 'q', 'P', 'Z', 'J' -- outcomes
@@ -112,6 +113,7 @@ local function replayed(i)
   details[d + 1], details[d + 2], details[d + 3], details[d + 4] = i, '', 0, 1
 end
 
+local is_first = false
 if not cue.kept then
   local new, count = 0, redis.call('HLEN', k_entries)
   for i = 1, n do
@@ -134,10 +136,7 @@ if not cue.kept then
       end
     end
   end
-  if count == 0 and order[1] then
-    -- As lib/write_fresh: a table from the start.
-    redis.call('HSET', k_entries, order[1], string.rep(' ', 65))
-  end
+  is_first = count == 0
 else
   n = keep_best(shard, cue, k_buyers, k_entries, k_best, {
     n = n, buyers = buyers, ranks = ranks, texts = texts, codes = codes,
@@ -148,7 +147,7 @@ for k, buyer in ipairs(order) do
   values[2 * k - 1], values[2 * k] = buyer, changed[buyer]
 end
 if values[1] then
-  redis.call('HSET', k_entries, unpack(values))
+  write_table(k_entries, is_first, unpack(values))
 end
 redis.call('HSET', k_sale, 'now', shard.now)
 local same = n == all
