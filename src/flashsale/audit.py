@@ -17,17 +17,23 @@ from collections.abc import Mapping
 from msgspec import MsgspecError
 
 from flashsale import ledger, limits, views
-from flashsale.books import COUNTERS, EFFECTS, PAGE, Books, Replay, checkpoint_of, hold_name
+from flashsale.books import (
+    COUNTERS,
+    EFFECTS,
+    PAGE,
+    Books,
+    Replay,
+    checkpoint_of,
+    hold_name,
+    restarted,
+)
 from flashsale.calls import Operation, computed
-from flashsale.errors import InvalidRequest, ProtocolError, StoreUnavailable
-from flashsale.ledger import EventKind
+from flashsale.errors import ProtocolError, StoreUnavailable
+from flashsale.ledger import EventKind, Trimmed
 from flashsale.models import AuditReport, Hold, HoldState, Sale, SkuView, Snapshot
 
 PROBLEMS_MAX = 100
 """Problems that a report lists; `truncated` says that there are more."""
-
-RESTARTS = 3
-"""How often an audit begins again because the ledger was trimmed under it."""
 
 NEEDED = ("sale", "skus", "stock")
 """Keys without which nothing can be read; every sale has them, and a ledger, until its purge."""
@@ -64,7 +70,7 @@ def _audit(sale: str) -> Operation[AuditReport]:
     if any(name in wrong for name in NEEDED) or any(wrong.get(n) == "mistyped" for n in READ):
         return _report(sale, problems)
     try:
-        return (yield from _restarted(sale, problems))
+        return (yield from restarted(lambda sale: _audit_once(sale, problems), sale))
     except StoreUnavailable as error:
         if not any(word in str(error) for word in ("FLASHSALE_DAMAGED", "WRONGTYPE")):
             raise
@@ -86,23 +92,13 @@ def _report(sale: str, problems: list[str]) -> AuditReport:
     return AuditReport(sale, 0, 0, 0, 0, 0, 0, 0, tuple(problems))
 
 
-def _restarted(sale: str, problems: list[str]) -> Operation[AuditReport]:
-    for _ in range(RESTARTS):
-        try:
-            return (yield from _audit_once(sale, problems))
-        except InvalidRequest as error:  # a reader trimmed what was still to be read
-            if error.field != "after":
-                raise
-    return (yield from _audit_once(sale, problems))
-
-
 def _audit_once(sale: str, known: list[str]) -> Operation[AuditReport]:
     first = yield from views.snapshot(sale)
     trimmed = yield from checkpoint_of(sale, first)
     replay = Replay(first.sale, trimmed)
     yield from replay.to(first.sequence)
     replay.keep_recent = True
-    records, read_at = yield from _all_records(sale)
+    records, read_at = yield from _all_records(sale, replay)
     last = yield from views.snapshot(sale)
     yield from replay.to(last.sequence)
     problems = replay.books.problems  # the same list: replaying on adds to it
@@ -166,7 +162,9 @@ def _has_own_deadline(hold: Hold) -> bool:
     return hold.state is HoldState.HELD and hold.deadline_ms != hold.original_deadline_ms
 
 
-def _all_records(sale: str) -> Operation[tuple[dict[str, list[Hold]], dict[str, int]]]:
+def _all_records(
+    sale: str, replay: Replay
+) -> Operation[tuple[dict[str, list[Hold]], dict[str, int]]]:
     records: dict[str, list[Hold]] = {}
     read_at: dict[str, int] = {}
     cursor = ""
@@ -174,6 +172,7 @@ def _all_records(sale: str) -> Operation[tuple[dict[str, list[Hold]], dict[str, 
         cursor, sequence, page = yield from views.scan(sale, cursor or "0", PAGE)
         records |= page
         read_at |= dict.fromkeys(page, sequence)
+        yield from replay.to(sequence)  # now: by the last page it may be trimmed
     return records, read_at
 
 
@@ -336,12 +335,20 @@ def _differences(books: Books, buyer: str, told: set[str], holds: list[Hold]) ->
 def trim(sale: str) -> Operation[int]:
     """Trim the ledger behind every reader and the deadlines' cursor; the new checkpoint.
 
-    The last entry stays. The checkpoint keeps the balances, so that an audit still adds up.
+    The last entry stays. The checkpoint keeps the balances, so that an audit still adds up. If
+    somebody else trims at the same time, this stops at their checkpoint.
     """
     return (yield from computed(_trim(sale)))
 
 
 def _trim(sale: str) -> Operation[int]:
+    try:
+        return (yield from _trim_pieces(sale))
+    except Trimmed as error:  # somebody else trims it as well
+        return error.checkpoint
+
+
+def _trim_pieces(sale: str) -> Operation[int]:
     now = yield from views.snapshot(sale)
     page = yield from checkpoint_of(sale, now)
     upto = min([page.cursor - 1, page.sequence - 1, *page.readers.values()])

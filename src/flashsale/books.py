@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from flashsale import ledger
 from flashsale.calls import Operation
-from flashsale.ledger import Entry, Event, EventKind, Names, Page
+from flashsale.ledger import Entry, Event, EventKind, Names, Page, Trimmed
 from flashsale.models import HoldState, Sale, SaleState, Snapshot
+
+T = TypeVar("T")
 
 PAGE = 500
 """Ledger entries, and about as many buyers, in one read."""
@@ -186,5 +190,17 @@ def hold_name(buyer: str, hold_id: str) -> str:
 
 def checkpoint_of(sale: str, snapshot: Snapshot) -> Operation[Page]:
     """What the ledger was trimmed to, and what is behind the snapshot's sequence, one entry."""
-    # Nothing follows the last sequence, so this reads no entry, and it cannot be trimmed away.
+    # Nothing follows the last sequence, so this reads no entry.
     return (yield from ledger.read(sale, names_of(snapshot.sale), snapshot.sequence, 1))
+
+
+def restarted(operation: Callable[[str], Operation[T]], sale: str) -> Operation[T]:
+    """An operation that only reads, begun again as often as the ledger is trimmed under it.
+
+    Each time somebody else has got on, from a later checkpoint, so this ends when they do.
+    """
+    while True:
+        try:
+            return (yield from operation(sale))
+        except Trimmed:
+            continue

@@ -131,6 +131,18 @@ class Names(Struct, frozen=True):
     hold_ttl_ms: int
 
 
+class Trimmed(InvalidRequest):
+    """What was to be read has been trimmed, up to and including sequence `checkpoint`."""
+
+    def __init__(self, checkpoint: int) -> None:
+        rule = f"must be at least {checkpoint}, up to where the ledger is trimmed"
+        super().__init__("after", rule)
+        self.checkpoint = checkpoint
+
+    def __reduce__(self) -> Any:
+        return (type(self), (self.checkpoint,))
+
+
 # --- reading ------------------------------------------------------------------------------
 
 
@@ -144,9 +156,11 @@ def read(sale: str, names: Names, after: int, count: int) -> Operation[Page]:
     epoch, _, sequence, code, trimmed, checkpoint, cursor, readers, raw = expect(reply, 9, "read")
     _reject(sale, code)
     entries = tuple(_entry(names, raw_id, fields) for raw_id, fields in raw)
+    if trimmed > sequence:  # else, trimmed under its readers, they would begin again for ever
+        text = f"the field checkpoint_sequence of the key sale is {trimmed}, ahead of {sequence}"
+        raise ProtocolError(f"{text}, the sequence of sale {sale!r}")
     if after < trimmed:
-        rule = f"must be at least {trimmed}, up to where the ledger is trimmed"
-        raise InvalidRequest("after", rule)
+        raise Trimmed(trimmed)
     return Page(
         epoch,
         sequence,

@@ -13,7 +13,7 @@ import copy
 
 from flashsale import limits, views
 from flashsale.baskets import encode
-from flashsale.books import COUNTERS, Books, Replay, checkpoint_of, hold_name
+from flashsale.books import COUNTERS, Books, Replay, checkpoint_of, hold_name, restarted
 from flashsale.calls import Call, Operation, computed, expect, outcome_of
 from flashsale.errors import Rejected
 from flashsale.keys import CueKeys, ShardKeys
@@ -26,7 +26,7 @@ _LETTERS = dict(zip(COUNTERS, "taxhs", strict=True))
 
 def repair(sale: str) -> Operation[RepairReport]:
     """Apply the torn entry of a sale's ledger, if there is one; safe to call at any time."""
-    return (yield from computed(_repair(limits.check_id("sale", sale))))
+    return (yield from computed(restarted(_repair, limits.check_id("sale", sale))))
 
 
 def _repair(sale: str) -> Operation[RepairReport]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, TypeVar
 
 import msgspec
 import pytest
 
-from flashsale import FlashSale, FlashSaleError, HoldRequest, SaleHandle, audit
+from flashsale import FlashSale, FlashSaleError, HoldRequest, SaleHandle, audit, repair
 from flashsale.calls import Operation
 from support.cues import Tap, drawn_by, enter_all, open_cue, settled
 from support.lab import T0, Lab
@@ -438,9 +438,10 @@ def test_a_hold_that_began_before_the_checkpoint_may_go_on_after_it(lab: Lab, ve
 
 
 def with_interruption(
-    operation: Operation[T], number: int, interrupt: Callable[[], object]
+    operation: Operation[T], numbers: Container[int], interrupt: Callable[[], object]
 ) -> Operation[T]:
-    """The operation, with something done by others before its call of this number."""
+    """The operation, with something done by others before its steps of these numbers."""
+    number = 0
     reply: Any = None
     error: FlashSaleError | None = None
     while True:
@@ -449,8 +450,8 @@ def with_interruption(
         except StopIteration as end:
             result: T = end.value
             return result
-        number -= 1
-        if number == 0:
+        number += 1
+        if number in numbers:
             interrupt()
         try:
             reply, error = (yield step), None
@@ -478,9 +479,51 @@ def test_an_audit_is_right_whatever_happens_between_two_of_its_calls(
             "restock": lambda: other.restock({"red": 3}, op_id="new").unwrap(),
         }
         before = lab.dump(sale)
-        operation = with_interruption(audit.audit(sale.id), number, meanwhile[verb])
+        operation = with_interruption(audit.audit(sale.id), [number], meanwhile[verb])
         assert lab.shop.perform(operation).problems == ()
         assert lab.dump(sale) != before
+    assert sale.audit().problems == ()
+
+
+@pytest.mark.parametrize("what", [audit.audit, audit.trim, repair.repair])
+def test_nothing_is_wrong_with_a_sale_whose_ledger_others_trim_between_any_two_calls(
+    lab: Lab, server_url: str, what: Callable[[str], Operation[Any]]
+) -> None:
+    sale = busy(lab)
+    lab.set_time(sale, T0 + 10_000)
+    sale.expire()
+    checkpoints: list[int] = []
+    with connect("sync", server_url) as others:
+        other = others.sale(sale.id)
+
+        def go_on() -> None:
+            other.hold(f"new-{len(checkpoints)}", {"red": 1}, hold_id="h").unwrap()
+            lab.set_time(sale, T0 + 20_000 + 10_000 * len(checkpoints))
+            other.expire()
+            checkpoints.append(other.ledger.trim())
+
+        operation = with_interruption(what(sale.id), range(2, 60), go_on)
+        result = lab.shop.perform(operation)
+    assert checkpoints == sorted(set(checkpoints))
+    assert len(checkpoints) > 1
+    if what is audit.trim:
+        assert result in checkpoints
+    else:
+        assert result.ok
+    assert sale.audit().problems == ()
+
+
+@pytest.mark.parametrize("number", range(2, 16))
+def test_a_torn_entry_is_mended_while_others_trim(lab: Lab, server_url: str, number: int) -> None:
+    sale = busy(lab)
+    lab.set_time(sale, T0 + 10_000)
+    sale.expire()
+    sale.restock({"red": 1}, op_id="torn").unwrap()
+    Vandal(lab, sale).raw.hincrby(lab.keys(sale).sale, "sequence", -1)
+    with connect("sync", server_url) as others:
+        trim = others.sale(sale.id).ledger.trim
+        report = lab.shop.perform(with_interruption(repair.repair(sale.id), [number], trim))
+    assert (report.problems, bool(report.entry)) == ((), True)
     assert sale.audit().problems == ()
 
 
