@@ -24,6 +24,8 @@ from flashsale.books import (
     Books,
     Replay,
     checkpoint_of,
+    entries_behind,
+    entries_name,
     hold_name,
     restarted,
 )
@@ -125,12 +127,15 @@ def _audit_once(sale: str, known: list[str]) -> Operation[AuditReport]:
 
 
 def _find_torn(sale: str, last: Snapshot) -> Operation[list[str]]:
-    """An entry behind the sequence that the sale stores: some of what it tells was not written."""
-    torn = (yield from checkpoint_of(sale, last)).torn
-    if torn is None:
-        return []
-    name = f"{torn.epoch}-{torn.sequence}"
-    return [f"ledger: entry {name} is torn: it is behind {last.epoch}-{last.sequence}, the sale's"]
+    """Entries behind the sequence that the sale stores: what they tell may not be written."""
+    behind = yield from entries_behind(sale, last)
+    stored = f"{last.epoch}-{last.sequence}, the sale's"
+    if len(behind) > 1:
+        return [f"ledger: {entries_name(behind)} are behind {stored}: its sequence was lost"]
+    return [
+        f"ledger: entry {entry.epoch}-{entry.sequence} is torn: it is behind {stored}"
+        for entry in behind
+    ]
 
 
 def _find_lost(sale: str, books: Books, records: Mapping[str, list[Hold]]) -> Operation[list[str]]:

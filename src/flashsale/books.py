@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -192,6 +192,24 @@ def checkpoint_of(sale: str, snapshot: Snapshot) -> Operation[Page]:
     """What the ledger was trimmed to, and what is behind the snapshot's sequence, one entry."""
     # Nothing follows the last sequence, so this reads no entry.
     return (yield from ledger.read(sale, names_of(snapshot.sale), snapshot.sequence, 1))
+
+
+def entries_behind(sale: str, snapshot: Snapshot) -> Operation[list[Entry]]:
+    """Entries behind the sequence that the sale stores, of very many about the first 1,000."""
+    page = yield from checkpoint_of(sale, snapshot)
+    found = list(page.behind)
+    while page.behind and found[-1].epoch == page.epoch and len(found) < ledger.COUNT_MAX:
+        names, after = names_of(snapshot.sale), found[-1].sequence
+        page = yield from ledger.read(sale, names, after, ledger.COUNT_MAX)
+        found += page.behind
+    return found
+
+
+def entries_name(entries: Sequence[Entry]) -> str:
+    """What a problem calls two or more entries behind the sequence."""
+    first, last = (f"{entry.epoch}-{entry.sequence}" for entry in (entries[0], entries[-1]))
+    more = " or more" if len(entries) >= ledger.COUNT_MAX else ""
+    return f"{len(entries)}{more} entries, {first} to {last},"
 
 
 def restarted(operation: Callable[[str], Operation[T]], sale: str) -> Operation[T]:

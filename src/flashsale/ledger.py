@@ -115,13 +115,18 @@ class Page(Struct, frozen=True):
 
     @property
     def torn(self) -> Entry | None:
-        """The entry behind the sequence that the sale stores, if these are the last entries.
+        """The first of `behind`."""
+        return self.behind[0] if self.behind else None
 
-        What it tells was not, or not all, written: no script stops there, but something has.
+    @property
+    def behind(self) -> tuple[Entry, ...]:
+        """Entries behind the sequence that the sale stores, of those that were read.
+
+        What they tell was not, or not all, written: no script stops there, but something has; or
+        the sequence that the sale stores was lost.
         """
-        last = self.entries[-1] if self.entries else None
-        behind = last is not None and (last.epoch, last.sequence) > (self.epoch, self.sequence)
-        return last if behind else None
+        stored = (self.epoch, self.sequence)
+        return tuple(each for each in self.entries if (each.epoch, each.sequence) > stored)
 
 
 class Names(Struct, frozen=True):

@@ -10,16 +10,29 @@ a turn was used for is not in the ledger: it may stay counted low, by one call's
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 
 from flashsale import limits, views
 from flashsale.baskets import encode
-from flashsale.books import COUNTERS, Books, Replay, checkpoint_of, hold_name, restarted
+from flashsale.books import (
+    COUNTERS,
+    Books,
+    Replay,
+    checkpoint_of,
+    entries_behind,
+    entries_name,
+    hold_name,
+    restarted,
+)
 from flashsale.calls import Call, Operation, computed, expect, outcome_of
 from flashsale.errors import Rejected
 from flashsale.keys import CueKeys, ShardKeys
 from flashsale.ledger import Entry, EventKind
-from flashsale.models import RepairReport, Snapshot
+from flashsale.models import Outcome, RepairReport, Snapshot
 from flashsale.scripts import load_script
+
+ATTEMPTS = 4
+"""How often a repair looks, at most, for what is torn, where others repair the sale as well."""
 
 _LETTERS = dict(zip(COUNTERS, "taxhs", strict=True))
 
@@ -29,12 +42,28 @@ def repair(sale: str) -> Operation[RepairReport]:
     return (yield from computed(restarted(_repair, limits.check_id("sale", sale))))
 
 
+class _Overtaken(Rejected):
+    """The entry is not the torn one, or no longer: somebody else has repaired it."""
+
+
 def _repair(sale: str) -> Operation[RepairReport]:
+    for _ in range(ATTEMPTS - 1):
+        with suppress(_Overtaken):
+            return (yield from _repair_once(sale))
+    return (yield from _repair_once(sale))
+
+
+def _repair_once(sale: str) -> Operation[RepairReport]:
     now = yield from views.snapshot(sale)
-    torn = (yield from checkpoint_of(sale, now)).torn
-    if torn is None:
+    behind = yield from entries_behind(sale, now)
+    if not behind:
         return RepairReport(sale)
+    torn = behind[0]
     name = f"{torn.epoch}-{torn.sequence}"
+    if len(behind) > 1:
+        stored = f"{now.epoch}-{now.sequence}, the sale's stored sequence"
+        why = f"ledger: {entries_name(behind)} are behind {stored}: none can be told to be the torn"
+        return RepairReport(sale, name, (f"{why}, and nothing is changed",))
     if (torn.epoch, torn.sequence) != (now.epoch, now.sequence + 1):
         why = f"ledger: entry {name} does not follow {now.epoch}-{now.sequence}, the sale's last"
         return RepairReport(sale, name, (why,))
@@ -77,7 +106,9 @@ def _step(
 
 def _reject(sale: str, code: object) -> None:
     if isinstance(code, bytes) and code:
-        raise Rejected(outcome_of(code.decode(), "repair"), f"sale {sale!r}")
+        outcome = outcome_of(code.decode(), "repair")
+        kind = _Overtaken if outcome is Outcome.CONFLICT else Rejected
+        raise kind(outcome, f"sale {sale!r}")
 
 
 def _neither(before: Books, after: Books, now: Snapshot, name: str) -> list[str]:

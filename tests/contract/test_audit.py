@@ -527,6 +527,48 @@ def test_a_torn_entry_is_mended_while_others_trim(lab: Lab, server_url: str, num
     assert sale.audit().problems == ()
 
 
+@pytest.mark.parametrize("number", range(2, 16))
+def test_two_repairs_at_the_same_time_mend_one_torn_entry(
+    lab: Lab, server_url: str, number: int
+) -> None:
+    sale = busy(lab)
+    sale.hold_many([HoldRequest(f"torn-{n}", {"blue": 1}, "h") for n in range(2)])
+    lab.raw.hincrby(lab.keys(sale).sale, "sequence", -1)
+    with connect("sync", server_url) as others:
+        reports = []
+
+        def mend() -> None:
+            reports.append(others.sale(sale.id).repair())
+            others.sale(sale.id).release("torn-0", "h").unwrap()
+
+        operation = with_interruption(repair.repair(sale.id), [number], mend)
+        reports.append(lab.shop.perform(operation))
+    assert [report.problems for report in reports] == [()] * len(reports)
+    assert [bool(report.entry) for report in reports].count(True) == 1
+    assert sale.audit().problems == ()
+
+
+@pytest.mark.parametrize(("lost", "number"), [(2, "2"), (5, "5"), (1_200, "1001 or more")])
+def test_entries_behind_a_lost_sequence_are_counted_and_repair_changes_nothing(
+    lab: Lab, lost: int, number: str
+) -> None:
+    sale = busy(lab)
+    last = sale.snapshot().sequence
+    with lab.raw.pipeline() as pipeline:
+        for n in range(lost):
+            fields: Any = {"t": T0 + 1_500, "s": "running"}
+            pipeline.xadd(lab.keys(sale).ledger, fields, id=f"1-{last + 1 + n}")
+        pipeline.execute()
+    named = f"^ledger: {number} entries, 1-{last + 1} to 1-[0-9]+, are behind 1-{last}, the sale's"
+    before = lab.dump(sale)
+    (problem,) = sale.audit().problems
+    assert re.match(named, problem), problem
+    report = sale.repair()
+    assert (report.ok, report.entry) == (False, f"1-{last + 1}")
+    assert re.match(named, report.problems[0]), report.problems
+    assert lab.dump(sale) == before
+
+
 def trade(shop: FlashSale, sale_id: str, seed: int, stop: threading.Event) -> None:
     sale = shop.sale(sale_id)
     n = 0
