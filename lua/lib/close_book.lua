@@ -10,6 +10,10 @@
 local function close_book(book, shard, keys, fields)
   local entry = ledger_entry(book, shard, fields)
   local happened = #entry > 2
+  local sequence = shard.sequence + (happened and 1 or 0)
+  local position = {
+    'sequence', sequence, 'now', shard.now, 'due', shard.due or '', 'cursor', shard.cursor,
+  }
   if happened then
     local sets, removals, records, counters, gone = {}, {}, {}, {}, {}
     for member, deadline in pairs(book.deadlines) do
@@ -43,7 +47,7 @@ local function close_book(book, shard, keys, fields)
         gone[#gone + 1] = field
       end
     end
-    shard.sequence = shard.sequence + 1
+    shard.sequence = sequence
     redis.call('XADD', keys.ledger, shard.epoch .. '-' .. shard.sequence, unpack(entry))
     in_pieces('ZADD', keys.deadlines, sets)
     in_pieces('ZREM', keys.deadlines, removals)
@@ -55,7 +59,6 @@ local function close_book(book, shard, keys, fields)
     in_pieces(write.command, write.key, write.values)
   end
   if happened or shard.swept or book.writes[1] then
-    redis.call('HSET', keys.sale, 'sequence', shard.sequence, 'now', shard.now,
-      'due', shard.due or '', 'cursor', shard.cursor)
+    redis.call('HSET', keys.sale, unpack(position))
   end
 end

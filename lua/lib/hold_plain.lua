@@ -78,11 +78,10 @@ local function hold_plain(shard, keys, buyers, request, closed, blobs)
     fields[f], fields[f + 1] = buyer, head .. ids[i] .. tail
     f = f + 2
   end
-  local sequence = shard.sequence + 1
+  local sequence, due = shard.sequence + 1, math.min(shard.due or deadline, deadline)
   redis.call('XADD', keys.ledger, shard.epoch .. '-' .. sequence, unpack(entry))
   write_table(keys.buyers, book.buyers == 0, unpack(fields))
   redis.call('HSET', keys.stock, index .. 'a', row.a - n * qty, index .. 'h', row.h + n * qty)
-  redis.call('HSET', keys.sale, 'sequence', sequence, 'now', shard.now,
-    'due', math.min(shard.due or deadline, deadline))
+  redis.call('HSET', keys.sale, 'sequence', sequence, 'now', shard.now, 'due', due)
   return { tonumber(shard.epoch), shard.now, deadline, HELD, '' }
 end

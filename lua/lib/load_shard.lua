@@ -1,8 +1,11 @@
+-- include lib/damaged
 -- The shard's rules and position, and the time of this call; or nil, an outcome code and the
 -- server's time.
 -- A wall clock that stands still or goes back leaves the time where it was. One that is far
 -- ahead of both the shard and the caller is not believed (`jumped`): the time stays where it was,
 -- and what falls due between that and `latest` is judged by nobody, see lib/is_doubtful.
+-- Every field is looked at here, all in one search: what is lost must never be found missing behind
+-- a write, and never be taken for "there is none".
 local function load_shard(k_sale, caller_text)
   local CLOCK_JUMP_MAX = 60000
   local SALE_UNKNOWN, PURGED = 'u', 'p' -- outcomes
@@ -22,13 +25,27 @@ local function load_shard(k_sale, caller_text)
   if not string.find(caller_text, '^%d+$') then
     error({ err = 'FLASHSALE_MALFORMED the caller\'s time must be milliseconds' })
   end
+  local position = (sale[3] or '?') .. ' ' .. (sale[4] or '?') .. ' ' .. (sale[5] or '?') .. ' '
+    .. (sale[6] or '?') .. ' ' .. (sale[7] or '?')
+  if not string.find(position, '^%d+ %d+ %d+ %d* %d+:?%d*$') then
+    local NAMES = { 'epoch', 'sequence', 'now', 'due', 'cursor' }
+    local FORMS = { '^%d+$', '^%d+$', '^%d+$', '^%d*$', '^%d+:?%d*$' }
+    for i, name in ipairs(NAMES) do
+      if not string.find(sale[i + 2] or '?', FORMS[i]) then
+        damaged('the field ' .. name .. ' of the key sale')
+      end
+    end
+  end
+  if sale[2] ~= 'running' and sale[2] ~= 'paused' and sale[2] ~= 'ended' then
+    damaged('the field state of the key sale')
+  end
   local last = tonumber(sale[5])
   local jumped = wall > last + CLOCK_JUMP_MAX and wall > tonumber(caller_text) + CLOCK_JUMP_MAX
   local now = wall
   if jumped or wall < last then
     now = last
   end
-  local rules = cmsgpack.unpack(sale[8])
+  local rules = cmsgpack.unpack(sale[8] or damaged('the field rules of the key sale'))
   return {
     state = sale[2],
     epoch = sale[3],

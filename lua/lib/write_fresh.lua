@@ -46,11 +46,10 @@ local function write_fresh(book, shard, keys, baskets, buyers, ids, which, taken
       name .. 'a', row.a, name .. 'h', row.h
     c = c + 4
   end
-  local sequence = shard.sequence + 1
+  local sequence, due = shard.sequence + 1, math.min(shard.due or deadline, deadline)
   redis.call('XADD', keys.ledger, shard.epoch .. '-' .. sequence, unpack(entry))
   write_table(keys.buyers, book.buyers == 0, unpack(fields))
   redis.call('HSET', keys.stock, unpack(counters))
-  redis.call('HSET', keys.sale, 'sequence', sequence, 'now', shard.now,
-    'due', math.min(shard.due or deadline, deadline))
+  redis.call('HSET', keys.sale, 'sequence', sequence, 'now', shard.now, 'due', due)
   return deadline
 end

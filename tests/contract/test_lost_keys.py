@@ -161,6 +161,38 @@ def test_a_sweep_of_a_sale_whose_stock_is_lost_writes_nothing(lab: Lab) -> None:
     assert lab.dump(sale) == before
 
 
+UNREADABLE: dict[str, tuple[str, ...]] = {
+    "state": ("asleep", ""),
+    "rules": (),
+    "due": ("soon", "-3", "1.5"),
+} | dict.fromkeys(("epoch", "sequence", "now", "cursor"), ("soon", "-3", ""))
+"""Of every field that each call reads of the `sale` hash: what it cannot be."""
+
+
+@pytest.mark.parametrize("due", [False, True], ids=["", "due"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_field_of_the_sale_that_is_lost_or_unreadable_stops_every_verb_before_it_writes(
+    lab: Lab, verb: str, due: bool
+) -> None:
+    sale = busy(lab)
+    lab.set_time(sale, T0 + (1_000 if due else 500))
+    key = lab.keys(sale).sale
+    for field, texts in UNREADABLE.items():
+        whole = lab.raw.hget(key, field)
+        for text in [None, *texts]:
+            lab.raw.hdel(key, field) if text is None else lab.raw.hset(key, field, text)
+            before = lab.dump(sale)
+            try:
+                result = VERBS[verb](sale)
+                said = result[0] if isinstance(result, list) else result
+            except StoreUnavailable as error:
+                said = error
+            assert f"FLASHSALE_DAMAGED the field {field} of the key sale" in str(said), text
+            assert lab.dump(sale) == before, (field, text)
+        lab.raw.hset(key, field, whole)
+    assert sale.audit().ok
+
+
 # --- the end of a reserve, and a torn entry -----------------------------------------------
 
 
