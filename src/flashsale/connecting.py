@@ -18,7 +18,7 @@ from flashsale.attempts import Attempts
 from flashsale.calls import Call
 from flashsale.errors import ConfigurationError
 from flashsale.scripts import load_all
-from flashsale.server_url import checked_url, label
+from flashsale.server_url import checked_url, host_rule, label
 
 # For each connection redis-py would read its own version from the disk: a millisecond, and a
 # descriptor when perhaps none is left. (Its release 7.0 has no such thing.)
@@ -102,6 +102,9 @@ def check_settings(kind: type[Any], options: Mapping[str, Any]) -> None:
 
 
 def _misfit(kind: type[Any], options: Mapping[str, Any]) -> str | None:
+    host = options.get("host")
+    if isinstance(host, str) and (rule := host_rule(host)):
+        return f"setting host {rule}"
     try:
         if version := options.get("ssl_min_version"):
             TLSVersion(version)

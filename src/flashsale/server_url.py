@@ -185,8 +185,21 @@ def _wrong_socket(parts: SplitResult, authority: str) -> Iterator[str]:
 def _wrong_host(parts: SplitResult, authority: str) -> Iterator[str]:
     if "@" in authority and not parts.hostname:
         yield "has a user or password and no host"
+    elif wrong := host_rule(unquote(parts.hostname or "")):
+        yield f"its host {wrong}"
     if not _DATABASE.fullmatch(parts.path):
         yield "what follows the host must be the number of a database"
+
+
+def host_rule(host: str) -> str | None:
+    """What a server's name or address must be, if it is not that."""
+    if any(char <= " " or char == "\x7f" or char.isspace() for char in host):
+        return "must have no space, line end or control character"
+    try:
+        host.encode("idna")  # as Python does to look it up, with a UnicodeError of its own
+    except UnicodeError:
+        return "must be a name of DNS: labels of 1 to 63 characters, with a dot between two"
+    return None
 
 
 def _wrong_options(parts: SplitResult, allowed: dict[str, Rule]) -> Iterator[str]:

@@ -35,6 +35,11 @@ MODULES = (redis.connection, redis.asyncio.connection)
         ("unix://me:pass@/run/valkey.sock", "unix://me:pass@/run/valkey.sock"),
         ("redis://me:a:b@[::1]:7?protocol=3", "redis://me:a:b@[::1]:7?protocol=3"),
         ("redis://h?client_name=a%2Bb", "redis://h?client_name=a%2Bb"),
+        ("redis://shop.internal.", "redis://shop.internal."),
+        (f"redis://{63 * 'a'}.internal", f"redis://{63 * 'a'}.internal"),
+        ("redis://läden.example", "redis://läden.example"),
+        ("redis://shop_1", "redis://shop_1"),
+        ("redis://[fe80::1%25eth0]", "redis://[fe80::1%25eth0]"),
     ],
 )
 def test_schemes_of_redis_and_valkey_are_taken_in_any_case(url: str, normal: str) -> None:
@@ -56,6 +61,11 @@ def test_schemes_of_redis_and_valkey_are_taken_in_any_case(url: str, normal: str
         ("redis://localhost/0/1", "must be the number of a database"),
         ("redis://:pass@", "has a user or password and no host"),
         ("redis://:pass@:6379/0", "has a user or password and no host"),
+        ("redis://me:pass@shop..internal:6379/0", "its host must be a name of DNS"),
+        ("redis://me:pass@.internal", "its host must be a name of DNS"),
+        (f"rediss://me:pass@{64 * 'a'}.internal", "its host must be a name of DNS"),
+        (f"redis://me:pass@shop.{62 * 'ä'}", "its host must be a name of DNS"),
+        ("redis://me:pass@shop%00.internal", "its host must have no space, line end or control"),
         ("redis://h\n", "space, line end or control character"),
         ("redis://:a b@h", "space, line end or control character"),
         ("redis://:pa/ss@h", "unencoded"),
@@ -193,6 +203,7 @@ def test_no_refusal_shows_four_characters_of_a_password(
     [
         ({"ssl_ca_cert": "x"}, "setting ssl_ca_cert is not for connections of this kind"),
         ({"password": "ab", "cdef": "gh"}, "name is not shown"),
+        ({"host": "shop..internal", "password": "ab"}, "setting host must be a name of DNS"),
         ({"ssl": True, "ssl_min_version": 12}, "12 is not a valid TLSVersion"),
         ({"ssl": True, "ssl_cert_reqs": "maybe"}, "Certificate Requirements Flag"),
     ],
