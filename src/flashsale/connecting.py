@@ -29,6 +29,9 @@ URL_VARIABLE = "FLASHSALE_URL"
 MAX_CONNECTIONS = 100
 """Connections of a client to one server, unless it is given others."""
 
+UNCHECKED = "a connection was lost, and the server is looked at again"
+"""Why a call's first try ends unsent; a later one goes on: each came after a look of its own."""
+
 _OWN_BOOKKEEPING = ("maint_", "orig_", "himport", "event_dispatcher", "response_callbacks")
 """Settings that tie redis-py's pools and cluster nodes to themselves."""
 

@@ -131,6 +131,27 @@ def test_nobody_goes_on_with_what_is_twice_as_old_as_a_look_should_be(
         assert sum(isinstance(answer, ConfigurationError) for answer in answers) >= refused
 
 
+@pytest.mark.parametrize("lost", [1, 2])
+def test_who_meets_a_lost_connection_looks_at_who_answers_there_now(
+    lost: int, connect: Callable[..., FlashSale], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks, while nobody called, the server was restarted with other settings."""
+    monkeypatch.setattr(server_check, "LOOK_AGAIN_S", LONG_S)
+    with (
+        EmbeddedServer.start(durability="fsync") as server,
+        redis.Redis.from_url(server.url) as admin,
+    ):
+        shop = connect(server.url, timeout_ms=60_000, durability="fsync")
+        sales = [shop.open(Sale(f"sale-{n}", [Sku("red", 5)])) for n in range(lost)]
+        hold_at_once(sales)
+        admin.config_set("appendfsync", "no")
+        admin.client_kill_filter(_type="normal", skipme=True)
+        answers = hold_at_once(sales)
+        assert [type(answer) for answer in answers] == [ConfigurationError] * lost
+        admin.config_set("appendfsync", "always")
+        assert sales[0].hold("bob", {"red": 1}, hold_id="h").outcome is Outcome.HELD
+
+
 def test_a_look_without_an_answer_makes_nothing_known_younger(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -19,6 +19,7 @@ from flashsale.attempts import CLOSED, Attempts
 from flashsale.calls import Call, FromReplica, Reply
 from flashsale.connecting import (
     MAX_CONNECTIONS,
+    UNCHECKED,
     check_settings,
     commands_of,
     connection_options,
@@ -239,6 +240,8 @@ class Connections:
             self._check_open()
             await node.lend(lease, attempt)
             self._check_open()
+            if node.info is None and not attempt.attempts.returns:
+                raise redis.ConnectionError(UNCHECKED)
             commands = commands_of(call, attempt.attempts)
             attempt.attempts.sending()
             return await exchange(lease, commands, asking)

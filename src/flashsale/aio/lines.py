@@ -128,6 +128,7 @@ class Node:
             if await _is_idle(lease.connection):
                 return True
             await close(lease.connection)
+            self.info = None  # another server may answer there now
             self.pool.another(lease)
         connection = None
         try:

@@ -16,6 +16,7 @@ from flashsale.attempts import CLOSED, Attempts
 from flashsale.calls import Call, FromReplica, Reply
 from flashsale.connecting import (
     MAX_CONNECTIONS,
+    UNCHECKED,
     check_settings,
     commands_of,
     connection_options,
@@ -87,7 +88,7 @@ class Connections:
         ticket.node, ticket.end, ticket.lease = node, attempt.end, lease
         try:
             self._check_open()
-            if node.lend_now(lease):
+            if node.lend_now(lease) and node.info is not None:
                 attempts.sending()
                 send(lease, commands_of(call, attempts)[0])
                 return
@@ -294,6 +295,8 @@ class Connections:
         try:
             node.lend(lease)
             self._check_open()
+            if node.info is None and not attempts.returns:
+                raise redis.ConnectionError(UNCHECKED)
             commands = commands_of(call, attempts)
             attempts.sending()
             reply = exchange(lease, commands, asking, attempt.end)

@@ -110,6 +110,7 @@ class Node:
             if _is_idle(lease.connection):
                 return True
             close(lease.connection)
+            self.info = None  # another server may answer there now
             self._run(self.pool.another, lease)
         connection = None
         try:
