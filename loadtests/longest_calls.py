@@ -138,6 +138,11 @@ def long_id(n: int) -> str:
     return f"{n:0{limits.ID_MAX}}"
 
 
+def id_of_h(n: int) -> str:
+    """An id full of the letter that a held hold's text begins with."""
+    return "h" * (limits.ID_MAX - 6) + f"{n:06}"
+
+
 def basket(start: int, lines: int = limits.LINES_MAX, qty: int = 999_983) -> str:
     """A basket's text, of distinct skus and long quantities."""
     indexes = sorted((start + 31 * k) % len(SKUS) for k in range(lines))
@@ -238,7 +243,14 @@ def on_plain(verb: str, count: int, lines: int) -> Callable[[Ground], Call]:
     return make
 
 
-def swept(script: str, state: str, size: int, holds: int, lines: int) -> Callable[[Ground], Call]:
+def swept(
+    script: str,
+    state: str,
+    size: int,
+    holds: int,
+    lines: int,
+    name: Callable[[int], str] = long_id,
+) -> Callable[[Ground], Call]:
     """Every hold of 32,768 is due (or paid) when a verb comes by; buyers have `holds` each."""
 
     def make(ground: Ground) -> Call:
@@ -247,11 +259,11 @@ def swept(script: str, state: str, size: int, holds: int, lines: int) -> Callabl
         records = {}
         for n, b in enumerate(crowd):
             texts = (
-                f"{state}{stamp(T0 + TTL)}{long_id(k)}|{basket(n + k, lines)}" for k in range(holds)
+                f"{state}{stamp(T0 + TTL)}{name(k)}|{basket(n + k, lines)}" for k in range(holds)
             )
             records[b] = "1" + ";".join(texts)
         ground.records(records)
-        ground.entries([(b, long_id(k)) for k in range(holds) for b in crowd], T0, size)
+        ground.entries([(b, name(k)) for k in range(holds) for b in crowd], T0, size)
         args = {"expire": (limits.SWEEP_MAX,), "set_state": ("running",)}[script]
         return shard_call(script, ShardKeys.of(ground.sale), *args)
 
@@ -297,22 +309,31 @@ def hostile(ground: Ground) -> Call:
     return inventory.hold_kind(ground.sale).call(items)
 
 
-def refunded(script: str) -> Callable[[Ground], Call]:
+def refund_record() -> str:
     """A record as long as refunds make it: 32 KiB and then one a hold."""
+    texts: list[str] = []
+    size = 0
+    for n in range(limits.HOLDS_MAX - 1):  # each hold has refunds of a unit of all its skus
+        lines = basket(7 * n)
+        units = ",".join(line.partition("*")[0] for line in lines.split(","))
+        times = 8 if size < limits.RECORD_MAX else 1
+        refunds = "".join(f"|f{k}:{units}" for k in range(times))
+        texts.append(f"c{stamp(T0)}{n}|{lines}{refunds}")
+        size += len(texts[-1])
+    return "1" + ";".join(texts)
+
+
+def refunded(script: str) -> Callable[[Ground], Call]:
+    """The longest record of refunds is read, or a page of such."""
 
     def make(ground: Ground) -> Call:
         keys = ground.open()
-        texts, size, n = [], 0, 0
-        while size < limits.RECORD_MAX:  # each hold has 8 refunds of a unit of all its skus
-            lines = basket(7 * n)
-            units = ",".join(line.partition("*")[0] for line in lines.split(","))
-            refunds = "".join(f"|f{k}:{units}" for k in range(8))
-            texts.append(f"c{stamp(T0)}{n}|{lines}{refunds}")
-            size, n = size + len(texts[-1]), n + 1
-        ground.records({"one": "1" + ";".join(texts)})
+        ground.records(dict.fromkeys(["one", *buyers(4)], refund_record()))
+        own = (keys.sale, keys.stock, keys.buyers)
         if script == "find":
-            own = (keys.sale, keys.stock, keys.buyers)
             return Call(load_script("inventory/find"), own, (encode(["one"]),))
+        if script == "scan":
+            return Call(load_script("inventory/scan"), own, ("0", 500))
         items = [Item("one", f"new-{n}", wish(n, 1)) for n in range(256)]
         return inventory.hold_kind(ground.sale).call(items)
 
@@ -527,13 +548,25 @@ CASES: list[Case] = [
     ("expire", "1,024 extended holds, the longest records", moved),
     ("pause", "32,768 paid", swept("set_state", "c", 256, 1, 1)),
     ("pause", "32,768 due, 32 a buyer, 32 lines", swept("set_state", "h", 1_024, 32, 32)),
+    *(
+        (
+            verb,
+            f"32,768 paid, {holds} a buyer, {lines} {'lines' if lines > 1 else 'line'}, {what}",
+            swept(script, "c", 1_024 if verb == "expire" else 256, holds, lines, name),
+        )
+        for verb, script in (("expire", "expire"), ("pause", "set_state"))
+        for holds in (8, 64)
+        for lines in (1, 32)
+        for what, name in (("long ids", long_id), ("ids of h", id_of_h))
+    ),
     ("restock", "1,000 skus, 32,768 due, two a buyer", restock),
     ("snapshot", "1,000 skus", snapshot),
     ("find", "63 holds of 32 lines", find),
-    ("find", "a record of 32 KiB, of refunds", refunded("find")),
-    ("hold", "one buyer 256 times, a record of 32 KiB, of refunds", refunded("hold")),
+    ("find", "a record of refunds, 32 KiB and more", refunded("find")),
+    ("hold", "one buyer 256 times, such a record of refunds", refunded("hold")),
     ("hold", "256 known buyers with turns and keys", hold_in_turn),
     ("scan", "a page of buyers with 63 holds of 32 lines", page("scan")),
+    ("scan", "a page of records of refunds, 32 KiB and more", refunded("scan")),
     ("read", "a page of entries of 1,024 holds with notes", page("read")),
     ("trim", "300 of these entries", page("trim")),
     ("parts", "1,000 cues of 32 skus", parts),

@@ -21,31 +21,39 @@ local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
   return { 0, time, 0, refusal, '0', '' }
 end
-local shown, names, work = {}, {}, 0
+local shown, names, work, full = {}, {}, 0, false
 local at, bar, later = string.match(cursor, '^(%d+)(|?)(.*)$')
 if not at or (bar == '') ~= (later == '') then
   error({ err = 'FLASHSALE_MALFORMED the cursor must be one that a page ended with, or 0' })
 end
 
--- Shows one more buyer, if there is room: the first always has it. A hold takes its bytes and 48.
+-- Shows one more buyer, if there is room: the first always has it. A record takes its bytes, 48 for
+-- the buyer and each hold, and 6 for each line, of baskets and refunds; the page ends at the first
+-- record that has no room.
 local function show(buyer, record)
-  if work >= SHOW_MAX then
+  if full then
     return false
   end
-  local holds = show_record(record, -1, k_stock, names)
-  work = work + #record + 48 * (1 + #holds)
-  shown[#shown + 1], shown[#shown + 2] = buyer, holds
+  local _, holds = string.gsub(record, ';', ';')
+  local _, lines = string.gsub(record, ',', ',')
+  local more = #record + 48 * (2 + holds) + 6 * lines
+  full = work > 0 and work + more > SHOW_MAX
+  if full then
+    return false
+  end
+  work = work + more
+  shown[#shown + 1], shown[#shown + 2] = buyer, show_record(record, -1, k_stock, names)
   return true
 end
 
 local left = {}
 for buyer in string.gmatch(later, '[^,]+') do
-  local record = work < SHOW_MAX and redis.call('HGET', k_buyers, buyer)
-  if not (record and show(buyer, record)) and (record or work >= SHOW_MAX) then
+  local record = not full and redis.call('HGET', k_buyers, buyer)
+  if full or (record and not show(buyer, record)) then
     left[#left + 1] = buyer
   end
 end
-if not left[1] and work < SHOW_MAX and (later == '' or at ~= '0') then
+if not full and (later == '' or at ~= '0') then
   repeat
     local page = redis.call('HSCAN', k_buyers, at, 'COUNT', math.min(STEP, tonumber(count)))
     at = page[1]
@@ -54,7 +62,7 @@ if not left[1] and work < SHOW_MAX and (later == '' or at ~= '0') then
         left[#left + 1] = page[2][k]
       end
     end
-  until at == '0' or work >= SHOW_MAX or #shown + 2 * #left >= 2 * tonumber(count)
+  until at == '0' or full or #shown + 2 * #left >= 2 * tonumber(count)
 end
 if left[1] then
   at = at .. '|' .. table.concat(left, ',')

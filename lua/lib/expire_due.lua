@@ -53,25 +53,36 @@ local function expire_due(book, shard, keys, budget)
     'WITHSCORES', 'LIMIT', 0, 1)
   local due = tonumber(next_moved[2])
 
+  -- Whether the text of a record may have this hold as a held one: what was paid or has ended
+  -- otherwise is not parsed. The search begins at a separator, which no id has: it stops once a hold.
+  local function may_hold(record, text)
+    book.work = book.work + 0.5 + #record / 8192
+    return string.sub(record, 1, 1) ~= '1' or string.sub(record, 2, 1 + #text) == text
+      or string.find(record, ';' .. text, 1, true)
+  end
+
   -- Goes over an entry's holds behind the first `looked`; returns how many it has looked at then.
-  -- What was paid or has ended otherwise is told by the text of its record, which is not parsed.
-  local function expire_entry(held, held_ids, looked, deadline)
+  -- `known` are their first records, if they were read. What was read is looked at, however much
+  -- that was: otherwise a call that reads long records would get nowhere.
+  local function expire_entry(held, held_ids, looked, deadline, known)
     local head = 'h' .. string.format('%013.0f', deadline)
     while looked < #held and not is_over() do
-      local buyers, upto = {}, math.min(looked + READ_MAX, #held)
+      local buyers, upto = {}, math.min(looked + math.max(READ_MAX, known and #known or 0), #held)
       for i = looked + 1, upto do
         buyers[#buyers + 1] = held[i]
       end
-      read_records(book, keys.buyers, buyers)
-      while looked < upto and not is_over() do
+      local before = book.work
+      read_records(book, keys.buyers, buyers, known)
+      local most = enough + book.work - before
+      while looked < upto and expired < budget and book.work < most do
         looked = looked + 1
         local buyer, id = held[looked], held_ids[looked]
         local record = book.records[buyer]
-        if book.holds[buyer] or (record and (string.sub(record, 1, 1) ~= '1'
-          or string.find(record, head .. id, 1, true))) then
+        if book.holds[buyer] or (record and may_hold(record, head .. id)) then
           expire(buyer, id)
         end
       end
+      known = nil
     end
     return looked
   end
@@ -84,9 +95,10 @@ local function expire_due(book, shard, keys, budget)
     count = 4 -- the first may be all that is needed, and any may be large
     finished = #entries == 0
     for _, entry in ipairs(entries) do
-      local value = {}
+      local value, bytes = {}, 0
       for k = 1, #entry[2], 2 do
         value[entry[2][k]] = entry[2][k + 1]
+        bytes = bytes + #entry[2][k + 1]
       end
       local deadline = tonumber(value.t) + shard.ttl
       if deadline > shard.now then
@@ -97,11 +109,16 @@ local function expire_due(book, shard, keys, budget)
       local own = string.match(entry[1], '%-(%d+)$')
       if value.hb then
         local held, held_ids = cmsgpack.unpack(value.hb), cmsgpack.unpack(value.hi)
-        if looked == 0 and is_clean(book)
-          and settle_plain(shard, keys, { value.hb, value.hi }, held, held_ids, 'e', 'a', true) then
+        local settled, known = false, nil
+        -- Whoever was looked at before is not of the common kind: one hold, settled at once.
+        if looked == 0 and is_clean(book) and book.records[held[1]] == nil then
+          settled, known = settle_plain(shard, keys, { value.hb, value.hi }, held, held_ids, 'e',
+            'a', true)
+        end
+        if settled then
           expired, book.work = expired + #held, book.work + 2 * #held
         else
-          looked = expire_entry(held, held_ids, looked, deadline)
+          looked = expire_entry(held, held_ids, looked, deadline, known)
           if looked < #held then
             shard.cursor = own .. ':' .. looked
             return expired
@@ -109,7 +126,7 @@ local function expire_due(book, shard, keys, budget)
         end
       end
       shard.cursor, looked = string.format('%.0f', own + 1), 0
-      walked, book.work = walked + 1, book.work + 2
+      walked, book.work = walked + 1, book.work + 2 + bytes / 512
       if is_over() then
         break
       end

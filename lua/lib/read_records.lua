@@ -1,8 +1,13 @@
 -- Reads the records of many buyers in one command, unless the book has them already. `known` are
--- those of the first of them if this call has read them and nothing has changed them since.
+-- those of the first of them if this call has read them and nothing has changed them since. What
+-- is read is work in proportion to its bytes (measured: a microsecond, and one more a KiB or so).
 local function read_records(book, k_buyers, buyers, known)
   local missing = {}
+  local function count(record)
+    book.work = book.work + 1 + (record and #record / 1024 or 0)
+  end
   for i = 1, known and #known or 0 do
+    count(known[i])
     if book.records[buyers[i]] == nil then
       book.records[buyers[i]] = known[i]
     end
@@ -16,8 +21,8 @@ local function read_records(book, k_buyers, buyers, known)
   end
   if #missing > 0 then
     local found = redis.call('HMGET', k_buyers, unpack(missing))
-    book.work = book.work + #missing
     for i = 1, #missing do
+      count(found[i])
       book.records[missing[i]] = found[i]
     end
   end

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from flashsale import Answer, HoldRequest, Outcome, SaleHandle
+from flashsale import Answer, HoldRequest, HoldState, Outcome, SaleHandle, limits
 from support.lab import T0, Lab
 
 LOOKS = 1_024 + 2 * 64
@@ -53,6 +53,75 @@ def test_a_call_looks_at_few_of_the_paid_holds_that_fall_due(lab: Lab, rest: int
     assert sale.expire() == 0
     assert sale.snapshot().skus["red"].held == 0
     assert sale.snapshot().skus["red"].available == 100_000 - 65 * 256 + rest
+    assert sale.audit().ok
+
+
+def write_paid(lab: Lab, buyers: int, holds: int, lines: int) -> SaleHandle:
+    """A sale in which so many buyers have so many paid holds each, all of which fall due."""
+    sale = lab.open({f"sku-{n}": 10**9 for n in range(32)}, holds_max=64)
+    keys, encode = lab.keys(sale), msgspec.msgpack.encode
+    ids = [f"hhh{n:061}" for n in range(holds)]
+    basket = ",".join(f"{n}*999983" for n in range(lines))
+    record = "1" + ";".join(f"c{T0 + 1_000}{hold_id}|{basket}" for hold_id in ids)
+    crowd = [f"b{n}" for n in range(buyers)]
+    lab.raw.hset(keys.buyers, mapping=dict.fromkeys(crowd, record))
+    for number, hold_id in enumerate(ids):
+        fields: dict[Any, Any] = {"t": T0, "hb": encode(crowd), "hi": encode([hold_id] * buyers)}
+        lab.raw.xadd(keys.ledger, fields, id=f"1-{2 + number}")
+    lab.raw.hset(keys.sale, mapping={"sequence": 1 + holds, "due": T0 + 1_000, "cursor": 2})
+    lab.set_time(sale, T0 + 1_000)
+    return sale
+
+
+@pytest.mark.parametrize(
+    ("holds", "lines", "most"),
+    [
+        (64, 1, 512),
+        (8, 1, 1_024),
+        (8, 32, 256),  # records of 3 KiB: what is read counts by its bytes
+        (60, 32, 64),  # records of 26 KiB: no more than one command reads
+    ],
+)
+def test_holds_of_known_buyers_and_long_records_count_as_well(
+    lab: Lab, holds: int, lines: int, most: int
+) -> None:
+    """256 buyers come in every entry; what a call looks at is bounded though it knows them all."""
+    sale = write_paid(lab, 256, holds, lines)
+    before, calls = (2, 0), 0
+    while before < (2 + holds, 0) and calls < 4:
+        lab.eval("inventory/set_state", sale, "running")
+        after = min(cursor(lab, sale), (2 + holds, 0))
+        assert 0 < 256 * (after[0] - before[0]) + after[1] - before[1] <= most
+        before, calls = after, calls + 1
+
+
+def test_one_record_longer_than_a_sweep_may_read_is_walked_over(lab: Lab) -> None:
+    """What was read is looked at, however long it was: a sweep always gets on."""
+    sale = write_paid(lab, 1, 2, 1)
+    keys = lab.keys(sale)
+    record = lab.raw.hget(keys.buyers, "b0").decode()
+    longest = record + "".join(f";c{T0}{'o' * 60}|" for _ in range(60_000))
+    lab.raw.hset(keys.buyers, "b0", longest)
+    assert len(longest) // 1_024 > limits.SWEEP_PER_CALL * 8 + 128
+    before = (2, 0)
+    while before < (4, 0):
+        lab.eval("inventory/set_state", sale, "running")
+        after = min(cursor(lab, sale), (4, 0))
+        assert after > before
+        before = after
+
+
+@pytest.mark.parametrize("place", [0, 1, 63])
+def test_a_held_hold_is_found_wherever_it_is_in_a_record_of_paid_ones(lab: Lab, place: int) -> None:
+    sale = lab.open({"red": 100}, holds_max=64)
+    held = [sale.hold("ann", {"red": 1}, hold_id="h" * (1 + n)).unwrap() for n in range(64)]
+    sale.confirm_many(held[:place] + held[place + 1 :])
+    lab.set_time(sale, T0 + 1_000)
+    assert sale.expire() == 1
+    hold = sale.find("ann", "h" * (1 + place))
+    assert hold is not None
+    assert hold.state is HoldState.EXPIRED
+    assert sale.snapshot().skus["red"].available == 37
     assert sale.audit().ok
 
 

@@ -138,9 +138,9 @@ def test_more_lines_than_a_call_reads_are_left(lab: Lab) -> None:
 
 
 def test_a_bulk_of_which_one_call_judges_a_part_is_answered_in_full_and_in_order(lab: Lab) -> None:
-    sale = wide(lab, 60, 200)
+    sale = wide(lab, 60, 100)
     requests = [
-        HoldRequest(f"b{n}", {"sku-1": 1}, f"new-{k}") for k in range(2) for n in range(200)
+        HoldRequest(f"b{n}", {"sku-1": 1}, f"new-{k}") for k in range(2) for n in range(100)
     ]
     answers = sale.hold_many(requests)
     assert [answer.buyer for answer in answers if isinstance(answer, Answer)] == [
@@ -151,7 +151,7 @@ def test_a_bulk_of_which_one_call_judges_a_part_is_answered_in_full_and_in_order
     of_one: dict[str, list[str]] = {}
     for event in events[1:]:
         of_one.setdefault(event.buyer, []).append(event.hold_id)
-    assert of_one == {f"b{n}": ["new-0", "new-1"] for n in range(200)}
+    assert of_one == {f"b{n}": ["new-0", "new-1"] for n in range(100)}
 
 
 # --- pages --------------------------------------------------------------------------------
@@ -174,6 +174,18 @@ def test_a_page_of_long_records_is_short_and_no_buyer_is_left_out(lab: Lab) -> N
     assert max(len(page) for page in found) < 10
     assert {buyer for page in found for buyer in page} == {"table", *(f"b{n}" for n in range(300))}
     assert all(len(page[buyer]) == 60 for page in found for buyer in page if buyer != "table")
+
+
+def test_a_page_ends_before_the_record_that_would_be_too_much(lab: Lab) -> None:
+    """Lines of refunds are short to store and long to show: such a record has a page to itself."""
+    sale = lab.open({f"sku-{n}": 10**6 for n in range(32)}, holds_max=64)
+    keys, units = lab.keys(sale), ",".join(str(n) for n in range(32))
+    refunds = "".join(f"|f{k}:{units}" for k in range(8))
+    record = heavy(40, "c", T0, units.replace(",", "*99,") + refunds)
+    lab.raw.hset(keys.buyers, mapping={f"b{n}": record for n in range(5)})
+    found = pages(lab, sale, 500)
+    assert [len(page) for page in found] == [1] * 5
+    assert {buyer for page in found for buyer in page} == {f"b{n}" for n in range(5)}
 
 
 def test_a_page_of_short_records_has_as_many_as_were_asked_for(lab: Lab) -> None:
