@@ -14,18 +14,19 @@ local function close_book(book, shard, keys, fields)
   local position = {
     'sequence', sequence, 'now', shard.now, 'due', shard.due or '', 'cursor', shard.cursor,
   }
+  local sets, removals = {}, {} -- a sweep may change the deadlines though nothing happened
+  for member, deadline in pairs(book.deadlines) do
+    if deadline then
+      sets[#sets + 1], sets[#sets + 2] = deadline, member
+    else
+      removals[#removals + 1] = member
+    end
+  end
+  if #sets + #removals > 0 then
+    redis.call('ZCARD', keys.deadlines) -- proves the type before the first write
+  end
+  local records, counters, gone = {}, {}, {}
   if happened then
-    local sets, removals, records, counters, gone = {}, {}, {}, {}, {}
-    for member, deadline in pairs(book.deadlines) do
-      if deadline then
-        sets[#sets + 1], sets[#sets + 2] = deadline, member
-      else
-        removals[#removals + 1] = member
-      end
-    end
-    if #sets + #removals > 0 then
-      redis.call('ZCARD', keys.deadlines) -- proves the type before the first write
-    end
     for i, buyer in ipairs(book.touched) do
       local holds = book.holds[buyer]
       records[2 * i - 1] = buyer
@@ -49,12 +50,12 @@ local function close_book(book, shard, keys, fields)
     end
     shard.sequence = sequence
     redis.call('XADD', keys.ledger, shard.epoch .. '-' .. shard.sequence, unpack(entry))
-    in_pieces('ZADD', keys.deadlines, sets)
-    in_pieces('ZREM', keys.deadlines, removals)
-    in_pieces('HSET', keys.buyers, records)
-    in_pieces('HSET', keys.stock, counters)
-    in_pieces('HDEL', keys.stock, gone)
   end
+  in_pieces('ZADD', keys.deadlines, sets)
+  in_pieces('ZREM', keys.deadlines, removals)
+  in_pieces('HSET', keys.buyers, records)
+  in_pieces('HSET', keys.stock, counters)
+  in_pieces('HDEL', keys.stock, gone)
   for _, write in ipairs(book.writes) do
     in_pieces(write.command, write.key, write.values)
   end

@@ -30,17 +30,23 @@ local function expire_due(book, shard, keys, budget)
       expire_hold(book, keys, buyer, hold)
       expired = expired + 1
     end
+    return hold
   end
 
   local most = math.min(budget, 2 * READ_MAX)
   local moved = redis.call('ZRANGEBYSCORE', keys.deadlines, '-inf', shard.now, 'LIMIT', 0, most)
   for _, member in ipairs(moved) do
     local buyer, id = string.match(member, '^([^|]*)|(.*)$')
+    local hold
     if buyer == '' then
       close_reserve(book, keys.stock, id)
-    else
+    elseif buyer then
       read_records(book, keys.buyers, { buyer })
-      expire(buyer, id)
+      hold = expire(buyer, id)
+    end
+    if book.deadlines[member] == nil then -- nothing of it was due, or every sweep would meet it
+      book.deadlines[member] = hold and hold.state == 'h' and hold.moved and tonumber(hold.stamp)
+        or false
     end
     if is_over() then
       return expired

@@ -41,7 +41,8 @@ local function hold_plain(shard, keys, buyers, request, closed, blobs)
       index .. 'l')
     row = {
       a = counter_of(units[1], index .. 'a'), x = counter_of(units[2], index .. 'x'),
-      h = counter_of(units[3], index .. 'h'), limit = tonumber(units[4]),
+      h = counter_of(units[3], index .. 'h'),
+      limit = units[4] ~= '' and counter_of(units[4], index .. 'l') or nil,
     }
     book.rows = { row }
     code = refuse_units(book, shard, keys, { 1, qty }, {}, 0)

@@ -31,7 +31,7 @@ local function read_rows(book, k_stock, all_lines)
       x = counter_of(read[at + 1], fields[at + 1]),
       h = counter_of(read[at + 2], fields[at + 2]),
       s = counter_of(read[at + 3], fields[at + 3]),
-      limit = tonumber(read[at + 4]),
+      limit = read[at + 4] ~= '' and counter_of(read[at + 4], fields[at + 4]) or nil,
     }
   end
 end

@@ -64,6 +64,40 @@ def test_a_sweep_is_bounded_and_rounded_up_to_a_whole_ledger_entry(lab: Lab) -> 
     assert sale.expire(1) == 0
 
 
+def test_a_sweep_drops_deadlines_of_nothing_that_is_due_and_comes_to_its_end(lab: Lab) -> None:
+    sale = lab.open(ROOM)
+    for buyer in ("paid", "moved", "later"):
+        sale.hold(buyer, {"red": 1}, hold_id="h").unwrap()
+    sale.confirm("paid", "h").unwrap()
+    sale.extend("moved", "h", deadline_ms=T0 + 1_500).unwrap()
+    sale.extend("later", "h", deadline_ms=T0 + 9_000).unwrap()
+    lab.set_time(sale, T0 + 900)
+    sale.hold("plain", {"red": 1}, hold_id="h").unwrap()
+    ghosts = [f"nobody-{n}|h" for n in range(300)]
+    ghosts += ["paid|h", "plain|h", "later|h", "moved|other", "no bar", "|no-cue"]
+    lab.raw.zadd(lab.keys(sale).deadlines, dict.fromkeys(ghosts, T0 + 1_000))
+    lab.set_time(sale, T0 + 1_500)
+    assert sum(sale.expire() for _ in range(6)) == 1
+    left = lab.raw.zrange(lab.keys(sale).deadlines, 0, -1, withscores=True)
+    assert left == [(b"later|h", T0 + 9_000)]  # put right: its hold is held still
+    assert (held(sale), sale.snapshot().due_at_ms) == (2, T0 + 1_900)
+    lab.set_time(sale, T0 + 9_000)
+    assert (sale.expire(), held(sale)) == (2, 0)
+    assert sale.audit().problems == ()
+
+
+def test_a_deadline_that_a_sweep_drops_is_kept_if_the_same_call_gives_it(lab: Lab) -> None:
+    sale = lab.open(ROOM)
+    sale.hold("due", {"red": 1}, hold_id="h").unwrap()
+    lab.set_time(sale, T0 + 500)
+    sale.hold("ann", {"red": 1}, hold_id="h").unwrap()
+    lab.raw.zadd(lab.keys(sale).deadlines, {"ann|h": T0 + 900})
+    lab.set_time(sale, T0 + 1_000)
+    sale.extend("ann", "h", deadline_ms=T0 + 1_700).unwrap()
+    assert lab.raw.zscore(lab.keys(sale).deadlines, "ann|h") == T0 + 1_700
+    assert sale.audit().problems == ()
+
+
 def test_a_sweep_with_nothing_due_writes_nothing(lab: Lab) -> None:
     sale = lab.open()
     assert sale.expire() == 0

@@ -132,7 +132,7 @@ def test_a_verb_that_needs_a_lost_key_says_so_and_writes_nothing(
 
 
 @pytest.mark.parametrize("verb", [v for v in LOST_STOCK if v != "snapshot"])
-@pytest.mark.parametrize("letter", "anxhst")
+@pytest.mark.parametrize("letter", "anxhstl")
 def test_a_lost_field_of_the_stock_never_tears_a_call(lab: Lab, verb: str, letter: str) -> None:
     # What is not read by a verb it does not need; what it reads it checks before it writes.
     sale = busy(lab)
@@ -158,6 +158,22 @@ def test_a_sweep_of_a_sale_whose_stock_is_lost_writes_nothing(lab: Lab) -> None:
     for verb in ("expire", "pause", "extend"):
         with pytest.raises(StoreUnavailable, match="FLASHSALE_DAMAGED"):
             VERBS[verb](sale)
+    assert lab.dump(sale) == before
+
+
+@pytest.mark.parametrize("text", [None, "none"])
+@pytest.mark.parametrize("verb", ["hold", "hold, second", "hold_many"])
+def test_a_lost_limit_is_not_the_lack_of_one(lab: Lab, verb: str, text: str | None) -> None:
+    sale = busy(lab)
+    for field in ("0l", "1l"):
+        assert lab.raw.hget(lab.keys(sale).stock, field) == b""
+        lab.raw.hdel(lab.keys(sale).stock, field)
+        if text is not None:
+            lab.raw.hset(lab.keys(sale).stock, field, text)
+    before = lab.dump(sale)
+    with pytest.raises(StoreUnavailable, match="FLASHSALE_DAMAGED the field [01]l of the key"):
+        result = VERBS[verb](sale)
+        raise result[0] if isinstance(result, list) else AssertionError(result)
     assert lab.dump(sale) == before
 
 
