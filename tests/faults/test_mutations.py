@@ -186,8 +186,9 @@ MUTANTS = [
     Mutant(
         "holds that a sweep has to take apart",
         "lib/expire_due",
-        "or string.find(record, head .. id, 1, true)",
-        "",
+        "or string.sub(record, 2, 1 + #text) == text\n"
+        "      or string.find(record, ';' .. text, 1, true)\n",
+        "\n",
     ),
     Mutant(
         "how far a sweep got in a ledger entry",
