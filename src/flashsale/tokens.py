@@ -53,6 +53,8 @@ def read_ticket(keyring: Keyring, sale: str, buyer: str, text: object) -> Ticket
     if not isinstance(text, str) or not 1 <= len(text) <= _TEXT_MAX:
         return f"must be a str of 1 to {_TEXT_MAX} characters"
     text = plain_text(text)
+    if text.endswith("="):  # no ticket has padding, and Pythons differ in how much of it they take
+        return "must be a ticket as it was given, unchanged"
     try:
         padded = text.encode("ascii").translate(_FROM_URL) + b"=" * (-len(text) % 4)
         raw = binascii.a2b_base64(padded, strict_mode=True)
