@@ -7,7 +7,8 @@
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       cursor      "0" to begin, then the one of the last reply, until it is "0" again
 --       count       about how many buyers
--- REPLY {epoch, now, sequence, code ("" or u, p), cursor, msgpack: {buyer, holds, …}}
+-- REPLY {epoch, now, sequence, code ("" or u, p), cursor, msgpack: {buyer, holds, …},
+--        false for the holds of a record that cannot be read}
 -- CODES u SALE_UNKNOWN, p PURGED
 
 local k_sale, k_stock, k_buyers = unpack(KEYS)
@@ -42,7 +43,16 @@ local function show(buyer, record)
     return false
   end
   work = work + more
-  shown[#shown + 1], shown[#shown + 2] = buyer, show_record(record, -1, k_stock, names)
+  local is_read, told = pcall(function()
+    return show_record(record, -1, k_stock, names)
+  end)
+  if not is_read then -- a table is a script's own or a command's error; a record's is told of it
+    if type(told) == 'table' and not string.find(told.err, 'FLASHSALE_FORMAT', 1, true) then
+      error(told)
+    end
+    told = false
+  end
+  shown[#shown + 1], shown[#shown + 2] = buyer, told
   return true
 end
 

@@ -14,12 +14,16 @@ local caller_ms, after, count = unpack(ARGV)
 
 -- include lib/load_shard
 -- include lib/cursor_of
+-- include lib/damaged
 
 local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
   return { 0, time, 0, refusal, 0, '', 0, {}, {} }
 end
 local checkpoint = redis.call('HMGET', k_sale, 'checkpoint_sequence', 'checkpoint')
+local trimmed = string.match(checkpoint[1] or '', '^%d+$')
+  or damaged('the field checkpoint_sequence of the key sale')
+local balances = checkpoint[2] or damaged('the field checkpoint of the key sale')
 local PAGE_BYTES = 1048576
 local entries, bytes, from, step = {}, 0, '(' .. shard.epoch .. '-' .. after, 1
 while #entries < tonumber(count) and bytes < PAGE_BYTES do
@@ -39,6 +43,6 @@ while #entries < tonumber(count) and bytes < PAGE_BYTES do
   step = math.max(1, math.min(256, 4 * step, math.floor(#entries * (PAGE_BYTES / bytes - 1))))
 end
 return {
-  tonumber(shard.epoch), shard.now, shard.sequence, '', tonumber(checkpoint[1]), checkpoint[2],
+  tonumber(shard.epoch), shard.now, shard.sequence, '', tonumber(trimmed), balances,
   (cursor_of(shard)), redis.call('HGETALL', k_readers), entries,
 }

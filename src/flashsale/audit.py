@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-
-from msgspec import MsgspecError
+from collections.abc import Set as AbstractSet
 
 from flashsale import ledger, limits, views
 from flashsale.books import (
@@ -29,7 +28,7 @@ from flashsale.books import (
     hold_name,
     restarted,
 )
-from flashsale.calls import Operation, computed
+from flashsale.calls import UNREADABLE, Operation, computed
 from flashsale.errors import ProtocolError, StoreUnavailable
 from flashsale.ledger import EventKind, Trimmed
 from flashsale.models import AuditReport, Hold, HoldState, Sale, SkuView, Snapshot
@@ -45,9 +44,6 @@ READ = (*NEEDED, "buyers", "ledger", "readers")
 
 _WITNESS = {EventKind.RESTOCKED: "restocks", EventKind.SET_ASIDE: "cues"}
 """What happened proves that there is a key."""
-
-_UNREADABLE = (ArithmeticError, AttributeError, LookupError, MsgspecError, TypeError, ValueError)
-"""What reading data raises that are not as we write them."""
 
 # --- the audit ----------------------------------------------------------------------------
 
@@ -81,7 +77,7 @@ def _audit(sale: str) -> Operation[AuditReport]:
         if "FLASHSALE_FORMAT" in str(error):
             raise
         return _report(sale, [*problems, str(error)])
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return _report(sale, [*problems, f"the sale's data cannot be read: {error!r}"])
 
 
@@ -100,16 +96,17 @@ def _audit_once(sale: str, known: list[str]) -> Operation[AuditReport]:
     replay = Replay(first.sale, trimmed)
     yield from replay.to(first.sequence)
     replay.keep_recent = True
-    records, read_at = yield from _all_records(sale, replay)
+    records, read_at, unreadable = yield from _all_records(sale, replay)
     last = yield from views.snapshot(sale)
     yield from replay.to(last.sequence)
     problems = replay.books.problems  # the same list: replaying on adds to it
     problems[:0] = known
+    problems += [f"the record of buyer {buyer!r} cannot be read" for buyer in unreadable]
     problems += yield from _find_torn(sale, last)
     problems += _compare_counters(replay.books, last)
     problems += _compare_sums(records, read_at, replay, last)
     problems += _compare_limits(first.sale, records)
-    problems += yield from _compare_holds(sale, replay, records)
+    problems += yield from _compare_holds(sale, replay, records, unreadable)
     problems += yield from _compare_parts(sale, replay)
     problems += yield from _find_lost(sale, replay.books, records)
     return AuditReport(
@@ -169,16 +166,19 @@ def _has_own_deadline(hold: Hold) -> bool:
 
 def _all_records(
     sale: str, replay: Replay
-) -> Operation[tuple[dict[str, list[Hold]], dict[str, int]]]:
+) -> Operation[tuple[dict[str, list[Hold]], dict[str, int], set[str]]]:
+    """Every buyer's holds, at which entry they were read, and whose record cannot be read."""
     records: dict[str, list[Hold]] = {}
+    unreadable: set[str] = set()
     read_at: dict[str, int] = {}
     cursor = ""
     while cursor != "0":
         cursor, sequence, page = yield from views.scan(sale, cursor or "0", PAGE)
-        records |= page
+        records |= {buyer: holds for buyer, holds in page.items() if holds is not None}
+        unreadable |= {buyer for buyer, holds in page.items() if holds is None}
         read_at |= dict.fromkeys(page, sequence)
         yield from replay.to(sequence)  # now: by the last page it may be trimmed
-    return records, read_at
+    return records, read_at, unreadable
 
 
 def _compare_counters(books: Books, last: Snapshot) -> list[str]:
@@ -283,14 +283,14 @@ def _compare_limits(sale: Sale, records: Mapping[str, list[Hold]]) -> list[str]:
 
 
 def _compare_holds(
-    sale: str, replay: Replay, records: Mapping[str, list[Hold]]
+    sale: str, replay: Replay, records: Mapping[str, list[Hold]], unreadable: AbstractSet[str]
 ) -> Operation[list[str]]:
     """Compare each buyer's record with the events; a buyer who moved meanwhile is read again."""
     told: dict[str, set[str]] = defaultdict(set)
     for buyer, hold_id in replay.books.holds:
         told[buyer].add(hold_id)
     problems: list[str] = []
-    for buyer in records.keys() | told.keys():
+    for buyer in (records.keys() | told.keys()) - unreadable:
         if not _differences(replay.books, buyer, told[buyer], records.get(buyer, [])):
             continue
         sequence, _, holds = yield from views.find_buyer(sale, buyer)

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from flashsale import ledger
-from flashsale.calls import Operation
+from flashsale.calls import Operation, reading
 from flashsale.ledger import Entry, Event, EventKind, Names, Page, Trimmed
 from flashsale.models import HoldState, Sale, SaleState, Snapshot
 
@@ -70,9 +70,14 @@ class Books:
         self.ended: set[str] = set()  # cues whose reserve the ledger says has ended
         self.kinds: set[EventKind] = set()  # what has happened at all
         if checkpoint:
-            self.balances = msgspec.json.decode(checkpoint, type=dict[str, dict[str, int]])
-            for name in [name for name in self.balances if name.startswith(_PART)]:
-                self.parts[name.removeprefix(_PART)].update(self.balances.pop(name))
+            with reading("sale", "checkpoint"):
+                told = msgspec.json.decode(checkpoint, type=dict[str, dict[str, int]])
+                self.balances = {
+                    sku.id: {counter: told[sku.id][counter] for counter in COUNTERS}
+                    for sku in sale.skus
+                }
+            for name in [name for name in told if name.startswith(_PART)]:
+                self.parts[name.removeprefix(_PART)].update(told[name])
         else:
             self.balances = {
                 sku.id: dict.fromkeys(COUNTERS, 0)

@@ -6,18 +6,21 @@ and returns its result. Both shells run any operation and know no subject.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from msgspec import Struct
+from msgspec import MsgspecError, Struct
 
-from flashsale.errors import FlashSaleError, ProtocolError
+from flashsale.errors import FlashSaleError, ProtocolError, StoreUnavailable
 from flashsale.models import OUTCOME_BY_CODE, Outcome
 from flashsale.scripts import Script
 
 T = TypeVar("T")
+
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, MsgspecError, TypeError, ValueError)
+"""What reading data raises that are not as we write them."""
 
 Reply: TypeAlias = list[Any]
 
@@ -71,6 +74,23 @@ def expect(reply: object, length: int, script: str) -> Reply:
     if not isinstance(reply, list) or len(reply) != length:
         raise ProtocolError(f"{script} answered {reply!r:.80}, not a list of {length} values")
     return reply
+
+
+def damaged(key: str, field: str) -> StoreUnavailable:
+    """What a reader raises for a field that it cannot read, in the words of lua/lib/damaged."""
+    what = f"FLASHSALE_DAMAGED the field {field} of the key {key}"
+    return StoreUnavailable(f"not applied: {what} of this sale is lost or unreadable")
+
+
+@contextmanager
+def reading(key: str, field: str) -> Iterator[None]:
+    """Name the field where reading it fails."""
+    try:
+        yield
+    except FlashSaleError:
+        raise
+    except UNREADABLE as error:
+        raise damaged(key, field) from error
 
 
 def outcome_of(code: str, script: str) -> Outcome:

@@ -15,10 +15,10 @@ from msgspec import Struct
 
 from flashsale import limits
 from flashsale.batches import error_of
-from flashsale.calls import Call, Operation, expect, outcome_of
+from flashsale.calls import Call, Operation, expect, outcome_of, reading
 from flashsale.errors import InvalidRequest, ProtocolError, Rejected
 from flashsale.keys import ShardKeys
-from flashsale.models import Outcome
+from flashsale.models import Outcome, SaleState
 from flashsale.scripts import load_script
 
 TRIM_MAX = 1_000
@@ -170,11 +170,17 @@ def read(sale: str, names: Names, after: int, count: int) -> Operation[Page]:
         epoch,
         sequence,
         trimmed,
-        checkpoint.decode(),
+        checkpoint.decode(errors="replace"),  # JSON, which whoever needs it reads
         cursor,
-        {readers[at].decode(): int(readers[at + 1]) for at in range(0, len(readers), 2)},
+        dict(_finished(*readers[at : at + 2]) for at in range(0, len(readers), 2)),
         entries,
     )
+
+
+def _finished(reader: bytes, sequence: bytes) -> tuple[str, int]:
+    name = reader.decode(errors="backslashreplace")
+    with reading("readers", name):
+        return name, int(sequence)
 
 
 def _entry(names: Names, raw_id: bytes, flat: Sequence[bytes]) -> Entry:
@@ -202,7 +208,7 @@ def _events(names: Names, at_ms: int, fields: Mapping[str, bytes]) -> Iterator[E
         op_id, changes = msgspec.msgpack.decode(fields["k"])
         yield Event(EventKind.RESTOCKED, op_id=op_id, lines=_changes(names, changes))
     if "s" in fields:
-        yield Event(EventKind.STATE, text=fields["s"].decode())
+        yield Event(EventKind.STATE, text=SaleState(fields["s"].decode()).value)
 
 
 def _hold_events(

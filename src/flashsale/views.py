@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 import msgspec
@@ -10,8 +11,8 @@ import msgspec
 from flashsale import limits
 from flashsale.baskets import encode
 from flashsale.batches import STATES, Target, reject
-from flashsale.calls import Call, FromReplica, Operation, Reply, expect
-from flashsale.errors import Rejected
+from flashsale.calls import Call, FromReplica, Operation, Reply, damaged, expect, reading
+from flashsale.errors import Rejected, StoreUnavailable
 from flashsale.keys import CueKeys, ShardKeys
 from flashsale.models import Hold, HoldState, Outcome, Sale, SaleState, SkuView, Snapshot
 from flashsale.rooms import WaitingRoom
@@ -25,6 +26,11 @@ def pairs(flat: Sequence[str | int]) -> dict[str, int]:
 
 def read_holds(sale: str, buyer: str, shown: Sequence[Reply]) -> list[Hold]:
     """A buyer's holds as find.lua and scan.lua show them."""
+    with reading("buyers", buyer):
+        return _holds(sale, buyer, shown)
+
+
+def _holds(sale: str, buyer: str, shown: Sequence[Reply]) -> list[Hold]:
     return [
         Hold(
             sale=sale,
@@ -83,15 +89,16 @@ def snapshot(sale: str) -> Operation[Snapshot]:
     reply = yield Call(load_script("inventory/snapshot"), own, (), shared=True)
     epoch, now, sequence, code, definition, state, buyers, due, units = expect(reply, 9, "snapshot")
     reject(sale, code)
+    with reading("sale", "definition"):
+        defined = msgspec.json.decode(definition, type=Sale)
+    with reading("sale", "state"):
+        told_state = SaleState(state.decode())
     skus = {}
-    for at in range(0, len(units), 7):
-        name, limit, *counters = (value.decode() for value in units[at : at + 7])
-        allotment, available, set_aside, held, sold = map(int, counters)
-        bound = int(limit) if limit else None
-        skus[name] = SkuView(name, allotment, available, set_aside, held, sold, bound)
+    for at, sku in zip(range(0, len(units), 7), defined.skus, strict=False):
+        skus[sku.id] = _sku_view(sku.id, at // 7, units[at : at + 7])
     return Snapshot(
-        sale=msgspec.json.decode(definition, type=Sale),
-        state=SaleState(state.decode()),
+        sale=defined,
+        state=told_state,
         at_ms=now,
         epoch=epoch,
         sequence=sequence,
@@ -100,6 +107,23 @@ def snapshot(sale: str) -> Operation[Snapshot]:
         skus=skus,
         stale=isinstance(reply, FromReplica),
     )
+
+
+def _sku_view(sku: str, index: int, values: Sequence[bytes]) -> SkuView:
+    name, limit, *counters = values
+    if name != sku.encode():
+        raise damaged("stock", f"{index}n")
+    units = [_stored_int(value, f"{index}{n}") for n, value in zip("taxhs", counters, strict=True)]
+    allotment, available, set_aside, held, sold = units
+    bound = _stored_int(limit, f"{index}l") if limit else None
+    return SkuView(sku, allotment, available, set_aside, held, sold, bound)
+
+
+def _stored_int(value: bytes, field: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise damaged("stock", field) from None
 
 
 def key_states(sale: str, cues: Sequence[str] = ()) -> Operation[dict[str, str]]:
@@ -121,7 +145,11 @@ def cue_ids(sale: str) -> Operation[list[str]]:
     keys = ShardKeys.of(sale)
     reply = yield Call(load_script("window/list"), (keys.sale, keys.cues), (), shared=True)
     _, _, _, flat = expect(reply, 4, "list")
-    opened = {flat[at].decode(): int(flat[at + 1]) for at in range(0, len(flat), 2)}
+    opened = {}
+    for at in range(0, len(flat), 2):
+        cue = flat[at].decode(errors="backslashreplace")
+        with reading("cues", cue):
+            opened[cue] = int(flat[at + 1])
     return sorted(opened, key=opened.__getitem__)
 
 
@@ -140,9 +168,11 @@ def parts(sale: str, skus: Sequence[str], cursor: str) -> Operation[tuple[str, i
     reject(sale, code)
     found: Parts = {}
     for at in range(0, len(flat), 2):
-        index, _, cue = flat[at].decode().partition("x:")
-        known = int(index) < len(skus)
-        found.setdefault(cue, {})[skus[int(index)] if known else f"#{index}"] = int(flat[at + 1])
+        field = flat[at].decode(errors="backslashreplace")
+        index, _, cue = field.partition("x:")
+        with reading("stock", field):
+            sku = skus[int(index)] if int(index) < len(skus) else f"#{index}"
+            found.setdefault(cue, {})[sku] = int(flat[at + 1])
     return following.decode(), sequence, found
 
 
@@ -153,10 +183,15 @@ def place_hashes(sale: str) -> Operation[int]:
     definition = expect(reply, 4, "definition")[3]
     if not definition:
         return 0
-    return msgspec.json.decode(definition, type=WaitingRoom).hashes
+    with reading("room", "definition"):
+        return msgspec.json.decode(definition, type=WaitingRoom).hashes
 
 
-def scan(sale: str, cursor: str, count: int) -> Operation[tuple[str, int, dict[str, list[Hold]]]]:
+Records: TypeAlias = dict[str, list[Hold] | None]
+"""Holds by buyer; None where the record cannot be read."""
+
+
+def scan(sale: str, cursor: str, count: int) -> Operation[tuple[str, int, Records]]:
     """A page of all buyers with their holds as stored, the next cursor and the sequence."""
     keys = ShardKeys.of(sale)
     own = (keys.sale, keys.stock, keys.buyers)
@@ -164,5 +199,9 @@ def scan(sale: str, cursor: str, count: int) -> Operation[tuple[str, int, dict[s
     _, _, sequence, code, following, packed = expect(reply, 6, "scan")
     reject(sale, code)
     flat = msgspec.msgpack.decode(packed)
-    page = {flat[at]: read_holds(sale, flat[at], flat[at + 1]) for at in range(0, len(flat), 2)}
+    page: Records = {}
+    for at in range(0, len(flat), 2):
+        page[flat[at]] = None
+        with suppress(StoreUnavailable):
+            page[flat[at]] = read_holds(sale, flat[at], flat[at + 1])
     return following.decode(), sequence, page

@@ -104,6 +104,61 @@ def test_the_audit_says_what_it_cannot_read_and_never_raises(lab: Lab, what: str
     assert not sale.audit().ok
 
 
+# Of each field: what it is set to (None: it is lost), and which of the sale's readers need it.
+READERS = ["snapshot", "trim", "repair", "audit"]
+FIELDS: list[tuple[str, str, str | None, list[str]]] = [
+    *(("sale", "definition", value, READERS) for value in (None, "{", "-3")),
+    *(("sale", "state", value, ["snapshot", "audit"]) for value in (None, "asleep", "-3")),
+    *(("stock", f"0{letter}", "junk", READERS) for letter in "tlaxhs"),
+    ("stock", "0n", "junk", READERS),
+    ("sale", "checkpoint", None, READERS[1:]),
+    *(("sale", "checkpoint", value, ["trim", "audit"]) for value in ("junk", "-3", "{}")),
+    *(("sale", "checkpoint_sequence", value, READERS[1:]) for value in (None, "soon", "-3")),
+    ("readers", "sink", "soon", READERS[1:]),
+    ("stock", "0x:drop", "some", ["audit"]),
+    ("cues", "drop", "soon", ["audit", "purge"]),
+]
+
+
+@pytest.mark.parametrize(("key", "field", "value", "readers"), FIELDS)
+def test_whoever_reads_a_field_that_is_lost_or_unreadable_names_it(
+    lab: Lab, key: str, field: str, value: str | None, readers: list[str]
+) -> None:
+    sale = rich(lab)
+    sale.ledger.register("sink")
+    sale.ledger.ack("sink", 3)
+    lab.set_time(sale, T0 + 100_000)
+    sale.expire()
+    name = getattr(lab.keys(sale), key)
+    if value is None:
+        lab.raw.hdel(name, field)
+    else:
+        lab.raw.hset(name, field, value)
+    read: dict[str, Callable[[], object]] = {
+        "snapshot": sale.snapshot,
+        "trim": sale.ledger.trim,
+        "repair": sale.repair,
+        "purge": sale.purge,
+    }
+    named = f"FLASHSALE_DAMAGED the field {field} of the key {key} of this sale"
+    for reader in readers:
+        if reader == "audit":
+            assert named in sale.audit().problems[-1]
+            continue
+        with pytest.raises(StoreUnavailable, match=named):
+            read[reader]()
+
+
+@pytest.mark.parametrize("record", ["junk", "-3", "1h40000x", "1z4000000001500h"])
+def test_the_audit_names_whose_record_cannot_be_read_and_goes_on(lab: Lab, record: str) -> None:
+    sale = rich(lab)
+    lab.raw.hset(lab.keys(sale).buyers, "held", record)
+    lab.raw.hincrby(lab.keys(sale).stock, "0a", 1)
+    problems = sale.audit().problems
+    assert "the record of buyer 'held' cannot be read" in problems
+    assert any("available is" in problem for problem in problems)
+
+
 # --- verbs --------------------------------------------------------------------------------
 
 LOST_SKUS = ["hold", "hold, second", "hold_many", "confirm in part", "refund", "restock",

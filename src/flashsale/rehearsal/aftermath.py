@@ -44,7 +44,7 @@ def read_server(sale: str, snapshot: Snapshot) -> Operation[ServerSide]:
     cursor = ""
     while cursor != "0":
         cursor, _, page = yield from views.scan(sale, cursor or "0", _SCAN_PAGE)
-        records |= page
+        records |= {buyer: holds for buyer, holds in page.items() if holds is not None}
     after = yield from views.snapshot(sale)
     report = yield from audit.audit(sale)
     return ServerSide(snapshot=snapshot, records=records, read_by_ms=after.at_ms, audit=report)
