@@ -60,7 +60,8 @@ local function expire_due(book, shard, keys, budget)
   local due = tonumber(next_moved[2])
 
   -- Whether the text of a record may have this hold as a held one: what was paid or has ended
-  -- otherwise is not parsed. The search begins at a separator, which no id has: it stops once a hold.
+  -- otherwise is not parsed. The search begins at a separator, which no id has: it stops once a
+  -- hold.
   local function may_hold(record, text)
     book.work = book.work + 0.5 + #record / 8192
     return string.sub(record, 1, 1) ~= '1' or string.sub(record, 2, 1 + #text) == text
