@@ -348,7 +348,6 @@ MEETS_A_RECORD = [
     "extend",
     "refund",
     "find",
-    "audit",
 ]
 
 
@@ -376,6 +375,17 @@ def test_an_older_client_refuses_a_newer_record_and_goes_on_with_all_others(
         )
     VERBS[verb](newer)
     assert newer.audit().ok
+
+
+def test_an_older_clients_audit_names_the_records_it_cannot_read(
+    lab: Lab, newer_shop: FlashSale
+) -> None:
+    sale = busy(lab)
+    rewritten(lab, sale, newer_shop.sale(sale.id), "held", "paid")
+    report = sale.audit()
+    assert not report.ok
+    for buyer in ("held", "paid"):
+        assert any(f"'{buyer}'" in problem for problem in report.problems), report.problems
 
 
 def as_text(dump: dict[str, Any], lab: Lab, sale: SaleHandle) -> dict[str, str]:

@@ -51,7 +51,10 @@ end
 
 READS_ONE = r"if sale\[1\] ~= '1' then"
 READS_BOTH = "if sale[1] ~= '1' and sale[1] ~= '2' then"
-RECORDS = r"('HSET', keys\.buyers, (?:unpack\()?)(records|fields)(\))"
+RECORDS = (
+    r"((?:'HSET', keys\.buyers,|write_table\(keys\.buyers, book\.buyers == 0,) (?:unpack\()?)"
+    r"(records|fields)(\))"
+)
 ENTRY = r"(redis\.call\('XADD', keys\.ledger, [^\n]+?, )(unpack\(entry\)\))"
 
 
