@@ -111,6 +111,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 __all__ = [
+    "BEACONS",
+    "QUICKNET",
+    "Beacon",
     "Check",
     "Group",
     "InvalidRecord",
@@ -150,6 +153,44 @@ class Group(NamedTuple):
     wish: Wish
     who: list[str]
 
+
+class Beacon(NamedTuple):
+    """A public source of randomness whose rounds anybody can date and check.
+
+    `name` is how cues call it. Round r comes at genesis_ms + period_ms · (r - 1); its value is
+    SHA-256 of its signature, which the holder of `public_key` (HEX) made over the round's number.
+    """
+
+    name: str
+    chain_hash: str
+    public_key: str
+    genesis_ms: int
+    period_ms: int
+
+    def time_of(self, round_number: int) -> int:
+        """When a round comes, in milliseconds since the epoch; rounds count from 1."""
+        return self.genesis_ms + self.period_ms * (round_number - 1)
+
+    def round_after(self, at_ms: int) -> int:
+        """The first round that comes strictly later than a time."""
+        return max(1, (at_ms - self.genesis_ms) // self.period_ms + 2)
+
+
+QUICKNET = Beacon(
+    name="drand-quicknet",
+    chain_hash="52db9ba70e0cc0f6eaf7803dd07447a1f5477735fd3f661792ba94600c84e971",
+    public_key=(
+        "83cf0f2896adee7eb8b5f01fcad3912212c437e0073e911fb90022d3e760183c"
+        "8c4b450b6a0a6c3ac6a5776a2d1064510d1fec758c921cc22b0e17e63aaf4bcb"
+        "5ed66304de9cf809bd274ca73bab4af5a6e9c76a4bc09e76eae8991ef5ece45a"
+    ),
+    genesis_ms=1_692_803_367_000,
+    period_ms=3_000,
+)
+"""drand's quicknet, of the League of Entropy; scheme bls-unchained-g1-rfc9380."""
+
+BEACONS: Mapping[str, Beacon] = {QUICKNET.name: QUICKNET}
+"""The beacons that this file knows. Of any other source it can check nothing."""
 
 _HEX = frozenset("0123456789abcdef")
 _ID = re.compile(r"[A-Za-z0-9._~@+=/-]{1,64}")

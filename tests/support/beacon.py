@@ -1,0 +1,32 @@
+"""A beacon for tests: real BLS signatures of a key that everybody knows. Needs the extra drand."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from flashsale.beacons import TAG, Beacon, message_of
+
+TEST_KEY = 0x5EC2E7
+
+
+def local_beacon(
+    *, name: str = "local-beacon", genesis_ms: int = 0, period_ms: int = 3_000
+) -> Beacon:
+    """A beacon whose rounds `sign` makes."""
+    from py_ecc.bls.point_compression import compress_G2
+    from py_ecc.optimized_bls12_381 import G2, multiply
+
+    halves = compress_G2(multiply(G2, TEST_KEY))
+    public_key = b"".join(int(half).to_bytes(48, "big") for half in halves).hex()
+    chain_hash = sha256(name.encode()).hexdigest()
+    return Beacon(name, chain_hash, public_key, genesis_ms, period_ms)
+
+
+def sign(round_number: int, key: int = TEST_KEY) -> bytes:
+    """The 48 bytes that the holder of the key publishes in a round."""
+    from py_ecc.bls.hash_to_curve import hash_to_G1
+    from py_ecc.bls.point_compression import compress_G1
+    from py_ecc.optimized_bls12_381 import multiply
+
+    hashed = hash_to_G1(message_of(round_number), TAG, sha256)
+    return int(compress_G1(multiply(hashed, key))).to_bytes(48, "big")
