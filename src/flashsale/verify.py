@@ -108,7 +108,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from itertools import pairwise
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias
 
 __all__ = [
     "BEACONS",
@@ -135,6 +135,9 @@ REFUSALS = frozenset({"limit_reached", "too_many_holds", "shard_full", "conflict
 SKUS_MAX = LINES_MAX = 32
 QTY_MAX, STOCK_MAX, COUNT_MAX = 10**6, 10**12, 10**9
 TIME_MAX_MS, DURATION_MAX_MS = 9_999_999_999_999, 30 * 24 * 3600 * 1000
+NUMBER_CHARACTERS_MAX = 40
+COMPARISONS = 100
+"""Lines compared for each entrant, at most, to find somebody who was passed over: see `verify`."""
 
 Line: TypeAlias = tuple[str, int, int]
 """A sku, how many units are wanted, and the least that is of use."""
@@ -207,10 +210,13 @@ class InvalidRecord(ValueError):
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was checked: its name, whether it holds, and a sentence."""
+    """One thing that was checked: its name, whether it holds, and a sentence.
+
+    `ok` is None if that could not be checked here.
+    """
 
     name: str
-    ok: bool
+    ok: bool | None
     message: str
 
 
@@ -218,12 +224,22 @@ class Check:
 class Verification:
     """What came of the checks. `limits` are what a record cannot prove, one sentence each.
 
-    `ok`: every check holds. After a failed "format" or "structure" there are no others.
+    After a failed "format" or "structure" there are no other checks.
     """
 
-    ok: bool
     checks: tuple[Check, ...]
     limits: tuple[str, ...]
+
+    @property
+    def verdict(self) -> Literal["verifies", "unchecked", "wrong"]:
+        """ "unchecked": nothing is wrong, but some check could not be made."""
+        found = {check.ok for check in self.checks}
+        return "wrong" if False in found else "unchecked" if None in found else "verifies"
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check was made and holds."""
+        return self.verdict == "verifies"
 
 
 @dataclass(frozen=True)
@@ -341,19 +357,24 @@ def wishes_of(groups: Iterable[Group]) -> dict[str, Wish]:
 
 
 def walk(
-    ordered: Iterable[str], wishes: Mapping[str, Wish], stock: Mapping[str, int]
+    ordered: Iterable[str], wishes: dict[str, Wish], stock: Mapping[str, int]
 ) -> list[tuple[str, Lot]]:
     """Who gets what of the stock, in that order: (entrant, lot)."""
     left = dict(stock)
     units = sum(left.values())
     drawn: list[tuple[str, Lot]] = []
+    hopeless: set[int] = set()  # wishes, by identity: what did not fit once never will
     for entrant in ordered:
         if units <= 0:
             break
+        wish = wishes[entrant]
+        if id(wish) in hopeless:
+            continue
         lot = []
-        for sku, wanted, least in wishes[entrant]:
+        for sku, wanted, least in wish:
             got = min(wanted, left.get(sku, 0))
             if got < least:
+                hopeless.add(id(wish))
                 break
             lot.append((sku, got))
         else:
@@ -416,7 +437,13 @@ def load(data: bytes | str) -> object:
     """Read a record's JSON. Raises InvalidRecord; a field that comes twice is an error, too."""
     try:
         text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+        return json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=_whole,
+            parse_float=_broken,
+            parse_constant=_no_constant,
+        )
     except InvalidRecord:
         raise
     except UnicodeDecodeError as error:
@@ -430,12 +457,28 @@ def load(data: bytes | str) -> object:
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidRecord(f"field {_shown(twice)}", "comes twice in one object")
+    fields: dict[str, object] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise InvalidRecord(f"field {_shown(name)}", "comes twice in one object")
+        fields[name] = value
     return fields
+
+
+def _whole(text: str) -> int:
+    return int(_short(text))
+
+
+def _broken(text: str) -> float:
+    return float(_short(text))
+
+
+def _short(text: str) -> str:
+    """A number's text: reading a long one takes time that grows with the square of its length."""
+    if len(text) > NUMBER_CHARACTERS_MAX:
+        rule = f"must be JSON with numbers of at most {NUMBER_CHARACTERS_MAX} characters"
+        raise InvalidRecord("the file", rule)
+    return text
 
 
 def _no_constant(text: str) -> NoReturn:
@@ -687,11 +730,18 @@ class _Wrong(Exception):
     """A check that does not hold; the message says how."""
 
 
+class _Unchecked(Exception):
+    """A check that could not be made; the message says why."""
+
+
 def verify(record: object, *, published_digest: str | None = None) -> Verification:
     """Check a record, as `load` or any JSON reader gives it. Raises nothing.
 
     published_digest: the digest that was seen in public before the result was told. With it the
     cue's parameters, the entrants and the time of the freeze are proven to be those of then.
+    The time it takes grows with the record's size (but for sorting), whatever the record says:
+    where many different baskets of several skus moved up, it stops comparing after 100 lines an
+    entrant, and tells so.
     """
     checks: list[Check] = []
     try:
@@ -702,18 +752,19 @@ def verify(record: object, *, published_digest: str | None = None) -> Verificati
     except InvalidRecord as error:
         name = "format" if error.field == "format" else "structure"
         checks.append(Check(name, False, str(error)))
-        return Verification(False, tuple(checks), ())
+        return Verification(tuple(checks), ())
     except RecursionError:
         checks.append(Check("structure", False, "the record is nested too deep"))
-        return Verification(False, tuple(checks), ())
+        return Verification(tuple(checks), ())
     checks.append(Check("structure", True, "every field is there, and of its kind"))
     for name, check in _checks_of(read, published_digest):
         try:
             checks.append(Check(name, True, check()))
         except _Wrong as wrong:
             checks.append(Check(name, False, str(wrong)))
-    limits = tuple(_limits_of(read, published_digest))
-    return Verification(all(check.ok for check in checks), tuple(checks), limits)
+        except _Unchecked as reason:
+            checks.append(Check(name, None, f"unchecked: {reason}"))
+    return Verification(tuple(checks), tuple(_limits_of(read, published_digest)))
 
 
 def _checks_of(
@@ -949,25 +1000,57 @@ def _is_within(wish: Wish, lot: Lot) -> bool:
 def _check_turns(read: _Record, ordered: list[str], promoted: list[Awarded]) -> None:
     """From the last to the first: who stands before a basket that would have been theirs?"""
     drawn = {entrant for entrant, _ in read.drawn}
-    lots = {entrant: dict(lot) for entrant, _, lot in promoted}
+    lots = {entrant: lot for entrant, _, lot in promoted}
     turn = [entrant for entrant, _, _ in promoted]
-    later: list[dict[str, int]] = []
-    served: dict[Wish, bool] = {}
+    later = _Baskets(COMPARISONS * (read.count + len(read.awarded)))
     for entrant in reversed(ordered):
         if entrant in lots:
             if not turn or turn.pop() != entrant:
                 raise _Wrong(f"{entrant} did not move up in the order of the draw")
-            if lots[entrant] and lots[entrant] not in later:
-                later.append(lots[entrant])
-                served.clear()
-        elif later and entrant not in drawn:
-            wish = read.wishes[entrant]
-            if wish not in served:
-                served[wish] = any(
-                    all(least <= lot.get(sku, 0) for sku, _, least in wish) for lot in later
-                )
-            if served[wish]:
-                raise _Wrong(f"{entrant} was passed over for somebody later in the order")
+            later.add(lots[entrant])
+        elif entrant not in drawn and later.have_for(read.wishes[entrant]):
+            raise _Wrong(f"{entrant} was passed over for somebody later in the order")
+
+
+class _Baskets:
+    """The different baskets that somebody got, and whether one of them would have done for a wish.
+
+    No wish is compared with a basket twice, and no more than `lines` lines in all.
+    """
+
+    def __init__(self, lines: int) -> None:
+        self._lines = lines
+        self._seen: set[Lot] = set()
+        self._listed: list[dict[str, int]] = []
+        self._most: dict[str, int] = {}
+        self._compared: dict[int, int] = {}  # by wish (its identity): with how many baskets
+
+    def add(self, lot: Lot) -> None:
+        if not lot or lot in self._seen:
+            return
+        self._seen.add(lot)
+        self._listed.append(dict(lot))
+        for sku, units in lot:
+            self._most[sku] = max(units, self._most.get(sku, 0))
+
+    def have_for(self, wish: Wish) -> bool:
+        start = self._compared.get(id(wish), 0)
+        if start == len(self._listed):
+            return False
+        if any(least > self._most.get(sku, 0) for sku, _, least in wish):
+            return False
+        if len(wish) == 1:
+            return True
+        self._compared[id(wish)] = len(self._listed)
+        self._lines -= len(wish) * (len(self._listed) - start)
+        if self._lines < 0:
+            raise _Unchecked(
+                "who was passed over: too many different baskets were wished and given"
+            )
+        return any(
+            all(least <= basket.get(sku, 0) for sku, _, least in wish)
+            for basket in self._listed[start:]
+        )
 
 
 def _check_stock(read: _Record) -> str:
@@ -1056,7 +1139,10 @@ def find(record: object, receipt: str) -> Place | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 if the record verifies, 1 if it does not, 2 if there is nothing to check."""
+    """The command: 0 if the record verifies, 1 if it does not, 2 if there is nothing to check.
+
+    3 if nothing is wrong, but not all could be checked.
+    """
     parser = argparse.ArgumentParser(prog="verify.py", description="Check the record of a draw.")
     parser.add_argument("record", metavar="RECORD.json")
     parser.add_argument("--receipt", help="tell what became of this entrant")
@@ -1066,18 +1152,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with open(told.record, "rb") as file:
             record = load(file.read())
         result = verify(record, published_digest=told.digest)
-        place = find(record, told.receipt) if told.receipt and result.ok else None
+        sought = told.receipt and result.verdict != "wrong"
+        place = find(record, told.receipt) if sought else None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         sys.stderr.write(f"verify.py: {told.record}: {why}\n")
         return 2
-    lines = [f"{'ok   ' if c.ok else 'WRONG'} {c.name:<10} {c.message}" for c in result.checks]
+    marks = {True: "ok   ", False: "WRONG", None: "?    "}
+    lines = [f"{marks[check.ok]} {check.name:<10} {check.message}" for check in result.checks]
     if result.limits:
         lines += ["", "What this record cannot prove:", *(f"- {text}" for text in result.limits)]
-    if told.receipt and result.ok:
+    if sought:
         lines += ["", _told_place(place)]
-    lines += ["", "The record verifies." if result.ok else "The record does NOT verify."]
-    return _print("\n".join(lines)) or (0 if result.ok else 1)
+    lines += ["", _VERDICTS[result.verdict][1]]
+    return _print("\n".join(lines)) or _VERDICTS[result.verdict][0]
+
+
+_VERDICTS = {
+    "verifies": (0, "The record verifies."),
+    "wrong": (1, "The record does NOT verify."),
+    "unchecked": (
+        3,
+        "Nothing is wrong, but NOT all was checked: see the lines with a question mark.",
+    ),
+}
+"""Exit codes, and what is said last."""
 
 
 def _print(text: str) -> int:

@@ -23,6 +23,8 @@ from flashsale.errors import InvalidRequest
 from flashsale.verify import InvalidRecord, Place, Verification, find, load, verify
 
 _WINDOWS_SHOWN = 12
+UNCHECKED = 3
+"""The exit code of a record of which nothing is wrong, but not all could be checked."""
 
 
 def verify_record(
@@ -44,17 +46,20 @@ def verify_record(
 
     It needs no server and takes nothing on trust. The same checks are in one file that anybody
     may copy and run alone: python verify.py RECORD.json. Exit code 0 if the record verifies, 1 if
-    it does not or does not have the receipt, 2 if there is nothing to check.
+    it does not or does not have the receipt, 2 if there is nothing to check, 3 if nothing is wrong
+    but not all could be checked.
     """
     with reporting(json=json, debug=debug) as report, _without_collecting():
         read = _load(record)
         with report.err.status("drawing again"):
             result = verify(read, published_digest=digest)
-            place = _find(read, receipt) if receipt is not None and result.ok else None
+            sought = receipt is not None and result.verdict != "wrong"
+            place = _find(read, receipt) if receipt is not None and sought else None
         whole = any(check.name == "seal" for check in result.checks)  # it was read to the end
         figures = _figures(read) if whole else {}
         value = {
             "ok": result.ok,
+            "verdict": result.verdict,
             "void": bool(figures) and figures["void"] is not None,
             **{name: figures.get(name) for name in ("sale", "cue")},
             "checks": [asdict(check) for check in result.checks],
@@ -65,10 +70,12 @@ def verify_record(
         report.give(value, _shown(report, result, figures))
         if place and not json:
             report.out.print(_place_view(place))
-        if receipt is not None and result.ok and not place:
+        if sought and not place:
             report.note(f"the record has no entrant with the receipt {receipt!r}")
-        if not result.ok or (receipt is not None and not place):
+        if result.verdict == "wrong" or (sought and not place):
             raise typer.Exit(REFUSED)
+        if result.verdict == "unchecked":
+            raise typer.Exit(UNCHECKED)
 
 
 @contextmanager
@@ -137,15 +144,17 @@ def _figures(read: Any) -> dict[str, Any]:
 
 
 def _shown(report: Report, result: Verification, figures: dict[str, Any]) -> RenderableType:
-    verdict = Text("does not verify", "bold red")
-    if result.ok:
-        verdict = Text("verifies", "bold green")
-        if figures["void"] is not None:
-            verdict = Text("verifies: the cue is void", "bold yellow")
+    verdict = {
+        "wrong": Text("does not verify", "bold red"),
+        "unchecked": Text("nothing wrong, but not all was checked", "bold yellow"),
+        "verifies": Text("verifies", "bold green"),
+    }[result.verdict]
+    if result.ok and figures["void"] is not None:
+        verdict = Text("verifies: the cue is void", "bold yellow")
     name = f"cue {figures['cue']} of sale {figures['sale']}" if figures else "the record"
     parts: list[RenderableType] = [Text.assemble((name, "bold"), "  ", verdict)]
     parts.append(Padding(_checks_table(result, ascii_only=report.ascii_only), (1, 0, 0, 0)))
-    if result.ok and figures["void"] is None:
+    if result.verdict != "wrong" and figures["void"] is None:
         parts += [Padding(_summary(figures), (1, 0, 0, 0)), _windows_table(figures)]
     if result.limits:
         parts.append(Padding(Text("What the record cannot prove", "bold"), (1, 0, 0, 0)))
@@ -155,14 +164,20 @@ def _shown(report: Report, result: Verification, figures: dict[str, Any]) -> Ren
 
 def _checks_table(result: Verification, *, ascii_only: bool) -> Table:
     right, wrong = ("ok", "WRONG") if ascii_only else ("✓", "✗")
+    marks = {
+        True: Text(right, "green"),
+        False: Text(wrong, "bold red"),
+        None: Text("?", "bold yellow"),
+    }
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for check in result.checks:
-        mark = Text(right, "green") if check.ok else Text(wrong, "bold red")
-        style = "" if check.ok else "red"
-        table.add_row(mark, Text(check.name, style or "bold"), Text(check.message, style))
+        style = {True: "", False: "red", None: "yellow"}[check.ok]
+        table.add_row(
+            marks[check.ok], Text(check.name, style or "bold"), Text(check.message, style)
+        )
     return table
 
 
