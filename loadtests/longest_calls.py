@@ -460,7 +460,7 @@ def award(lines: int, weight: int) -> Callable[[Ground], Call]:
         wishes = [[v for k in range(lines) for v in (k, 1 + n, 1)] for n in range(256)]
         base = shard_call("expire", keys)
         baskets = encode([wishes, list(range(1, 257))])
-        args = ("drawn", "cue/cue", encode(buyers(256)), baskets, 0, "ab", "")
+        args = ("drawn", "cue~cue", encode(buyers(256)), baskets, 0, "ab", "")
         return Call(load_script("window/award"), (*base.keys, own.cue, own.awarded), args)
 
     return make

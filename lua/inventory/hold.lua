@@ -73,6 +73,7 @@ end
 -- include lib/send_reply
 -- include lib/close_book
 -- include lib/is_id
+-- include lib/is_winners_id
 -- include lib/may_judge
 -- include lib/read_turns
 -- include lib/read_caps
@@ -143,7 +144,7 @@ for i = 1, n do
   if which then
     basket = baskets[which[i]]
   end
-  if not (well_formed or (is_id(buyer) and is_id(id))) or not basket
+  if not (well_formed or (is_id(buyer) and is_id(id))) or is_winners_id(id) or not basket
     or basket.refusal == MALFORMED then
     answer(reply, i, MALFORMED)
   else

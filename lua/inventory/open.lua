@@ -95,5 +95,5 @@ in_pieces('HSET', k_skus, fields)
 in_pieces('HSET', k_stock, counters) -- fourteen values a sku
 redis.call('HSET', k_sale, 'format', '1', 'definition', definition, 'state', 'running',
   'rules', rules_blob, 'epoch', 1, 'sequence', 1, 'now', now, 'due', '', 'cursor', 1,
-  'checkpoint', '', 'checkpoint_sequence', 0)
+  'seats', 0, 'checkpoint', '', 'checkpoint_sequence', 0)
 return { 1, now, 0, OPENED, '' }

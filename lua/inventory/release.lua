@@ -1,13 +1,14 @@
 #!lua
 -- Gives holds up; an id that is not known leaves a tombstone, so that the delayed hold it
--- belongs to cannot take stock afterwards: a batch.
+-- belongs to cannot take stock afterwards: a batch. The id of a cue's winner is UNKNOWN_HOLD before
+-- the award: a tombstone would stand in its way.
 --
 -- KEYS  sale skus stock buyers ledger deadlines
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       buyers      msgpack: array of buyers
 --       ids         msgpack: array of hold ids
--- CODES R RELEASED, A ALREADY_CONFIRMED, E EXPIRED, * MEMORY_FULL, u SALE_UNKNOWN, p PURGED,
---       ! MALFORMED
+-- CODES R RELEASED, A ALREADY_CONFIRMED, E EXPIRED, ? UNKNOWN_HOLD, * MEMORY_FULL,
+--       u SALE_UNKNOWN, p PURGED, ! MALFORMED
 -- FULL  all but the tombstone of an id that is not known
 
 local keys = {
@@ -22,7 +23,7 @@ local is_full = false -- true in the twin for a full memory, see flashsale.scrip
 -- include lib/settle_plain
 
 local RELEASED, ALREADY_CONFIRMED, EXPIRED, MALFORMED = 'R', 'A', 'E', '!' -- outcomes
-local MEMORY_FULL = '*' -- outcomes
+local UNKNOWN_HOLD, MEMORY_FULL = '?', '*' -- outcomes
 local SWEEP_PER_CALL = 128
 
 local shard, refusal, time = load_shard(keys.sale, caller_ms)
@@ -47,12 +48,12 @@ end
 -- include lib/expire_due
 -- include lib/expire_buyer
 -- include lib/give_back
--- include lib/shard_full
 -- include lib/new_reply
 -- include lib/answer
 -- include lib/send_reply
 -- include lib/close_book
 -- include lib/is_id
+-- include lib/is_winners_id
 -- include lib/may_judge
 
 local book = new_book()
@@ -85,11 +86,13 @@ local function release(buyer, hold)
   return RELEASED
 end
 
--- A full record or shard takes no tombstone and needs none: the hold will find no room either.
+-- A full record or shard takes no tombstone and needs none: the hold will find no room either. (The
+-- seats kept for winners are no reason: they are given back, and then it would.)
 local function bury(buyer, id)
   local holds = holds_of(book, buyer)
-  local new = #holds == 0
-  if #holds < shard.holds_max and not (new and shard_full(book, shard, keys.buyers)) then
+  book.buyers = book.buyers or redis.call('HLEN', keys.buyers)
+  local full = #holds == 0 and book.buyers + book.new_buyers >= shard.buyers_max
+  if #holds < shard.holds_max and not full then
     touch(book, buyer)
     table.insert(holds, { state = 't', stamp = '0000000000000', id = id, basket = '' })
     note_event(book, 't', buyer, id, '')
@@ -109,6 +112,8 @@ for i = 1, n do
     if hold then
       local code, replayed = release(buyer, hold)
       answer(reply, i, code, hold, replayed)
+    elseif is_winners_id(id) then
+      answer(reply, i, UNKNOWN_HOLD)
     elseif is_full then
       answer(reply, i, MEMORY_FULL)
     else

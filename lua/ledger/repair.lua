@@ -12,7 +12,7 @@
 --       from        for buyers: the first of the entry's buyers, from 1
 --       values      for "finish": msgpack: {{field of the stock hash, units, …}, {field to remove,
 --                   …}, {cue whose reserve is over, …}, {} or what set-aside is given back:
---                   {{cue, index, -units, …}, …}}
+--                   {{cue, index, -units, …}, …}, units set aside in all}
 -- REPLY {epoch, now, code ("" or u, p, Q: it is not, or no longer, the torn entry), next of its
 --       buyers or 0, {buyer, hold id, …}: of whom it cannot be told}
 -- CODES Q CONFLICT, u SALE_UNKNOWN, p PURGED, ! MALFORMED
@@ -91,7 +91,8 @@ if verb == 'finish' then
   end
   in_pieces('HSET', keys.sale, sale)
   -- What is due is not in the entry: the next call looks.
-  redis.call('HSET', keys.sale, 'sequence', last, 'now', now, 'due', value.t)
+  redis.call('HSET', keys.sale, 'sequence', last, 'now', now, 'due', value.t,
+    'seats', values[5])
   return { epoch, shard.now, '', 0, {} }
 end
 

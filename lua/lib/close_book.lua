@@ -13,6 +13,7 @@ local function close_book(book, shard, keys, fields)
   local sequence = shard.sequence + (happened and 1 or 0)
   local position = {
     'sequence', sequence, 'now', shard.now, 'due', shard.due or '', 'cursor', shard.cursor,
+    'seats', shard.seats + book.seats,
   }
   local sets, removals = {}, {} -- a sweep may change the deadlines though nothing happened
   for member, deadline in pairs(book.deadlines) do

@@ -2,6 +2,7 @@
 -- include lib/judge_baskets
 -- include lib/note_sku
 -- include lib/plain_replay
+-- include lib/shard_full
 -- include lib/share_out
 -- include lib/write_fresh
 -- The common case of a batch of holds: nothing is due, and buyers the shard has never seen, each
@@ -61,8 +62,9 @@ local function hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, re
     }
   end
   local ids = cmsgpack.unpack(blobs.ids)
-  if #ids ~= n or (open and book.buyers + n > shard.buyers_max) or not are_ids(buyers)
-    or not are_ids(ids) then
+  if #ids ~= n or (open and shard_full(book, shard, keys.buyers, n))
+    or not are_ids(buyers) or not are_ids(ids)
+    or string.find(blobs.ids, 'cue~', 1, true) then -- perhaps a winner's
     return nil, records
   end
   local seen, replayed, details = {}, known and {}, {}

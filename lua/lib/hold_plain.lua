@@ -51,8 +51,9 @@ local function hold_plain(shard, keys, buyers, request, closed, blobs)
     return { tonumber(shard.epoch), shard.now, 0, code, '' }
   end
   local ids = cmsgpack.unpack(blobs.ids)
-  if row.a < n * qty or book.buyers + n > shard.buyers_max or #ids ~= n or not are_ids(buyers)
-    or not are_ids(ids) then
+  if row.a < n * qty or shard_full(book, shard, keys.buyers, n) or #ids ~= n
+    or not are_ids(buyers) or not are_ids(ids)
+    or string.find(blobs.ids, 'cue~', 1, true) then -- perhaps a winner's
     return nil, records
   end
 

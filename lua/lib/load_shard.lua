@@ -10,7 +10,7 @@ local function load_shard(k_sale, caller_text)
   local CLOCK_JUMP_MAX = 60000
   local SALE_UNKNOWN, PURGED = 'u', 'p' -- outcomes
   local sale = redis.call('HMGET', k_sale, 'format', 'state', 'epoch', 'sequence', 'now', 'due',
-    'cursor', 'rules')
+    'cursor', 'seats', 'rules')
   local time = redis.call('TIME')
   local wall = time[1] * 1000 + math.floor(time[2] / 1000)
   if not sale[1] then
@@ -26,10 +26,10 @@ local function load_shard(k_sale, caller_text)
     error({ err = 'FLASHSALE_MALFORMED the caller\'s time must be milliseconds' })
   end
   local position = (sale[3] or '?') .. ' ' .. (sale[4] or '?') .. ' ' .. (sale[5] or '?') .. ' '
-    .. (sale[6] or '?') .. ' ' .. (sale[7] or '?')
-  if not string.find(position, '^%d+ %d+ %d+ %d* %d+:?%d*$') then
-    local NAMES = { 'epoch', 'sequence', 'now', 'due', 'cursor' }
-    local FORMS = { '^%d+$', '^%d+$', '^%d+$', '^%d*$', '^%d+:?%d*$' }
+    .. (sale[6] or '?') .. ' ' .. (sale[7] or '?') .. ' ' .. (sale[8] or '?')
+  if not string.find(position, '^%d+ %d+ %d+ %d* %d+:?%d* %d+$') then
+    local NAMES = { 'epoch', 'sequence', 'now', 'due', 'cursor', 'seats' }
+    local FORMS = { '^%d+$', '^%d+$', '^%d+$', '^%d*$', '^%d+:?%d*$', '^%d+$' }
     for i, name in ipairs(NAMES) do
       if not string.find(sale[i + 2] or '?', FORMS[i]) then
         damaged('the field ' .. name .. ' of the key sale')
@@ -45,7 +45,7 @@ local function load_shard(k_sale, caller_text)
   if jumped or wall < last then
     now = last
   end
-  local rules = cmsgpack.unpack(sale[8] or damaged('the field rules of the key sale'))
+  local rules = cmsgpack.unpack(sale[9] or damaged('the field rules of the key sale'))
   return {
     state = sale[2],
     epoch = sale[3],
@@ -55,6 +55,7 @@ local function load_shard(k_sale, caller_text)
     latest = jumped and wall or now, -- the time if the server's clock is right after all
     due = tonumber(sale[6]), -- nil: nothing can fall due
     cursor = sale[7], -- lib/cursor_of reads it
+    seats = tonumber(sale[8]), -- of buyers_max, kept for those who may yet win in a cue
     ttl = rules[1],
     opens = rules[2], -- false, as the next two: there is none
     closes = rules[3],

@@ -11,6 +11,7 @@ local function new_book()
     touched = {}, -- buyers whose record changes, and a set of them
     is_touched = {},
     new_buyers = 0,
+    seats = 0, -- how many more, or fewer, units are set aside: see lib/shard_full
     rows = {}, -- sku index → {a, x, h, s, limit} as it will be
     changed_rows = {}, -- sku index → true
     events = {}, -- letter → {buyers, ids, baskets, extra}

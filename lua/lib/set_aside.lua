@@ -4,7 +4,7 @@
 local function set_aside(book, k_stock, cue, index, qty)
   book.work = book.work + 4
   local row, field = sku_row(book, k_stock, index), index .. 'x:' .. cue
-  row.a, row.x = row.a - qty, row.x + qty
+  row.a, row.x, book.seats = row.a - qty, row.x + qty, book.seats + qty
   book.changed_rows[index] = true
   local part = book.parts[field] or tonumber(redis.call('HGET', k_stock, field) or 0)
   book.parts[field] = part + qty

@@ -23,8 +23,8 @@
 --       a code is for the whole batch: FROZEN, the next have to wait; SETTLED, the reserve has
 --       ended; TRY_AGAIN, places have fallen free since: ask those who come first first; or others
 --       were drawn by other seeds before: draw by those (window/freeze tells them)
--- CODES H HELD, S SOLD_OUT, L LIMIT_REACHED, M TOO_MANY_HOLDS, B SHARD_FULL, Q CONFLICT,
---       J CLOCK_JUMP, j NOT_CLOSED, f FROZEN, g SETTLED, x VOID, m CUE_UNKNOWN, u SALE_UNKNOWN,
+-- CODES H HELD, S SOLD_OUT, L LIMIT_REACHED, M TOO_MANY_HOLDS, Q CONFLICT, J CLOCK_JUMP,
+--       j NOT_CLOSED, f FROZEN, g SETTLED, x VOID, m CUE_UNKNOWN, u SALE_UNKNOWN,
 --       T TRY_AGAIN, p PURGED, ! MALFORMED
 
 local keys = {
@@ -44,7 +44,6 @@ local caller_ms, phase, hold_id, buyers_blob, baskets_blob, freed, seed, entropy
 -- include lib/refuse_units
 -- include lib/counter_of
 -- include lib/set_aside
--- include lib/shard_full
 -- include lib/format_basket
 -- include lib/new_reply
 -- include lib/answer
@@ -53,7 +52,7 @@ local caller_ms, phase, hold_id, buyers_blob, baskets_blob, freed, seed, entropy
 -- include lib/close_book
 
 local HELD, SOLD_OUT, CONFLICT, CLOCK_JUMP, MALFORMED = 'H', 'S', 'Q', 'J', '!' -- outcomes
-local TOO_MANY_HOLDS, SHARD_FULL = 'M', 'B' -- outcomes
+local TOO_MANY_HOLDS = 'M' -- outcomes
 local NOT_CLOSED, FROZEN, SETTLED, VOID = 'j', 'f', 'g', 'x' -- outcomes
 local TRY_AGAIN = 'T' -- outcomes
 
@@ -140,9 +139,7 @@ local function award(buyer, wish)
     return CONFLICT
   end
   local holds = holds_of(book, buyer)
-  if #holds == 0 and shard_full(book, shard, keys.buyers) then
-    return SHARD_FULL
-  elseif #holds >= shard.holds_max then
+  if #holds >= shard.holds_max then
     return TOO_MANY_HOLDS
   end
   local lines = cut_down(wish)

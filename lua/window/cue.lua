@@ -1,6 +1,8 @@
 #!lua
--- Opens a cue, once for ever: sets its stock aside and fixes its times. The same definition again
--- changes nothing, whatever the clocks say by then.
+-- Opens a cue, once for ever: sets its stock aside, keeps a seat among the shard's buyers for each
+-- unit (SHARD_FULL where there are not so many), and fixes its times, all of which must lie within
+-- the sale's opening hours. The same definition again changes nothing, whatever the clocks say by
+-- then.
 --
 -- KEYS  sale skus stock buyers ledger deadlines cues cue
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
@@ -10,8 +12,9 @@
 --       times       msgpack: {position, cue's server time, ahead, window, windows, credit, closes,
 --                   entropy time or false, reserve, kept or false, entries_max, reveals}
 --       fields      msgpack: {name, value, …}: what else the cue's hash is to keep
--- CODES c CUED, Q CONFLICT, Z ENDED, U SKU_UNKNOWN, S SOLD_OUT, T TRY_AGAIN, J CLOCK_JUMP,
---       y TOO_LATE, i TOO_MANY_CUES, u SALE_UNKNOWN, p PURGED, ! MALFORMED
+-- CODES c CUED, Q CONFLICT, Z ENDED, N NOT_OPEN, K CLOSED, U SKU_UNKNOWN, S SOLD_OUT,
+--       T TRY_AGAIN, J CLOCK_JUMP, y TOO_LATE, i TOO_MANY_CUES, B SHARD_FULL, u SALE_UNKNOWN,
+--       p PURGED, ! MALFORMED
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
@@ -25,12 +28,14 @@ local caller_ms, id, definition, units_blob, times_blob, fields_blob = unpack(AR
 -- include lib/also_write
 -- include lib/close_book
 -- include lib/set_aside
+-- include lib/shard_full
 -- include lib/is_id
 -- include lib/sku_index
 
 local CUED, CONFLICT, ENDED, SKU_UNKNOWN, SOLD_OUT = 'c', 'Q', 'Z', 'U', 'S' -- outcomes
 local TRY_AGAIN, CLOCK_JUMP, TOO_LATE = 'T', 'J', 'y' -- outcomes
 local TOO_MANY_CUES, MALFORMED = 'i', '!' -- outcomes
+local NOT_OPEN, CLOSED, SHARD_FULL = 'N', 'K', 'B' -- outcomes
 local CUES_MAX, LINES_MAX, SWEEP_PER_CALL = 1000, 32, 128
 local DURATION_MAX, TIME_MAX = 2592000000, 9999999999999
 
@@ -68,6 +73,10 @@ expire_due(book, shard, keys, SWEEP_PER_CALL)
 local function judge()
   if shard.state == 'ended' then
     return nil, ENDED
+  elseif shard.opens and shard.opens > times[2] then
+    return nil, NOT_OPEN
+  elseif shard.closes and shard.closes < times[7] then
+    return nil, CLOSED
   elseif shard.jumped then
     return nil, CLOCK_JUMP
   elseif shard.now >= times[7] then
@@ -100,6 +109,13 @@ local function judge()
 end
 
 local lines, code = judge()
+local all = 0
+for k = 1, lines and #lines or 0, 4 do
+  all = all + lines[k + 2]
+end
+if lines and shard_full(book, shard, keys.buyers, all) then
+  lines, code = nil, SHARD_FULL
+end
 if lines then
   local indexes = {}
   for k = 1, #lines, 4 do

@@ -26,8 +26,8 @@ FAIR_WINDOW_MS = 2_000
 LAG_BUCKET_MS = 250
 """The width of a bucket of reported lags."""
 
-HOLD_PREFIX = "cue/"
-"""A winner's hold has the id `cue/` and the cue's."""
+HOLD_PREFIX = limits.HOLD_PREFIX
+"""A winner's hold has the id `cue~` and the cue's."""
 
 
 class UnfairWindowWarning(UserWarning):

@@ -54,7 +54,7 @@ def hold_item(
     buyer: str, basket: Basket, hold_id: str, channel: str, note: str, key: str = ""
 ) -> Item:
     """One hold, checked."""
-    buyer, hold_id = limits.check_hold_ids(buyer, hold_id)
+    buyer, hold_id = limits.check_new_hold_ids(buyer, hold_id)
     lines = check_basket("basket", basket)
     if channel is NONE and note is NONE and key is NONE:
         return Item(buyer, hold_id, lines)  # nearly always, and three checks cost as much as this

@@ -21,6 +21,9 @@ T = TypeVar("T", bound=str)
 ID_MAX = 64
 """Characters of an identifier (sale, sku, buyer, hold id, op_id, reader, channel)."""
 
+HOLD_PREFIX = "cue~"
+"""Hold ids that begin so are those of cues' winners: `cue~` and the cue's. No caller holds one."""
+
 REF_MAX = 3 * 3 * ID_MAX + 4
 """Characters of a hold's `ref`: three identifiers, each character written as three at most."""
 
@@ -179,6 +182,14 @@ def check_hold_ids(buyer: object, hold_id: object) -> tuple[str, str]:
     if type(buyer) is str and type(hold_id) is str and _TWO_IDS.fullmatch(f"{buyer} {hold_id}"):
         return buyer, hold_id
     return check_id("buyer", buyer), check_id("hold_id", hold_id)
+
+
+def check_new_hold_ids(buyer: object, hold_id: object) -> tuple[str, str]:
+    """Both names of a hold that a caller wants to take: none that a cue's winner may get."""
+    names = check_hold_ids(buyer, hold_id)
+    if names[1].startswith(HOLD_PREFIX):
+        raise InvalidRequest("hold_id", f'must not begin with "{HOLD_PREFIX}": winners\' holds do')
+    return names
 
 
 def check_choice(field: str, value: object, choices: tuple[T, ...]) -> T:

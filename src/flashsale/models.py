@@ -184,7 +184,8 @@ class Sale(Struct, frozen=True):
     holds_max: how many hold ids one buyer may ever use in this sale, 1 to 64.
     extend_max_ms: how far past a hold's original deadline `extend` may go, 0 to 30 days.
     buyers_max: how many buyers one shard remembers (a bound on its memory and its
-        largest key), 1 to 10^7.
+        largest key), 1 to 10^7. An open cue keeps one for each unit it set aside, so that no
+        winner is refused; only those who take over a winner's place may exceed it.
     admission: only who was admitted from the sale's waiting room may hold (`SaleHandle.queue`);
         winners of a cue, and payments, need no turn.
     key_holds_max: how many holds may ever be taken under one `key=` of `hold`, 1 to 10^12

@@ -194,4 +194,5 @@ def _values(books: Books, torn: Entry, unopened: list[str]) -> list[object]:
                 gone.append(f"{index[sku]}x:{cue}")
             else:
                 units += (f"{index[sku]}x:{cue}", qty)
-    return [units, gone, over, given]
+    seats = sum(balance["set_aside"] for balance in books.balances.values())
+    return [units, gone, over, given, seats]

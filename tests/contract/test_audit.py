@@ -365,7 +365,7 @@ def test_parts_add_up_over_settlements_reserves_and_voids_from_any_checkpoint(la
     open_cue(lab, sale, "three", stock={"red": 2})
     settled(lab, sale, first)
     winner = drawn_by(first, [f"b{n}" for n in range(6)])[0][0]
-    sale.release(winner, "cue/one").unwrap()  # its unit goes back to the cue
+    sale.release(winner, "cue~one").unwrap()  # its unit goes back to the cue
     assert sale.audit().problems == ()
     lab.set_time(sale, first.cue().reveals_at_ms + 1_000)
     sale.expire()

@@ -321,8 +321,8 @@ def test_whether_a_reserve_has_ended_is_asked_again_while_it_is_in_doubt(
     for buyer in ("ann", "bob"):
         tap(handle, buyer)
     settled(lab, sale, handle)
-    winner = next(who for who in ("ann", "bob") if sale.find(who, "cue/drop"))
-    sale.release(winner, "cue/drop").unwrap()
+    winner = next(who for who in ("ann", "bob") if sale.find(who, "cue~drop"))
+    sale.release(winner, "cue~drop").unwrap()
     keys = lab.keys(sale)
     ends_ms = true_ms() - MINUTE
     lab.raw.zadd(keys.deadlines, {"|drop": ends_ms})

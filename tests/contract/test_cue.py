@@ -361,6 +361,24 @@ def test_a_cue_is_too_late_when_it_would_be_closed_already_and_not_before(lab: L
     assert open_cue(lab, sale, cue_time_ms=T0 + 1).cue().closes_at_ms == T0 + 16_001
 
 
+@pytest.mark.parametrize("hours", [(1, 0), (0, -1), (0, 0), (-5, 5)], ids=str)
+def test_a_cue_lies_within_the_opening_hours_of_its_sale(lab: Lab, hours: tuple[int, int]) -> None:
+    """Whoever is drawn then could not have held, or would hold when nobody else may."""
+    opens, closes = T0 + hours[0], T0 + 16_000 + hours[1]
+    sale = lab.open(opens_at_ms=opens, closes_at_ms=closes)
+    before = contents(lab, sale, "drop")
+    if opens > T0 or closes < T0 + 16_000:
+        with pytest.raises(Rejected) as error:
+            open_cue(lab, sale)
+        assert error.value.outcome is (Outcome.NOT_OPEN if opens > T0 else Outcome.CLOSED)
+        assert contents(lab, sale, "drop") == before
+    else:
+        handle = open_cue(lab, sale)
+        assert handle.cue().closes_at_ms == T0 + 16_000
+        lab.set_time(sale, closes)
+        assert open_cue(lab, sale).cue() == handle.cue()  # the same again, after the closing
+
+
 def test_a_clock_that_has_jumped_is_not_believed(lab: Lab) -> None:
     sale, long_ago = lab.open(), 1_000_000_000_000
     lab.raw.hset(lab.keys(sale).sale, "now", long_ago)
@@ -436,8 +454,8 @@ def test_the_longest_id_of_a_cue_does_all_that_others_do(lab: Lab) -> None:
     handle = open_cue(lab, sale, "x" * 60, stock={"red": 1})
     assert tap(handle, "ann").outcome is Outcome.ENTERED
     assert settled(lab, sale, handle).awarded == 1
-    assert handle.result("ann", wait_ms=0).hold_id == "cue/" + "x" * 60
-    assert sale.confirm("ann", "cue/" + "x" * 60).outcome is Outcome.CONFIRMED
+    assert handle.result("ann", wait_ms=0).hold_id == "cue~" + "x" * 60
+    assert sale.confirm("ann", "cue~" + "x" * 60).outcome is Outcome.CONFIRMED
 
 
 @pytest.mark.parametrize("window_ms", [2_000, 1_999])
@@ -590,7 +608,7 @@ def test_an_ended_sale_takes_no_entries_but_settles(lab: Lab) -> None:
     sale.end()
     assert tap(handle, "bob").outcome is Outcome.ENDED
     assert settled(lab, sale, handle).awarded == 1
-    assert sale.confirm("ann", "cue/drop").outcome is Outcome.CONFIRMED
+    assert sale.confirm("ann", "cue~drop").outcome is Outcome.CONFIRMED
     assert sale.audit().problems == ()
 
 

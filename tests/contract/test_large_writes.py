@@ -51,7 +51,7 @@ def test_the_reserves_of_any_number_of_cues_may_end_at_once(lab: Lab, verb: str)
         lab.raw.hset(CueKeys.of(sale.id, cue).cue, "format", "1")
     lab.raw.hset(keys.cues, mapping=dict.fromkeys(cues, 2))
     lab.raw.zadd(keys.deadlines, {f"|{cue}": T0 + 500 for cue in cues})
-    lab.raw.hset(keys.sale, mapping={"sequence": 2, "due": T0 + 500})
+    lab.raw.hset(keys.sale, mapping={"sequence": 2, "due": T0 + 500, "seats": 32 * 300})
     assert sale.audit().ok
     lab.set_time(sale, T0 + 500)
     if verb == "hold":

@@ -236,7 +236,7 @@ UNREADABLE: dict[str, tuple[str, ...]] = {
     "state": ("asleep", ""),
     "rules": (),
     "due": ("soon", "-3", "1.5"),
-} | dict.fromkeys(("epoch", "sequence", "now", "cursor"), ("soon", "-3", ""))
+} | dict.fromkeys(("epoch", "sequence", "now", "cursor", "seats"), ("soon", "-3", ""))
 """Of every field that each call reads of the `sale` hash: what it cannot be."""
 
 

@@ -56,7 +56,7 @@ class Scene:
     def __init__(self, lab: Lab, *, public: bool = False) -> None:
         self.lab, self.value = lab, VALUE if public else None
         self.tower = Tower() if public else None
-        self.sale: SaleHandle = lab.open({"red": 10, "blue": 10}, limits={"red": 3})
+        self.sale: SaleHandle = lab.open({"red": 10, "blue": 10}, limits={"red": 3}, holds_max=2)
         self.handle: CueHandle = open_cue(
             lab, self.sale, stock={"red": 9, "blue": 4}, reserve_ms=20_000, windows=2,
             entropy=self.tower,
@@ -72,7 +72,8 @@ class Scene:
         enter_all(lab, self.handle.cue(), taps)
         lab.set_time(self.sale, self.handle.cue().closes_at_ms)
         for buyer in BUYERS[:6:2]:
-            self.sale.release(buyer, "cue/drop")  # leaves nothing to take under this id
+            for hold_id in ("one", "two"):
+                self.sale.release(buyer, hold_id)  # leaves no room in the buyer's record
         self.start = save(lab, self.sale, "drop")
 
     def process(self) -> Hand:
@@ -115,7 +116,7 @@ def test_the_scene_has_everything_that_can_happen(scene: Scene) -> None:
     assert told.outcome is Outcome.SETTLED
     assert told.promoted > 0
     outcomes = [outcome for _, outcome, _ in scene.end()[0]["awarded"]]
-    assert {"held", "conflict"} <= set(outcomes)
+    assert {"held", "too_many_holds"} <= set(outcomes)
     assert told.awarded < told.drawn
 
 
@@ -354,7 +355,7 @@ def test_a_place_that_falls_free_between_two_calls_goes_to_the_first_who_waits(l
     enter_all(lab, handle.cue(), taps)
     lab.set_time(sale, handle.cue().closes_at_ms)
     assert handle.settle(wait=False).awarded == 2
-    sale.confirm("w1", "cue/drop", lines={"red": 2}).unwrap()  # one falls free: two are wanted
+    sale.confirm("w1", "cue~drop", lines={"red": 2}).unwrap()  # one falls free: two are wanted
     start = save(lab, sale, "drop")
     whole = Hand(lab, settlement(handle.cue()))
     whole.finish()
@@ -365,7 +366,7 @@ def test_a_place_that_falls_free_between_two_calls_goes_to_the_first_who_waits(l
         hand = Hand(lab, settlement(handle.cue()))
         for _ in range(n):
             hand.call()
-        sale.release("w2", "cue/drop").unwrap()
+        sale.release("w2", "cue~drop").unwrap()
         hand.finish()
         handle.settle(wait=False)
         promoted.add(str(verified(handle)["awarded"][2:]))

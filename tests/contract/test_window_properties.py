@@ -157,13 +157,14 @@ class Stage:
         self.lab, self.other = lab, other
         self.keep = keep
         self.sale: SaleHandle = lab.open(
-            {"red": 16, "blue": 8}, limits={"red": LIMIT}, hold_ttl_ms=2_000
+            {"red": 16, "blue": 8}, limits={"red": LIMIT}, hold_ttl_ms=2_000, holds_max=2
         )
         rules: dict[str, Any] = {"windows": 2, "reserve_ms": 9_000, "stock": STOCK}
         if keep == "best":
             rules |= {"keep": "best", "reserve": 2, "stock": {"red": 3}}
         self.handle = open_cue(lab, self.sale, **rules)
-        self.sale.release("b0", "cue/drop")  # b0 can win, but not be given a hold
+        for hold_id in ("one", "two"):
+            self.sale.release("b0", hold_id)  # b0 can win, but not be given a hold
         for buyer, units in HAVE.items():
             self.sale.hold(buyer, {"red": units}, hold_id="own").unwrap()
             self.sale.extend(buyer, "own", deadline_ms=T0 + 600_000).unwrap()
@@ -341,7 +342,7 @@ def test_keeping_the_best_and_keeping_all_have_the_same_winners_name_by_name(
         settled(same, sale, handle)
         first = drawn_by(handle, buyers)
         for buyer, _ in first[:2]:  # and so have those who move up
-            sale.release(buyer, "cue/drop").unwrap()
+            sale.release(buyer, "cue~drop").unwrap()
         handle.settle(wait=False)
         told[keep] = (first, awarded_by(handle, buyers))
         assert sale.audit().problems == ()

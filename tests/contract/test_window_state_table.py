@@ -81,7 +81,7 @@ class Scene:
         """And one of the winners has given up the place."""
         self.closed()
         self.handle.settle(wait=False)
-        self.sale.release(self.order[2], "cue/drop").unwrap()
+        self.sale.release(self.order[2], "cue~drop").unwrap()
 
     def over(self) -> None:
         """Revealed, and the reserve has ended."""
@@ -90,7 +90,7 @@ class Scene:
         until = self.handle.view().reserve_until_ms
         assert until is not None
         for buyer in self.order[:3]:
-            self.sale.confirm(buyer, "cue/drop").unwrap()
+            self.sale.confirm(buyer, "cue~drop").unwrap()
         self.lab.set_time(self.sale, until)
         self.sale.expire()
 
@@ -125,7 +125,7 @@ class Scene:
         wishes = [(who, [("red", least, least)]) for who in drawn.order[ranks]]
         call = call_of(settling._award_some(self.known, drawn, phase, wishes, freed))
         reply = self.lab.run(call, caller_ms=T0)
-        items = [Item(buyer, "cue/drop") for buyer in self.order[ranks]]
+        items = [Item(buyer, "cue~drop") for buyer in self.order[ranks]]
         answers = read_answers(Kind("award", self.sale.id), items, reply)
         return " ".join(dict.fromkeys(answer.outcome.name for answer in answers))
 
@@ -255,7 +255,7 @@ def test_a_verdict_of_before_is_told_as_replayed_with_its_deadline(lab: Lab) -> 
     wishes = [(who, [("red", 1, 1)]) for who in scene.drawn.order[:3]]
     call = call_of(settling._award_some(scene.known, scene.drawn, "drawn", wishes))
     reply = lab.run(call, caller_ms=T0)
-    items = [Item(buyer, "cue/drop") for buyer in scene.order[:3]]
+    items = [Item(buyer, "cue~drop") for buyer in scene.order[:3]]
     for answer in read_answers(Kind("award", scene.sale.id), items, reply):
         assert (answer.outcome, answer.replayed) == (Outcome.HELD, True)
         told = scene.handle.result(answer.buyer, wait_ms=0)

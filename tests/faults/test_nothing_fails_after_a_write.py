@@ -120,7 +120,8 @@ class Largest:
             self.raw.hset(self.keys.cues, f"c{c}", sequence)
             self.raw.hset(CueKeys.of(self.sale.id, f"c{c}").cue, "format", "1")
         self.raw.zadd(self.keys.deadlines, {f"|c{c}": T0 + 1_000 for c in range(cues)})
-        self.raw.hset(self.keys.sale, mapping={"sequence": sequence, "due": T0 + 1_000})
+        rest = {"sequence": sequence, "due": T0 + 1_000, "seats": 32 * cues}
+        self.raw.hset(self.keys.sale, mapping=rest)
 
     def act(self, verb: str) -> object:
         every, name = range(BATCH_MAX), self.sale.id

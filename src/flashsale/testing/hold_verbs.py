@@ -126,7 +126,8 @@ class HoldVerbs(Taking):
     def _release(self, buyer: str, hold_id: str) -> Answer:
         record = self._record_or_answer(buyer, hold_id)
         if isinstance(record, Answer):
-            if record.outcome is Outcome.UNKNOWN_HOLD:
+            is_winners = hold_id.startswith(limits.HOLD_PREFIX)
+            if record.outcome is Outcome.UNKNOWN_HOLD and not is_winners:
                 return self._release_unknown(buyer, hold_id)
             return record
         if record.state in (HoldState.CONFIRMED, HoldState.REFUNDED):

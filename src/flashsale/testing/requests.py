@@ -50,7 +50,7 @@ def check_late(late: str) -> Late:
 
 def check_hold(request: HoldRequest) -> tuple[HoldRequest, dict[str, int]]:
     """A hold by plain names, and its lines."""
-    buyer, hold_id = limits.check_hold_ids(request.buyer, request.hold_id)
+    buyer, hold_id = limits.check_new_hold_ids(request.buyer, request.hold_id)
     lines = lines_of("basket", request.basket)
     channel = limits.check_optional_id("channel", request.channel)
     note = limits.check_note("note", request.note)

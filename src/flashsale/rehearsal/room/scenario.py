@@ -14,7 +14,7 @@ from math import exp
 from msgspec import Struct
 
 from flashsale.errors import InvalidRequest
-from flashsale.limits import HOLDS_MAX
+from flashsale.limits import HOLD_PREFIX, HOLDS_MAX
 from flashsale.models import HoldRequest, Sale, Sku
 from flashsale.rehearsal.crowd import Fate, Plan
 from flashsale.rehearsal.scenarios import LIVE_ROOM_NAME, SECONDS_MAX, Size, round_up
@@ -171,7 +171,10 @@ def _lay_out(room: LiveRoom, size: Size, seed: int | str) -> RoomPlan:
         wanted, twin = {sku: 1}, {twin_of(sku): 1}
         for viewer in range(viewers):
             buyer, order = f"viewer-{viewer:06d}", len(requests)
-            requests += (HoldRequest(buyer, wanted, f"cue/{sku}"), HoldRequest(buyer, twin, sku))
+            requests += (
+                HoldRequest(buyer, wanted, HOLD_PREFIX + sku),
+                HoldRequest(buyer, twin, sku),
+            )
             seen_s = at_s + lag_s[viewer]
             reaction_s = _reaction(room, source)
             uplink_s = room.uplink_s * exp(source.gauss(0.0, room.uplink_sigma))
