@@ -12,7 +12,8 @@
 --       from        for buyers: the first of the entry's buyers, from 1
 --       values      for "finish": msgpack: {{field of the stock hash, units, …}, {field to remove,
 --                   …}, {cue whose reserve is over, …}, {} or what set-aside is given back:
---                   {{cue, index, -units, …}, …}, units set aside in all}
+--                   {{cue that was never opened, index, -units, …}, perhaps {the void one whose
+--                   stock it was, index, units, …}}, units set aside in all}
 -- REPLY {epoch, now, code ("" or u, p, Q: it is not, or no longer, the torn entry), next of its
 --       buyers or 0, {buyer, hold id, …}: of whom it cannot be told}
 -- CODES Q CONFLICT, u SALE_UNKNOWN, p PURGED, ! MALFORMED
@@ -72,10 +73,15 @@ if verb == 'finish' then
       freed[#freed + 1] = (tonumber(redis.call('HGET', keys.stock, field)) or 0) + 1
     end
   end
+  local void, fields = value.z and cmsgpack.unpack(value.z), {}
+  if void then
+    redis.call('HLEN', keys.cue)
+    fields = { 'state', 'void', 'reason', void[2], 'voided_at', value.t, 'frozen_at', void[3] }
+  end
   local now = math.max(shard.now, tonumber(value.t))
   local last, given, never = sequence, values[4], {}
-  for _, move in ipairs(given) do
-    never[#never + 1] = move[1]
+  if given[1] then
+    never[1] = given[1][1]
   end
   if given[1] then -- of a cue that was never opened: taken back, in an entry of its own
     last = sequence + 1
@@ -89,6 +95,7 @@ if verb == 'finish' then
   if restock then
     redis.call('HSET', keys.restocks, restock[1], body)
   end
+  in_pieces('HSET', keys.cue, fields)
   in_pieces('HSET', keys.sale, sale)
   -- What is due is not in the entry: the next call looks.
   redis.call('HSET', keys.sale, 'sequence', last, 'now', now, 'due', value.t,

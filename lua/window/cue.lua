@@ -1,26 +1,29 @@
 #!lua
--- Opens a cue, once for ever: sets its stock aside, keeps a seat among the shard's buyers for each
--- unit (SHARD_FULL where there are not so many), and fixes its times, all of which must lie within
--- the sale's opening hours. The same definition again changes nothing, whatever the clocks say by
--- then.
+-- Opens a cue, once for ever: sets its stock aside, or takes what a void cue has kept, keeps a seat
+-- among the shard's buyers for each unit (SHARD_FULL where there are not so many), and fixes its
+-- times, all of which must lie within the sale's opening hours. The same definition again changes
+-- nothing, whatever the clocks say by then.
 --
--- KEYS  sale skus stock buyers ledger deadlines cues cue
+-- KEYS  sale skus stock buyers ledger deadlines cues cue source
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       id          the cue's
 --       definition  what was asked for, as canonical JSON, kept for comparison
---       units       msgpack: {sku, qty, …}; a qty of 0 is all that is available
+--       stock_of    the void cue whose stock it takes (`source` is its key), or "" (then `source`
+--                   is not looked at)
+--       units       msgpack: {sku, qty, …}; a qty of 0 is all that there is. None: all of the void
+--                   cue's
 --       times       msgpack: {position, cue's server time, ahead, window, windows, credit, closes,
 --                   entropy time or false, reserve, kept or false, entries_max, reveals}
 --       fields      msgpack: {name, value, …}: what else the cue's hash is to keep
 -- CODES c CUED, Q CONFLICT, Z ENDED, N NOT_OPEN, K CLOSED, U SKU_UNKNOWN, S SOLD_OUT,
 --       T TRY_AGAIN, J CLOCK_JUMP, y TOO_LATE, i TOO_MANY_CUES, B SHARD_FULL, u SALE_UNKNOWN,
---       p PURGED, ! MALFORMED
+--       p PURGED, ! MALFORMED, and of the source: m CUE_UNKNOWN, j NOT_CLOSED, f FROZEN, g SETTLED
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
-  deadlines = KEYS[6], cues = KEYS[7], cue = KEYS[8],
+  deadlines = KEYS[6], cues = KEYS[7], cue = KEYS[8], source = KEYS[9],
 }
-local caller_ms, id, definition, units_blob, times_blob, fields_blob = unpack(ARGV)
+local caller_ms, id, definition, stock_of, units_blob, times_blob, fields_blob = unpack(ARGV)
 
 -- include lib/load_shard
 -- include lib/new_book
@@ -31,6 +34,9 @@ local caller_ms, id, definition, units_blob, times_blob, fields_blob = unpack(AR
 -- include lib/shard_full
 -- include lib/is_id
 -- include lib/sku_index
+-- include lib/load_cue
+-- include lib/why_kept
+-- include lib/counter_of
 
 local CUED, CONFLICT, ENDED, SKU_UNKNOWN, SOLD_OUT = 'c', 'Q', 'Z', 'U', 'S' -- outcomes
 local TRY_AGAIN, CLOCK_JUMP, TOO_LATE = 'T', 'J', 'y' -- outcomes
@@ -59,15 +65,47 @@ local writable = #fields % 2 == 0 and #fields <= 64
 for k = 1, #fields do
   writable = writable and (type(fields[k]) == 'string' or type(fields[k]) == 'number')
 end
-if not is_id(id) or #times ~= 12 or #units == 0 or #units % 2 ~= 0 or #units > 2 * LINES_MAX
+if not is_id(id) or #times ~= 12 or (#units == 0 and stock_of == '') or #units % 2 ~= 0
+  or #units > 2 * LINES_MAX
   or not writable or type(times[12]) ~= 'number' or times[12] > TIME_MAX - DURATION_MAX then
   return { epoch, shard.now, 0, MALFORMED, '' }
 end
 local number_of_cues = redis.call('HLEN', keys.cues)
 redis.call('HLEN', keys.skus) -- a wrong type must stop the sweep, which is a step of its own
+redis.call('HLEN', keys.source)
 
 local book = new_book()
 expire_due(book, shard, keys, SWEEP_PER_CALL)
+
+-- What of a sku the cue may set aside: all that is available, or what the void cue keeps.
+local function there_is(row, index)
+  if stock_of == '' then
+    return row.a
+  end
+  local field = index .. 'x:' .. stock_of
+  return counter_of(redis.call('HGET', keys.stock, field) or '0', field)
+end
+
+-- Why a void cue does not give its stock to this one, or nil.
+local function refuse_source()
+  if stock_of == '' then
+    return nil
+  end
+  local source, unknown = load_cue(keys.source)
+  if not source then
+    return unknown
+  end
+  if source.id ~= stock_of then
+    return MALFORMED
+  end
+  for k = 1, #units == 0 and #source.lines or 0, 4 do
+    local field = source.lines[k + 1] .. 'x:' .. stock_of
+    if counter_of(redis.call('HGET', keys.stock, field) or '0', field) > 0 then
+      units[#units + 1], units[#units + 2] = source.lines[k], 0
+    end
+  end
+  return why_kept(shard, source) or #units == 0 and SOLD_OUT or nil
+end
 
 -- The lines {sku, index, units, limit or false, …}, or nil and why the cue is refused.
 local function judge()
@@ -84,6 +122,10 @@ local function judge()
   elseif number_of_cues >= CUES_MAX then
     return nil, TOO_MANY_CUES
   end
+  local refused = refuse_source()
+  if refused then
+    return nil, refused
+  end
   local lines, seen = {}, {}
   for k = 1, #units, 2 do
     local sku, qty = units[k], units[k + 1]
@@ -97,9 +139,10 @@ local function judge()
       return nil, SKU_UNKNOWN
     end
     local row = sku_row(book, keys.stock, index)
-    qty = qty == 0 and row.a or qty
-    if qty == 0 or row.a < qty then
-      local may_return = row.a + row.h + row.x >= math.max(qty, 1)
+    local most = there_is(row, index)
+    qty = qty == 0 and most or qty
+    if qty == 0 or most < qty then
+      local may_return = stock_of == '' and row.a + row.h + row.x >= math.max(qty, 1)
       return nil, may_return and shard.due and shard.now >= shard.due and TRY_AGAIN or SOLD_OUT
     end
     local n = #lines
@@ -110,7 +153,7 @@ end
 
 local lines, code = judge()
 local all = 0
-for k = 1, lines and #lines or 0, 4 do
+for k = 1, lines and stock_of == '' and #lines or 0, 4 do -- a void cue has kept them, seats and all
   all = all + lines[k + 2]
 end
 if lines and shard_full(book, shard, keys.buyers, all) then
@@ -120,6 +163,9 @@ if lines then
   local indexes = {}
   for k = 1, #lines, 4 do
     set_aside(book, keys.stock, id, lines[k + 1], lines[k + 2])
+    if stock_of ~= '' then
+      set_aside(book, keys.stock, stock_of, lines[k + 1], -lines[k + 2])
+    end
     indexes[#indexes + 1] = lines[k + 1]
   end
   book.parts['x:' .. id] = table.concat(indexes, ',')

@@ -1,6 +1,6 @@
 #!lua
--- Voids a cue: it does not count, and what it set aside is available. FROZEN if winners have their
--- holds already: then it must be settled.
+-- Voids a cue: it does not count, and keeps what it set aside until somebody says where it goes.
+-- FROZEN if winners have their holds already: then it must be settled.
 --
 -- KEYS  sale skus stock buyers ledger deadlines cue awarded
 -- ARGV  caller_ms   the caller's clock, for the check of the server's

@@ -196,7 +196,8 @@ class CueRequest(Struct, frozen=True, kw_only=True):
     window_ms 100 to 600,000; windows 1 to 100; lag_cap_ms 0 to 120,000; grace_ms 0 to 60,000;
     spread_ms 0 to 60,000; reserve_ms 0 to 30 days; keep "best" only for one sku and a committed
     draw, with `reserve` places beyond the stock (default: as many as the stock; at most 10^6 kept);
-    entries_max 1 to 10^7.
+    entries_max 1 to 10^7. stock_of: a void cue from whose stock this one takes its own; without
+    `stock` all that it still keeps.
     """
 
     id: str
@@ -213,6 +214,7 @@ class CueRequest(Struct, frozen=True, kw_only=True):
     entropy: str | None = None
     proof: bool = True
     entries_max: int = 10_000_000
+    stock_of: str | None = None
 
     def __post_init__(self) -> None:
         force_setattr(self, "id", check_cue_id(self.id))
@@ -220,6 +222,10 @@ class CueRequest(Struct, frozen=True, kw_only=True):
         force_setattr(self, "position_ms", position_ms)
         if self.stock is not None:
             force_setattr(self, "stock", _checked_stock(self.stock))
+        if self.stock_of is not None:
+            force_setattr(self, "stock_of", check_cue_id(self.stock_of, "stock_of"))
+            if self.stock_of == self.id:
+                raise InvalidRequest("stock_of", "must be another cue")
         force_setattr(self, "keep", limits.check_choice("keep", self.keep, KEEP))
         if not isinstance(self.proof, bool):
             raise InvalidRequest("proof", f"must be True or False, not {limits.shown(self.proof)}")
@@ -247,11 +253,11 @@ _BOUNDS = {
 }
 
 
-def check_cue_id(value: object) -> str:
+def check_cue_id(value: object, field: str = "cue") -> str:
     """An identifier of at most 60 characters: a winner's hold is named after it."""
-    name = limits.check_id("cue", value)
+    name = limits.check_id(field, value)
     if len(name) > limits.ID_MAX - len(HOLD_PREFIX):
-        raise InvalidRequest("cue", f"must have at most 60 characters, not {len(name)}")
+        raise InvalidRequest(field, f"must have at most 60 characters, not {len(name)}")
     return name
 
 

@@ -53,12 +53,20 @@ class EventKind(Enum):
     SET_ASIDE = ("set_aside", "v")
     RESTOCKED = ("restocked", "k")
     STATE = ("state", "s")
+    VOIDED = ("voided", "z")
 
 
 _HOLD_KINDS = tuple(
     kind
     for kind in EventKind
-    if kind not in (EventKind.OPENED, EventKind.SET_ASIDE, EventKind.RESTOCKED, EventKind.STATE)
+    if kind
+    not in (
+        EventKind.OPENED,
+        EventKind.SET_ASIDE,
+        EventKind.RESTOCKED,
+        EventKind.STATE,
+        EventKind.VOIDED,
+    )
 )
 
 
@@ -66,9 +74,9 @@ class Event(Struct, frozen=True):
     """One thing that happened.
 
     lines: the units concerned, by sku; signed changes for RESTOCKED and SET_ASIDE (positive: set
-    aside for the cue; negative: available again); empty for TOMBSTONE. cue: for SET_ASIDE.
+    aside for the cue; negative: no longer); empty for TOMBSTONE. cue: for SET_ASIDE and VOIDED.
     deadline_ms: for HELD and EXTENDED. op_id: for REFUNDED and RESTOCKED.
-    text: the definition (JSON) for OPENED, the new state for STATE.
+    text: the definition (JSON) for OPENED, the new state for STATE, the reason for VOIDED.
     """
 
     kind: EventKind
@@ -209,6 +217,9 @@ def _events(names: Names, at_ms: int, fields: Mapping[str, bytes]) -> Iterator[E
         yield Event(EventKind.RESTOCKED, op_id=op_id, lines=_changes(names, changes))
     if "s" in fields:
         yield Event(EventKind.STATE, text=SaleState(fields["s"].decode()).value)
+    if "z" in fields:
+        cue, reason, _ = msgspec.msgpack.decode(fields["z"], type=tuple[str, str, int])
+        yield Event(EventKind.VOIDED, text=reason, cue=cue)
 
 
 def _hold_events(

@@ -81,7 +81,8 @@ class Outcome(Enum):
     NOT_ENTERED = ("not_entered", "Y", "the buyer has no entry in this cue", False)
     CUE_UNKNOWN = ("cue_unknown", "m", "the sale has no such cue", False)
     TOO_MANY_CUES = ("too_many_cues", "i", "the sale has as many cues as it may have", False)
-    CUE_OPEN = ("cue_open", "t", "a cue still keeps stock set aside: settle or void it", True)
+    GIVEN_BACK = ("given_back", "=", "nothing of what the void cue kept is set aside", False)
+    CUE_OPEN = ("cue_open", "t", "a cue still keeps stock: settle it, or void and give back", True)
     # The waiting room.
     JOINED = ("joined", "1", "the buyer has a place in the waiting room", False)
     WAITING = ("waiting", "2", "the place has not been called yet", True)
@@ -339,6 +340,7 @@ SUCCESSES = frozenset(
         Outcome.CUED,
         Outcome.ENTERED,
         Outcome.SETTLED,
+        Outcome.GIVEN_BACK,
         Outcome.JOINED,
         Outcome.CALLED,
         Outcome.ADMITTED,

@@ -88,7 +88,7 @@ def _repair_once(sale: str) -> Operation[RepairReport]:
 def _step(
     sale: str, torn: Entry, verb: str, start: int, values: bytes = b""
 ) -> Operation[list[object]]:
-    own, theirs = ShardKeys.of(sale), CueKeys.of(sale, torn.winners_of)
+    own, theirs = ShardKeys.of(sale), CueKeys.of(sale, torn.winners_of or _voided(torn))
     keys = (
         own.sale,
         own.skus,
@@ -102,6 +102,11 @@ def _step(
     args = (torn.sequence, verb, start, values)
     call = Call(load_script("ledger/repair"), (*keys, theirs.cue, theirs.awarded), args)
     return expect((yield call), 5, "repair")
+
+
+def _voided(torn: Entry) -> str:
+    """The cue that the entry voids, or "": no entry voids two, or one that has winners."""
+    return next((event.cue for event in torn.events if event.kind is EventKind.VOIDED), "")
 
 
 def _reject(sale: str, code: object) -> None:
@@ -172,14 +177,31 @@ def _unopened(torn: Entry, before: Books, wrong: dict[str, str]) -> list[str]:
     ]
 
 
+def _source(torn: Entry) -> str | None:
+    """The void cue that the entry takes stock from for another, or None.
+
+    Nothing else in an opening's entry lessens what a cue sets aside, but the end of its reserve.
+    """
+    for event in torn.events:
+        is_less = any(qty < 0 for qty in event.lines.values())
+        if event.kind is EventKind.SET_ASIDE and is_less and event.cue not in torn.ended:
+            return event.cue
+    return None
+
+
 def _values(books: Books, torn: Entry, unopened: list[str]) -> list[object]:
     """What the last step writes; see the script's header."""
     index = {sku.id: n for n, sku in enumerate(books.sale.skus)}
     given: list[list[str | int]] = []
     for cue in unopened:
-        given.append([cue])
+        source = _source(torn)
+        given += [[cue]] if source is None else [[cue], [source]]
         for sku, qty in books.parts[cue].items():
-            given[-1] += (index[sku], -qty)
+            given[0] += (index[sku], -qty)
+            if source is not None:
+                given[1] += (index[sku], qty)
+                books.parts[source][sku] += qty
+                continue
             books.balances[sku]["available"] += qty
             books.balances[sku]["set_aside"] -= qty
     over = [*torn.ended, *unopened]

@@ -210,7 +210,7 @@ def finish(frozen: Frozen, key: Key | None, entropy: bytes | None) -> Operation[
     drawn: draw.Drawn = yield Compute(lambda: draw.draw(entrants, server_seed, entropy))
     if frozen.outcome is Outcome.FROZEN:
         outcome = yield from _award(frozen.known, drawn)
-        if outcome is None:
+        if outcome in (None, Outcome.SETTLED):  # SETTLED, if others were first: say they so
             outcome = yield from _reveal(cue, drawn)
         if outcome is Outcome.TRY_AGAIN:  # another process was told another value, and was first
             again = yield from freeze(cue.sale, cue.id)
@@ -361,7 +361,7 @@ def _verdicts(known: Known) -> Operation[dict[str, Verdict]]:
 
 
 def void(sale: str, cue: str, reason: str) -> Operation[Answer]:
-    """Say that a cue does not count; its stock goes back on open sale."""
+    """Say that a cue does not count; its stock stays set aside."""
     cue = check_cue_id(cue)
     reason = limits.check_note("reason", reason)
     if not reason:
@@ -370,6 +370,13 @@ def void(sale: str, cue: str, reason: str) -> Operation[Answer]:
     base = shard_call("expire", ShardKeys.of(sale))
     call = Call(load_script("window/void"), (*base.keys, own.cue, own.awarded), (reason,))
     return (yield from perform_once(sale, call, "void"))
+
+
+def give_back(sale: str, cue: str) -> Operation[Answer]:
+    """Put what a void cue still sets aside on open sale."""
+    base = shard_call("expire", ShardKeys.of(sale))
+    own = (*base.keys, CueKeys.of(sale, check_cue_id(cue)).cue)
+    return (yield from perform_once(sale, Call(load_script("window/give_back"), own, ()), "void"))
 
 
 def record(sale: str, cue: str) -> Operation[dict[str, object]]:

@@ -181,10 +181,10 @@ def open_cue(
     closes_ms = cue_time_ms + width_ms + credit_ms
     round_number, entropy_at = _round_after(entropy, closes_ms + ENTROPY_MARGIN_MS)
     reveals_ms = _reveals_at(closes_ms if entropy_at is None else entropy_at)
-    stock = dict(request.stock) if request.stock is not None else {request.id: 0}
+    stock = _stock_of(request)
     kept = None
     if request.keep == "best":
-        units = next(iter(stock.values()))
+        units = next(iter(stock.values()), 0)
         if units == 0:
             raise InvalidRequest("stock", 'must be given with keep="best", which keeps as many')
         kept = units + (units if request.reserve is None else request.reserve)
@@ -217,12 +217,14 @@ def open_cue(
     flat = [value for line in sorted(stock.items()) for value in line]
     keys = ShardKeys.of(sale)
     base = shard_call("expire", keys)
+    source = CueKeys.of(sale, request.stock_of or request.id).cue
     call = Call(
         load_script("window/cue"),
-        (*base.keys, keys.cues, CueKeys.of(sale, request.id).cue),
+        (*base.keys, keys.cues, CueKeys.of(sale, request.id).cue, source),
         (
             request.id,
             msgspec.json.encode(request, order="deterministic"),
+            request.stock_of or "",
             encode(flat),
             encode(times),
             encode(fields),
@@ -232,6 +234,13 @@ def open_cue(
     if answer.outcome is not Outcome.CUED:
         raise Rejected(answer.outcome, f"cue {request.id!r} of sale {sale!r}")
     return (yield from know(sale, request.id))
+
+
+def _stock_of(request: CueRequest) -> dict[str, int]:
+    """The units to set aside by sku; 0: all that there is, empty: all that the void cue keeps."""
+    if request.stock is not None:
+        return dict(request.stock)
+    return {} if request.stock_of else {request.id: 0}
 
 
 def _reveals_at(ready_ms: int) -> int:

@@ -254,7 +254,7 @@ def test_an_opening_in_doubt_is_asked_for_again_and_one_ahead_of_both_clocks_is_
 
 # --- cues and rooms -----------------------------------------------------------------------
 
-CLOSES, ENTROPY_AT = 6, 7
+AT, CLOSES, ENTROPY_AT, REVEALS = 1, 6, 7, 12
 """Where a cue's rules say so; see lua/lib/load_cue."""
 
 
@@ -300,6 +300,29 @@ def test_a_cue_is_frozen_when_both_clocks_agree_that_it_may_be(
         assert lab.raw.hgetall(CueKeys.of(sale.id, handle.id).cue) == before
     slow(0)
     assert freeze() == after
+
+
+GIVEN: dict[str, tuple[dict[int, int], str, str]] = {
+    "told by both": ({AT: -HOUR, REVEALS: -HOUR}, "GIVEN_BACK", "GIVEN_BACK"),
+    "the announced time is in doubt": ({AT: -HOUR, REVEALS: -MINUTE}, "CLOCK_JUMP", "GIVEN_BACK"),
+    "the cue's time is in doubt": ({AT: -MINUTE, REVEALS: HOUR}, "CLOCK_JUMP", "NOT_CLOSED"),
+    "the cue is to come": ({AT: HOUR, REVEALS: 2 * HOUR}, "GIVEN_BACK", "GIVEN_BACK"),
+}
+
+
+@pytest.mark.parametrize("times", GIVEN)
+def test_a_void_cues_stock_goes_elsewhere_when_both_clocks_agree_that_it_may(
+    lab: Lab, slow: Clock, times: str
+) -> None:
+    rules, outcome, after = GIVEN[times]
+    sale = lab.open()
+    handle = cue_of_now(lab, sale, slow, {p: true_ms() + by_ms for p, by_ms in rules.items()})
+    handle.void("the link was wrong")
+    frozen = handle.view().frozen_at_ms is not None
+    assert frozen == (rules[AT] < 0)  # its time may have come: better one freeze too many
+    assert handle.give_back().outcome.name == outcome
+    slow(0)
+    assert handle.give_back().outcome.name == after
 
 
 def test_a_digest_that_was_published_in_time_stays(lab: Lab, slow: Clock) -> None:

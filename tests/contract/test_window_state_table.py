@@ -97,11 +97,24 @@ class Scene:
     def void(self) -> None:
         self.handle.void("the link was wrong")
 
+    def void_told(self) -> None:
+        """Void, and the time has come that its result was announced for."""
+        self.void()
+        self.lab.set_time(self.sale, self.handle.cue().reveals_at_ms)
+
     # --- the verbs ---
 
     def cue(self, **change: Any) -> str:
         try:
             open_cue(self.lab, self.sale, reserve_ms=9_000, **change)
+        except Rejected as error:
+            return error.outcome.name
+        return "CUED"
+
+    def cue_of(self) -> str:
+        later = self.handle.cue().reveals_at_ms
+        try:
+            open_cue(self.lab, self.sale, "other", stock=None, stock_of="drop", cue_time_ms=later)
         except Rejected as error:
             return error.outcome.name
         return "CUED"
@@ -170,6 +183,8 @@ VERBS: dict[str, Callable[[Scene], str]] = {
     "reveal": lambda s: s.reveal(),
     "reveal, other seeds": lambda s: s.reveal(OTHER_SEED),
     "void": lambda s: s.handle.void("again").outcome.name,
+    "give back": lambda s: s.handle.give_back().outcome.name,
+    "cue, its stock": lambda s: s.cue_of(),
     "result of a winner": lambda s: s.result(s.order[0]),
     "result of another": lambda s: s.result(s.order[5]),
     "result of nobody": lambda s: s.result("nobody"),
@@ -177,27 +192,30 @@ VERBS: dict[str, Callable[[Scene], str]] = {
 }
 
 STATES = ["open", "closed", "bare", "frozen", "begun", "judged", "revealed", "over", "void"]
+STATES += ["void_told"]
 
 TABLE = {
-    "cue": "CUED*9",
-    "cue, otherwise": "CONFLICT*9",
-    "enter": "ENTERED TOO_LATE*7 VOID",
-    "freeze": "NOT_CLOSED FROZEN*5 SETTLED*2 VOID",
-    "freeze with a digest": "NOT_CLOSED FROZEN*5 SETTLED*2 VOID",
-    "freeze with another": "NOT_CLOSED FROZEN*2 CONFLICT*3 SETTLED*2 VOID",
-    "award drawn": "NOT_CLOSED*3 HELD+3 HELD+1 HELD*3 VOID",
-    "award drawn, others": "NOT_CLOSED*3 HELD+1*2 SOLD_OUT SETTLED*2 VOID",
-    "award drawn, other seeds": "NOT_CLOSED*3 HELD+3 TRY_AGAIN*4 VOID",
-    "award next": "NOT_CLOSED*3 FROZEN*3 HELD+1 SETTLED VOID",
-    "award next, too much": "NOT_CLOSED*3 FROZEN*3 SOLD_OUT SETTLED VOID",
-    "award next, out of date": "NOT_CLOSED*3 FROZEN*3 TRY_AGAIN SETTLED VOID",
-    "reveal": "NOT_CLOSED*3 FROZEN*2 SETTLED*3 VOID",
-    "reveal, other seeds": "NOT_CLOSED*3 FROZEN TRY_AGAIN*4 VOID",
-    "void": "VOID+back*4 FROZEN*2 SETTLED*2 VOID",
-    "result of a winner": "NOT_CLOSED*2 FROZEN*4 HELD*2 VOID",
-    "result of another": "NOT_CLOSED*2 FROZEN*4 NOT_DRAWN*2 VOID",
-    "result of nobody": "NOT_CLOSED*2 FROZEN*4 NOT_ENTERED*2 VOID",
-    "record": "NOT_CLOSED*2 FROZEN*4 3_awarded*2 void",
+    "cue": "CUED*10",
+    "cue, otherwise": "CONFLICT*10",
+    "enter": "ENTERED TOO_LATE*7 VOID*2",
+    "freeze": "NOT_CLOSED FROZEN*5 SETTLED*2 VOID*2",
+    "freeze with a digest": "NOT_CLOSED FROZEN*5 SETTLED*2 VOID*2",
+    "freeze with another": "NOT_CLOSED FROZEN*2 CONFLICT*3 SETTLED*2 VOID*2",
+    "award drawn": "NOT_CLOSED*3 HELD+3 HELD+1 HELD*3 VOID*2",
+    "award drawn, others": "NOT_CLOSED*3 HELD+1*2 SOLD_OUT SETTLED*2 VOID*2",
+    "award drawn, other seeds": "NOT_CLOSED*3 HELD+3 TRY_AGAIN*4 VOID*2",
+    "award next": "NOT_CLOSED*3 FROZEN*3 HELD+1 SETTLED VOID*2",
+    "award next, too much": "NOT_CLOSED*3 FROZEN*3 SOLD_OUT SETTLED VOID*2",
+    "award next, out of date": "NOT_CLOSED*3 FROZEN*3 TRY_AGAIN SETTLED VOID*2",
+    "reveal": "NOT_CLOSED*3 FROZEN*2 SETTLED*3 VOID*2",
+    "reveal, other seeds": "NOT_CLOSED*3 FROZEN TRY_AGAIN*4 VOID*2",
+    "void": "VOID*4 FROZEN*2 SETTLED*2 VOID*2",
+    "give back": "NOT_CLOSED*2 FROZEN*4 SETTLED*2 NOT_CLOSED GIVEN_BACK+back",
+    "cue, its stock": "NOT_CLOSED*2 FROZEN*4 SETTLED*2 NOT_CLOSED CUED",
+    "result of a winner": "NOT_CLOSED*2 FROZEN*4 HELD*2 VOID*2",
+    "result of another": "NOT_CLOSED*2 FROZEN*4 NOT_DRAWN*2 VOID*2",
+    "result of nobody": "NOT_CLOSED*2 FROZEN*4 NOT_ENTERED*2 VOID*2",
+    "record": "NOT_CLOSED*2 FROZEN*4 3_awarded*2 void*2",
 }
 """Per verb the outcome in each of STATES, in their order; `*3` stands for three states alike, `+3`
 for three units that go from the set-aside to holds, `+back` for all that go back on open sale."""
@@ -216,7 +234,13 @@ CELLS = [
     for verb, row in TABLE.items()
     for state, cell in zip(STATES, cells_of(row), strict=True)
 ]
-CHANGES = {("enter", "open"), ("freeze", "closed"), ("reveal", "judged")}
+CHANGES = {
+    ("enter", "open"),
+    ("freeze", "closed"),
+    ("reveal", "judged"),
+    ("cue, its stock", "void_told"),
+}
+CHANGES |= {("void", state) for state in STATES[:4]}
 CHANGES |= {
     (f"freeze with {what}", state) for what in ("a digest", "another") for state in STATES[1:3]
 }

@@ -81,8 +81,9 @@ def expired(full: Full) -> Any:
     return full.shop.sale("over")
 
 
-def cue(full: Full) -> Any:
-    return full.sale.cue("drop", at=1, cue_time_ms=time.time_ns() // 1_000_000, stock={"red": 3})
+def cue(full: Full, *, in_ms: int = 0) -> Any:
+    at_ms = time.time_ns() // 1_000_000 + in_ms
+    return full.sale.cue("drop", at=1, cue_time_ms=at_ms, stock={"red": 3})
 
 
 # --- verb by verb -------------------------------------------------------------------------
@@ -210,10 +211,12 @@ def test_an_ended_sale_is_purged_with_its_cues_and_its_waiting_room(full: Full, 
     if room:
         done.queue.open(WaitingRoom(rate_per_s=1, places_max=10))
         done.queue.join("ann")
-        handle = done.cue("drop", at=1, cue_time_ms=time.time_ns() // 1_000_000, stock={"red": 3})
+        at_ms = time.time_ns() // 1_000_000 + 60_000
+        handle = done.cue("drop", at=1, cue_time_ms=at_ms, stock={"red": 3})
     full.fill()
     if room:
         assert handle.void("no memory").outcome is Outcome.VOID
+        assert handle.give_back().outcome is Outcome.GIVEN_BACK
     assert done.end().outcome is Outcome.ENDED
     assert done.purge().outcome is Outcome.PURGED
     assert [key for key in full.admin.keys("*done#0*") if not key.endswith(b":sale")] == []
@@ -223,10 +226,11 @@ def test_an_ended_sale_is_purged_with_its_cues_and_its_waiting_room(full: Full, 
 
 
 def test_a_cue_is_voided_and_its_stock_is_on_sale_again(full: Full) -> None:
-    handle = cue(full)
+    handle = cue(full, in_ms=60_000)
     full.fill()
     assert handle.void("no memory").outcome is Outcome.VOID
     assert handle.void("no memory").replayed
+    assert handle.give_back().outcome is Outcome.GIVEN_BACK
     full.free()
     assert full.sale.snapshot().skus["red"].set_aside == 0
     assert handle.view().reason == "no memory"
@@ -352,6 +356,7 @@ def test_only_scripts_that_touch_what_exists_have_a_twin() -> None:
         "waiting_room/show",
         "waiting_room/steer",
         "window/freeze",
+        "window/give_back",
         "window/void",
     }
 

@@ -56,6 +56,7 @@ class Stage:
         sale = lab.open({"red": 100, "blue": 100, "green": 100}, holds_max=8)
         sale.restock({"red": 1}, op_id="before").unwrap()
         open_cue(lab, sale, "old", stock={"red": 3, "blue": 2})
+        open_cue(lab, sale, "void", stock={"green": 2}, cue_time_ms=T0 + 10_000).void("gone")
         for n in range(3):
             sale.hold(f"due-{n}", {"red": 1, "blue": n + 1}, hold_id="h").unwrap()
         sale.hold("two", {"red": 1}, hold_id="due").unwrap()
@@ -96,6 +97,9 @@ VERBS: dict[str, tuple[str, Callable[[Lab, SaleHandle], object]]] = {
     "cue": ("window/cue", lambda lab, s: open_cue(
         lab, s, stock={"red": 3, "green": 1}, cue_time_ms=T0 + 1_000)),
     "void": ("window/void", lambda _, s: s.cue_handle("old").void("rain")),
+    "give back": ("window/give_back", lambda _, s: s.cue_handle("void").give_back()),
+    "cue of another's stock": ("window/cue", lambda lab, s: open_cue(
+        lab, s, stock={"green": 2}, stock_of="void", cue_time_ms=T0 + 1_000)),
 }  # fmt: skip
 
 
@@ -146,11 +150,14 @@ def test_a_call_torn_at_any_write_is_named_and_mended_to_what_it_would_have_been
             mended = sale.repair()
             assert (mended.problems, mended.entry) == ((), name)
         assert sale.audit().problems == (), (verb, number)
+        if verb == "cue of another's stock":
+            parts = [sale.cue_handle(cue).view().set_aside["green"] for cue in sale.cues()[1:]]
+            assert sum(parts) == sale.snapshot().skus["green"].set_aside == 2
         if verb == "cue":
             assert sale.snapshot().skus["red"].set_aside in (3, 6)
         act(stage.lab, sale)  # the caller asks again
         assert sale.audit().problems == ()
-        if verb not in ("cue", "void", "expire"):
+        if verb not in ("cue", "cue of another's stock", "expire"):
             left = told(sale, stage.lab.dump(sale))
             assert left == expected, (verb, number)
     assert number > 2 or (verb == "expire" and not swept)

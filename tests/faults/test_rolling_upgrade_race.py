@@ -75,7 +75,7 @@ class Watch:
     def entries(self) -> tuple[int, int]:
         """How many entries the older release wrote, and the newer, since the last look."""
         new = self._raw.xrange(self._ledger, f"1-{self._seen + 1}")
-        by_newer = sum(b"z" in fields for _, fields in new)
+        by_newer = sum(b"zz" in fields for _, fields in new)
         return len(new) - by_newer, by_newer
 
     def wait(self, older: int, newer: int) -> None:

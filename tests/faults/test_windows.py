@@ -107,7 +107,11 @@ def test_a_dropped_reply_to_a_void_is_made_good(
     proxy.drop_replies(times=1, only=of("void"))
     answer = handle.void("the link was wrong")
     assert (answer.outcome, answer.replayed, proxy.faults) == (Outcome.VOID, True, 1)
-    assert kinds_of(sale)[EventKind.SET_ASIDE] == 2
+    lab.set_time(sale, handle.cue().reveals_at_ms)
+    proxy.drop_replies(times=1, only=of("give_back"))
+    given = handle.give_back()
+    assert (given.outcome, given.replayed, proxy.faults) == (Outcome.GIVEN_BACK, True, 2)
+    assert (kinds_of(sale)[EventKind.SET_ASIDE], kinds_of(sale)[EventKind.VOIDED]) == (2, 1)
     assert books_are_right(sale).skus["red"].available == 10
 
 

@@ -227,7 +227,12 @@ def test_cues_and_their_records(
         assert (early.code, early.out) == (1, "")
         assert "the cue still takes entries" in early.err
         cue.settle()
-        own.cue_handle("later").void("rain")
+        early = cli("cue", "give-back", sale.id, "later")
+        assert (early.code, early.out) == (1, "")
+        assert cli("cue", "void", sale.id, "later", "rain", "--yes").code == 0
+        assert own.snapshot().skus["blue"].set_aside == 10
+        given = cli("cue", "give-back", sale.id, "later", "--json").json
+        assert (given["outcome"], given["cue"]) == ("given_back", "later")
         own.cue("open", at=1, cue_time_ms=at + 60_000, stock={"blue": 10})
     told = cli("cues", sale.id)
     assert told.code == 0

@@ -83,7 +83,7 @@ def write_next_release(folder: Path) -> Path:
             patch(path, RECORDS, r"\1as_told(\2)\3", times=writes)
             patch(path, r"\A", "-- include lib/as_told\n")
         if entries := source.count("'XADD'"):
-            patch(path, ENTRY, r"\1'z', '2', \2", times=entries)
+            patch(path, ENTRY, r"\1'zz', '2', \2", times=entries)
     for path in sorted(folder.glob("*/*.lua")):
         if path.parent != lib:
             patch(path, r"\Z", "-- of the next release\n")

@@ -161,11 +161,20 @@ class AsyncCueHandle(NotPickled):
         return await self._shop.perform(settling.finish(frozen, key, value), timeout_ms)
 
     async def void(self, reason: str, *, timeout_ms: int | None = None) -> Answer:
-        """Say that the cue does not count; its stock goes back on open sale.
+        """Say that the cue does not count; its stock stays set aside until you say where it goes.
 
-        VOID; FROZEN once winners have holds (settle it), SETTLED once it is revealed.
+        VOID; FROZEN once winners have holds (settle it), SETTLED once it is revealed. The stock
+        goes to open sale (`give_back`), or to another cue (`sale.cue(…, stock_of=)`).
         """
         return await self._shop.perform(settling.void(self.sale, self.id, reason), timeout_ms)
+
+    async def give_back(self, *, timeout_ms: int | None = None) -> Answer:
+        """Put what a void cue still sets aside on open sale.
+
+        GIVEN_BACK. Once the cue's time has come NOT_CLOSED until `reveals_at_ms`: a void must not
+        turn a draw into a race. A cue that is not void keeps it: NOT_CLOSED, FROZEN or SETTLED.
+        """
+        return await self._shop.perform(settling.give_back(self.sale, self.id), timeout_ms)
 
     async def record(self, *, timeout_ms: int = 120_000) -> dict[str, object]:
         """The public record of the draw, for `flashsale.verify`; Rejected before it is revealed."""

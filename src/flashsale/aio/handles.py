@@ -230,6 +230,7 @@ class AsyncSaleHandle(NotPickled):
         entropy: EntropySource | None = None,
         proof: bool = True,
         entries_max: int = 10_000_000,
+        stock_of: str | None = None,
         timeout_ms: int | None = None,
     ) -> AsyncCueHandle:
         """Open a fairness window on the stream: the moment at which the link goes up.
@@ -237,10 +238,10 @@ class AsyncSaleHandle(NotPickled):
         at: the cue's position on the media timeline, in milliseconds (or a `streamtime.Position`).
         clock: the `StreamClock` that says when that is; or give `cue_time_ms`, the server's time of
         it. stock: units to set aside by sku; None: all that is available of the sku named like the
-        cue. Everything else is explained, with its bounds, in `flashsale.cues.CueRequest`; entropy
-        makes the draw a public one. The same cue again is a no-op, whatever the clock says by then;
-        another definition raises Rejected with CONFLICT. Needs a key. `window_ms` below 2,000
-        warns: see `flashsale.window`.
+        cue. stock_of: a void cue whose stock this one takes. Everything else is explained, with its
+        bounds, in `flashsale.cues.CueRequest`; entropy makes the draw a public one. The
+        same cue again is a no-op, whatever the clock says by then; another definition raises
+        Rejected with CONFLICT. Needs a key. `window_ms` below 2,000 warns: see `flashsale.window`.
         """
         request = CueRequest(
             id=cue_id,
@@ -257,6 +258,7 @@ class AsyncSaleHandle(NotPickled):
             entropy=None if entropy is None else entropy.name,
             proof=proof,
             entries_max=entries_max,
+            stock_of=stock_of,
         )
         key = self._shop._keyring.newest()
         operation = window.open_cue(

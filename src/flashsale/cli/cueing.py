@@ -1,4 +1,4 @@
-"""The commands about fairness windows: cues, record."""
+"""The commands about fairness windows: cues, record, cue void, cue give-back."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from flashsale.cli.options import Debug, Json, SaleId, Url
-from flashsale.cli.reporting import operating, print_line
+from flashsale.cli.options import Debug, Json, SaleId, Url, Yes
+from flashsale.cli.reporting import done, make_sure, operating, print_line
 from flashsale.cli.words import clock
 from flashsale.cues import CueState, CueView
+from flashsale.models import Outcome
 
 CueId = Annotated[str, typer.Argument(metavar="CUE", help="The cue's id.", show_default=False)]
 
@@ -51,6 +52,45 @@ def record(
         else:
             out.write_text(text, "utf-8")
             report.note(f"{out}: {len(text):,} bytes")
+
+
+def void(
+    sale: SaleId,
+    cue: CueId,
+    reason: Annotated[
+        str, typer.Argument(metavar="REASON", help="What people are told.", show_default=False)
+    ],
+    yes: Yes = False,
+    url: Url = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say that a cue does not count, for ever. Asks first.
+
+    Its stock stays set aside: give it back to open sale, or open another cue with it.
+    """
+    with operating(url, json=json, debug=debug) as (report, shop):
+        handle = shop.sale(sale).cue_handle(cue)
+        make_sure(lambda: f"{_standing(handle.view())}.\nVoid it for ever?", yes=yes)
+        done(report, handle.void(reason), Outcome.VOID, cue, cue=cue)
+
+
+def give_back(
+    sale: SaleId, cue: CueId, url: Url = None, json: Json = False, debug: Debug = False
+) -> None:
+    """Put what a void cue still sets aside on open sale.
+
+    Once the cue's time has come not before its result was to be told.
+    """
+    with operating(url, json=json, debug=debug) as (report, shop):
+        answer = shop.sale(sale).cue_handle(cue).give_back()
+        done(report, answer, Outcome.GIVEN_BACK, cue, cue=cue)
+
+
+def _standing(view: CueView) -> str:
+    aside = sum(view.set_aside.values())
+    told = f"{view.entries:,} entries, {aside:,} units set aside"
+    return f"Cue {view.cue.id!r} is {view.state.value}: {told}"
 
 
 def _told(view: CueView) -> dict[str, object]:

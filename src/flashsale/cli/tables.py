@@ -184,7 +184,7 @@ def repair_view(report: RepairReport) -> RenderableType:
     lines = [Text.assemble((report.sale, "bold"), "  ", (verdict, style))]
     lines += [Text(f"- {problem}") for problem in report.problems]
     lines += [
-        Text(f"- cue {cue!r} was never opened: its units are available again")
+        Text(f"- cue {cue!r} was never opened: its units are where they were")
         for cue in report.given_back
     ]
     return Group(*lines)
