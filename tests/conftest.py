@@ -25,7 +25,7 @@ URL_VARIABLE = "FLASHSALE_TEST_URL"
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
-_KEY = re.compile(r"flashsale:\{([^{}#]+)#0\}:[a-z]+(:[^{}#:]+(:[a-z]+)?)?")
+_KEY = re.compile(r"flashsale(?:-sealed)?:\{([^{}#]+)#0\}:[a-z]+(:[^{}#:]+(:[a-z]+)?)?")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

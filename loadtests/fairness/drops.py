@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,8 @@ class Stage:
         self.raw: Any = redis.Redis.from_url(str(shop.url))
 
     def open(self, name: str, units: int) -> Any:
-        """A sale at the time of the cue."""
+        """A sale at the time of the cue; its cues' secrets, and so their draws, follow its name."""
+        window.random_bytes = random.Random(name).randbytes
         rules: dict[str, Any] = {"hold_ttl_ms": 86_400_000, "buyers_max": 10_000_000}
         sale = self.shop.open(Sale(name, [Sku("x", units, limit=1)], **rules))
         self.set_time(name, CUE_AT_MS)

@@ -69,7 +69,7 @@ def _winners_of_functions(known: window.Known, taps: list[tuple[str, int]]) -> s
     cue = known.cue
     entries = [(who, (at - POSITION_MS) // WINDOW_MS, (("x", 1, 1),)) for who, at in taps]
     frozen = draw.freeze(cue, known.salt, entries, at_ms=cue.closes_at_ms)
-    drawn = draw.draw(frozen, draw.server_seed(KEY, cue.sale, cue.id))
+    drawn = draw.draw(frozen, draw.server_seed(KEY, cue.sale, cue.id, known.fresh))
     return json.dumps([[who, [list(line) for line in lot]] for who, lot in drawn.winners])
 
 

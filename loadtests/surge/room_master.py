@@ -7,7 +7,7 @@ from typing import Any
 
 from gevent.pool import Pool
 
-from flashsale import Answer, CueHandle, FlashSaleError, Outcome, draw, verify
+from flashsale import Answer, CueHandle, FlashSaleError, Outcome, draw, window
 from flashsale.rehearsal import LIVE_ROOM, LiveRoom, Size
 from flashsale.rehearsal.aftermath import CHECK_TIMEOUT_MS, clear_away, quiet, read_server
 from flashsale.rehearsal.facts import Facts, Result
@@ -113,10 +113,10 @@ class RoomMaster(Master):
         return settled
 
     def _receipt(self, order: int, number: int) -> str:
-        """The name a buyer was told. Whoever has the draw key can tell it: pumps report none."""
+        """What a buyer was told. Whoever may read the cue's salt can tell it: pumps report none."""
         cue = self._cues[number]
-        salt = draw.salt(self._key, cue.sale, cue.id)
-        return verify.entrant_of(salt, cue.sale, cue.id, self._plan.requests[order].buyer).hex()
+        salt = self._shop.perform(window.know(cue.sale, cue.id)).salt
+        return draw.opening_of(salt, cue.sale, cue.id, self._plan.requests[order].buyer).hex()
 
     def _result(self, cue: CueHandle, order: int) -> Result:
         try:

@@ -143,5 +143,8 @@ if verb == 'apply' and not unsure[1] then
   in_pieces('ZREM', keys.deadlines, removals)
   in_pieces('HSET', keys.buyers, records)
   in_pieces('HSET', keys.awarded, verdicts)
+  if verdicts[1] then
+    redis.call('HSET', keys.cue, 'judged', redis.call('HLEN', keys.awarded))
+  end
 end
 return { epoch, shard.now, '', upto < #buyers and upto + 1 or 0, unsure }

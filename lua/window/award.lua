@@ -9,7 +9,7 @@
 -- goes on needs neither the source nor the draw key. A hold's time to pay runs from the time that
 -- the result is announced for, or from now if that is later: before that nobody is told of it.
 --
--- KEYS  sale skus stock buyers ledger deadlines cue awarded
+-- KEYS  sale skus stock buyers ledger deadlines cue secrets awarded
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       phase       "drawn" or "next"
 --       hold_id     of the winners' holds
@@ -29,7 +29,7 @@
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
-  deadlines = KEYS[6], cue = KEYS[7], awarded = KEYS[8],
+  deadlines = KEYS[6], cue = KEYS[7], secrets = KEYS[8], awarded = KEYS[9],
 }
 local caller_ms, phase, hold_id, buyers_blob, baskets_blob, freed, seed, entropy = unpack(ARGV)
 
@@ -78,15 +78,16 @@ local book = new_book()
 if new > 0 and not shard.jumped then
   expire_due(book, shard, keys, 128)
 end
-local told = redis.call('HMGET', keys.cue, 'digest', 'server_seed', 'entropy')
+local digest = redis.call('HGET', keys.cue, 'digest')
+local seeds = redis.call('HMGET', keys.secrets, 'server_seed', 'entropy')
 local code
 if cue.state == 'void' then
   code = VOID
-elseif cue.state == 'open' or not told[1] then
+elseif cue.state == 'open' or not digest then
   code = NOT_CLOSED
 elseif phase ~= 'drawn' and phase ~= 'next' then
   code = MALFORMED
-elseif phase == 'drawn' and told[2] and (told[2] ~= seed or told[3] ~= entropy) then
+elseif phase == 'drawn' and seeds[1] and (seeds[1] ~= seed or seeds[2] ~= entropy) then
   code = TRY_AGAIN
 elseif new > 0 and shard.jumped then
   code = CLOCK_JUMP
@@ -199,9 +200,13 @@ for buyer, verdict in pairs(verdicts) do
   fields[#fields + 1] = buyer
   fields[#fields + 1] = verdict
 end
-if fields[1] and phase == 'drawn' then
-  also_write(book, 'HSET', keys.cue, { 'server_seed', seed, 'entropy', entropy })
+if fields[1] then
+  local judged = redis.call('HLEN', keys.awarded) + #fields / 2
+  if phase == 'drawn' then
+    also_write(book, 'HSET', keys.secrets, { 'server_seed', seed, 'entropy', entropy })
+  end
+  also_write(book, 'HSET', keys.awarded, fields)
+  also_write(book, 'HSET', keys.cue, { 'judged', judged })
 end
-also_write(book, 'HSET', keys.awarded, fields)
 close_book(book, shard, keys, book.events.h and { 'hw', cue.id } or {})
 return send_reply(shard, reply)

@@ -4,7 +4,7 @@
 -- times, all of which must lie within the sale's opening hours. The same definition again changes
 -- nothing, whatever the clocks say by then.
 --
--- KEYS  sale skus stock buyers ledger deadlines cues cue source
+-- KEYS  sale skus stock buyers ledger deadlines cues cue secrets source
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       id          the cue's
 --       definition  what was asked for, as canonical JSON, kept for comparison
@@ -15,15 +15,17 @@
 --       times       msgpack: {position, cue's server time, ahead, window, windows, credit, closes,
 --                   entropy time or false, reserve, kept or false, entries_max, reveals}
 --       fields      msgpack: {name, value, …}: what else the cue's hash is to keep
+--       sealed      msgpack: the same, of its secrets
 -- CODES c CUED, Q CONFLICT, Z ENDED, N NOT_OPEN, K CLOSED, U SKU_UNKNOWN, S SOLD_OUT,
 --       T TRY_AGAIN, J CLOCK_JUMP, y TOO_LATE, i TOO_MANY_CUES, B SHARD_FULL, u SALE_UNKNOWN,
 --       p PURGED, ! MALFORMED, and of the source: m CUE_UNKNOWN, j NOT_CLOSED, f FROZEN, g SETTLED
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
-  deadlines = KEYS[6], cues = KEYS[7], cue = KEYS[8], source = KEYS[9],
+  deadlines = KEYS[6], cues = KEYS[7], cue = KEYS[8], secrets = KEYS[9], source = KEYS[10],
 }
-local caller_ms, id, definition, stock_of, units_blob, times_blob, fields_blob = unpack(ARGV)
+local caller_ms, id, definition, stock_of, units_blob, times_blob, fields_blob, sealed_blob =
+  unpack(ARGV)
 
 -- include lib/load_shard
 -- include lib/new_book
@@ -59,11 +61,14 @@ if known[1] then
   local replayed = same and cmsgpack.pack({ 1, '', 0, 1 }) or ''
   return { epoch, shard.now, 0, same and CUED or CONFLICT, replayed }
 end
-local units, times, fields =
-  cmsgpack.unpack(units_blob), cmsgpack.unpack(times_blob), cmsgpack.unpack(fields_blob)
-local writable = #fields % 2 == 0 and #fields <= 64
-for k = 1, #fields do
-  writable = writable and (type(fields[k]) == 'string' or type(fields[k]) == 'number')
+local units, times, fields, sealed = cmsgpack.unpack(units_blob), cmsgpack.unpack(times_blob),
+  cmsgpack.unpack(fields_blob), cmsgpack.unpack(sealed_blob)
+local writable = #sealed > 0
+for _, values in ipairs({ fields, sealed }) do
+  writable = writable and #values % 2 == 0 and #values <= 64
+  for k = 1, #values do
+    writable = writable and (type(values[k]) == 'string' or type(values[k]) == 'number')
+  end
 end
 if not is_id(id) or #times ~= 12 or (#units == 0 and stock_of == '') or #units % 2 ~= 0
   or #units > 2 * LINES_MAX
@@ -72,6 +77,7 @@ if not is_id(id) or #times ~= 12 or (#units == 0 and stock_of == '') or #units %
 end
 local number_of_cues = redis.call('HLEN', keys.cues)
 redis.call('HLEN', keys.skus) -- a wrong type must stop the sweep, which is a step of its own
+redis.call('HLEN', keys.secrets)
 redis.call('HLEN', keys.source)
 
 local book = new_book()
@@ -173,9 +179,10 @@ end
 if lines then
   times[12], times[13] = shard.limit, times[12]
   also_write(book, 'HSET', keys.cues, { id, shard.sequence + 1 })
+  also_write(book, 'HSET', keys.secrets, sealed)
   also_write(book, 'HSET', keys.cue, { 'format', '1', 'id', id, 'definition', definition,
     'state', 'open', 'rules', cmsgpack.pack(times), 'lines', cmsgpack.pack(lines),
-    'opened_at', shard.now, unpack(fields) })
+    'opened_at', shard.now, 'entered', 0, 'judged', 0, unpack(fields) })
 end
 close_book(book, shard, keys, {})
 return { epoch, shard.now, 0, code or CUED, '' }

@@ -113,9 +113,9 @@ local function replayed(i)
   details[d + 1], details[d + 2], details[d + 3], details[d + 4] = i, '', 0, 1
 end
 
-local is_first = false
+local count = redis.call('HLEN', k_entries)
+local is_first, new = count == 0, 0
 if not cue.kept then
-  local new, count = 0, redis.call('HLEN', k_entries)
   for i = 1, n do
     local buyer, text = buyers[i], texts[i]
     if text then
@@ -136,7 +136,6 @@ if not cue.kept then
       end
     end
   end
-  is_first = count == 0
 else
   n = keep_best(shard, cue, k_buyers, k_entries, k_best, {
     n = n, buyers = buyers, ranks = ranks, texts = texts, codes = codes,
@@ -148,6 +147,10 @@ for k, buyer in ipairs(order) do
 end
 if values[1] then
   write_table(k_entries, is_first, unpack(values))
+end
+local entered = cue.kept and redis.call('HLEN', k_entries) or count + new
+if entered ~= count then
+  redis.call('HSET', k_cue, 'entered', entered)
 end
 redis.call('HSET', k_sale, 'now', shard.now)
 local same = n == all

@@ -4,7 +4,7 @@
 -- seed, either voids the cue, because then somebody may have known it. Another digest than the one
 -- published is a CONFLICT.
 --
--- KEYS  sale skus stock buyers ledger deadlines cue
+-- KEYS  sale skus stock buyers ledger deadlines cue secrets
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       digest      "" or the digest of the entrants, in hexadecimal
 --       entrants    how many there are
@@ -16,7 +16,7 @@
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
-  deadlines = KEYS[6], cue = KEYS[7],
+  deadlines = KEYS[6], cue = KEYS[7], secrets = KEYS[8],
 }
 local caller_ms, digest, entrants = unpack(ARGV)
 
@@ -37,7 +37,8 @@ local cue, unknown = load_cue(keys.cue)
 if not cue then
   return { tonumber(shard.epoch), shard.now, unknown, 0, '', '', '' }
 end
-local told = redis.call('HMGET', keys.cue, 'frozen_at', 'digest', 'server_seed', 'entropy')
+local told = redis.call('HMGET', keys.cue, 'frozen_at', 'digest')
+local seeds = redis.call('HMGET', keys.secrets, 'server_seed', 'entropy')
 local code
 if cue.state == 'void' then
   code = VOID
@@ -66,6 +67,6 @@ else
   end
 end
 return {
-  tonumber(shard.epoch), shard.now, code, tonumber(told[1]) or 0, told[2] or '', told[3] or '',
-  told[4] or '',
+  tonumber(shard.epoch), shard.now, code, tonumber(told[1]) or 0, told[2] or '', seeds[1] or '',
+  seeds[2] or '',
 }

@@ -3,7 +3,7 @@
 -- and not taken is kept for the next in order until the reserve ends: a deadline like a hold's,
 -- counted like a winner's from the time that the result is announced for.
 --
--- KEYS  sale skus stock buyers ledger deadlines cue awarded
+-- KEYS  sale skus stock buyers ledger deadlines cue secrets awarded
 -- ARGV  caller_ms   the caller's clock, for the check of the server's
 --       drawn       how many were drawn: FROZEN unless all of them have been judged
 --       server_seed  in hexadecimal
@@ -14,7 +14,7 @@
 
 local keys = {
   sale = KEYS[1], skus = KEYS[2], stock = KEYS[3], buyers = KEYS[4], ledger = KEYS[5],
-  deadlines = KEYS[6], cue = KEYS[7], awarded = KEYS[8],
+  deadlines = KEYS[6], cue = KEYS[7], secrets = KEYS[8], awarded = KEYS[9],
 }
 local caller_ms, drawn, server_seed, entropy = unpack(ARGV)
 
@@ -34,18 +34,19 @@ if not shard then
 end
 local epoch = tonumber(shard.epoch)
 local cue, unknown = load_cue(keys.cue)
-local told = redis.call('HMGET', keys.cue, 'digest', 'server_seed', 'entropy')
+local digest = redis.call('HGET', keys.cue, 'digest')
+local seeds = redis.call('HMGET', keys.secrets, 'server_seed', 'entropy')
 if not cue then
   return { epoch, shard.now, unknown, 0 }
 elseif cue.state == 'void' then
   return { epoch, shard.now, VOID, 0 }
-elseif told[2] and (told[2] ~= server_seed or told[3] ~= entropy) then
+elseif seeds[1] and (seeds[1] ~= server_seed or seeds[2] ~= entropy) then
   return { epoch, shard.now, TRY_AGAIN, 0 }
 elseif cue.state == 'revealed' then
   local ends = redis.call('HEXISTS', keys.stock, 'x:' .. cue.id) == 1
     and tonumber(redis.call('HGET', keys.cue, 'reserve_until')) or 0
   return { epoch, shard.now, SETTLED, ends }
-elseif cue.state == 'open' or not told[1] then
+elseif cue.state == 'open' or not digest then
   return { epoch, shard.now, NOT_CLOSED, 0 }
 elseif redis.call('HLEN', keys.awarded) < tonumber(drawn) then
   return { epoch, shard.now, FROZEN, 0 }

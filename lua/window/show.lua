@@ -1,15 +1,14 @@
 #!lua flags=no-writes
--- Shows a cue in one step: all that its hash keeps, how many entered, what is still set aside. The
--- seeds, which it keeps from the first award, are shown once the result is revealed.
+-- Shows a cue in one step: all that its hash keeps, and what is still set aside. Whoever only looks
+-- on may call it, so it is given no sealed key: what may be told of those is in the cue's hash.
 --
--- KEYS  sale stock cue entries awarded
+-- KEYS  sale stock cue
 -- ARGV  caller_ms   the caller's clock
--- REPLY {epoch, now, code (or ""), {name, value, …}, entries, awarded,
---        {sku, set aside at first, set aside now, …}}; a value named "freed" says how often places
---        that fell free came back to the reserve
+-- REPLY {epoch, now, code (or ""), {name, value, …}, {sku, set aside at first, set aside now, …}};
+--       a value named "freed" says how often places that fell free came back to the reserve
 -- CODES m CUE_UNKNOWN, u SALE_UNKNOWN, p PURGED
 
-local k_sale, k_stock, k_cue, k_entries, k_awarded = unpack(KEYS)
+local k_sale, k_stock, k_cue = unpack(KEYS)
 local caller_ms = ARGV[1]
 
 -- include lib/load_shard
@@ -17,12 +16,12 @@ local caller_ms = ARGV[1]
 
 local shard, refusal, time = load_shard(k_sale, caller_ms)
 if not shard then
-  return { 0, time, refusal, {}, 0, 0, {} }
+  return { 0, time, refusal, {}, {} }
 end
 local epoch = tonumber(shard.epoch)
 local cue, unknown = load_cue(k_cue)
 if not cue then
-  return { epoch, shard.now, unknown, {}, 0, 0, {} }
+  return { epoch, shard.now, unknown, {}, {} }
 end
 local units = {}
 for k = 1, #cue.lines, 4 do
@@ -30,16 +29,7 @@ for k = 1, #cue.lines, 4 do
   local now = redis.call('HGET', k_stock, cue.lines[k + 1] .. 'x:' .. cue.id)
   units[u + 1], units[u + 2], units[u + 3] = cue.lines[k], cue.lines[k + 2], tonumber(now or 0)
 end
-local kept, fields = redis.call('HGETALL', k_cue), {}
-for k = 1, #kept, 2 do
-  local name = kept[k]
-  if cue.state == 'revealed' or (name ~= 'server_seed' and name ~= 'entropy') then
-    fields[#fields + 1], fields[#fields + 2] = name, kept[k + 1]
-  end
-end
+local fields = redis.call('HGETALL', k_cue)
 fields[#fields + 1] = 'freed'
 fields[#fields + 1] = redis.call('HGET', k_stock, 'y:' .. cue.id) or '0'
-return {
-  epoch, shard.now, '', fields, redis.call('HLEN', k_entries),
-  redis.call('HLEN', k_awarded), units,
-}
+return { epoch, shard.now, '', fields, units }

@@ -54,10 +54,11 @@ class Cue(Struct, frozen=True):
     from the reveal if that is later, places that fall free go to the next in order before they are
     on open sale. keep "all" or "best": of all entries or only of those that can still win, `kept`
     of them. entropy: name, round and time of the public seed's source, or None. nonce: 16 bytes in
-    hexadecimal, shown inside the stream; with `proof` an entry must show that its player saw it.
-    key: id of the draw key; the commitments fix the seed and the salt of the entrants' names
-    beforehand. closes_at_ms = cue_time_ms + lag_cap_ms + windows · window_ms + grace_ms +
-    spread_ms; entries are taken until then, and the result is announced for reveals_at_ms.
+    hexadecimal, shown inside the stream; with `proof` an entry must show that its player saw it. A
+    CueView's cue has "" for it: whoever only looks on could enter without having watched. key: id
+    of the draw key; the commitment fixes the seed beforehand. closes_at_ms = cue_time_ms +
+    lag_cap_ms + windows · window_ms + grace_ms + spread_ms; entries are taken until then, and the
+    result is announced for reveals_at_ms.
     """
 
     sale: str
@@ -81,7 +82,6 @@ class Cue(Struct, frozen=True):
     nonce: str
     key: str
     seed_commitment: str
-    salt_commitment: str
     closes_at_ms: int
     reveals_at_ms: int
 
@@ -121,8 +121,9 @@ class CueView(Struct, frozen=True):
 class EntryAnswer(Struct, frozen=True):
     """What became of a tap.
 
-    outcome: ENTERED, or why it does not count. receipt: the name under which the entrant is found
-    in the published record ("" unless ENTERED). reveals_at_ms: when the result is announced for.
+    outcome: ENTERED, or why it does not count. receipt: the opening with which the buyer finds
+    themselves in the published record ("" unless ENTERED; `flashsale verify --buyer --receipt`).
+    reveals_at_ms: when the result is announced for.
     replayed: the buyer had an entry; what counts is the smallest of all, so repeating gains and
     costs nothing. Never told with keep="best": only those who may still win are remembered there,
     and no answer may tell who they are.

@@ -50,18 +50,19 @@ class Key(Struct, frozen=True):
 class Keyring:
     """Keys, newest first: the first makes, every one is recognised by its id."""
 
-    def __init__(self, keys: Sequence[Key]) -> None:
+    def __init__(self, keys: Sequence[Key], name: str = "keys") -> None:
         if isinstance(keys, (str, bytes, Key)) or not all(isinstance(key, Key) for key in keys):
-            raise ConfigurationError("keys: must be a sequence of Key, the newest first")
+            raise ConfigurationError(f"{name}: must be a sequence of Key, the newest first")
         if len({key.id for key in keys}) != len(keys):
-            raise ConfigurationError("keys: every key needs an id of its own")
+            raise ConfigurationError(f"{name}: every key needs an id of its own")
+        self._name = name
         self._keys = {key.id: key for key in keys}
 
     def newest(self) -> Key:
         """The key to make something with; ConfigurationError if there is none."""
         if not self._keys:
             raise ConfigurationError(
-                "keys: at least one Key is needed for this, the same in every process"
+                f"{self._name}: at least one Key is needed for this, the same in every process"
             )
         return next(iter(self._keys.values()))
 
@@ -72,5 +73,5 @@ class Keyring:
     def named(self, key_id: str) -> Key:
         """The key that something was made with; ConfigurationError if it is not here."""
         if key_id not in self._keys:
-            raise ConfigurationError(f"keys: the key {key_id!r} is needed for this")
+            raise ConfigurationError(f"{self._name}: the key {key_id!r} is needed for this")
         return self._keys[key_id]

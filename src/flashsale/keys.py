@@ -10,10 +10,12 @@ from functools import lru_cache
 from msgspec import Struct
 
 PREFIX = "flashsale"
+SEALED = "flashsale-sealed"
+"""Of what nobody may read who only looks on: an ACL's patterns can leave nothing out."""
 
 
-def _tag(sale_id: str, shard: int) -> str:
-    return f"{PREFIX}:{{{sale_id}#{shard}}}"
+def _tag(sale_id: str, shard: int, prefix: str = PREFIX) -> str:
+    return f"{prefix}:{{{sale_id}#{shard}}}"
 
 
 class ShardKeys(Struct, frozen=True):
@@ -52,9 +54,10 @@ def places_key(sale_id: str, number: int, shard: int = 0) -> str:
 
 
 class CueKeys(Struct, frozen=True):
-    """The keys of one cue, in the shard that keeps its stock."""
+    """The keys of one cue, in the shard that keeps its stock; all but the first are sealed."""
 
     cue: str
+    secrets: str
     entries: str
     best: str
     awarded: str
@@ -62,5 +65,6 @@ class CueKeys(Struct, frozen=True):
     @classmethod
     def of(cls, sale_id: str, cue_id: str, shard: int = 0) -> CueKeys:
         """The keys of a cue of shard number `shard`."""
-        own = f"{_tag(sale_id, shard)}:cue:{cue_id}"
-        return cls(own, f"{own}:entries", f"{own}:best", f"{own}:awarded")
+        sealed = f"{_tag(sale_id, shard, SEALED)}:cue:{cue_id}"
+        names = cls.__struct_fields__[1:]
+        return cls(f"{_tag(sale_id, shard)}:cue:{cue_id}", *(f"{sealed}:{name}" for name in names))

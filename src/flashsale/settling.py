@@ -17,12 +17,12 @@ from flashsale.baskets import encode
 from flashsale.batches import CHUNK, Item, Kind, judged_of, perform_once, read_answers, shard_call
 from flashsale.calls import Call, Compute, Operation, expect, outcome_of
 from flashsale.cues import Cue, CueState, CueView, Settlement, check_cue_id
-from flashsale.errors import ConfigurationError, InvalidRequest, ProtocolError, Rejected
+from flashsale.errors import InvalidRequest, ProtocolError, Rejected
 from flashsale.keyring import Key, Keyring
 from flashsale.keys import CueKeys, ShardKeys
 from flashsale.models import Answer, Outcome
 from flashsale.scripts import load_script
-from flashsale.window import Known, reject, show, view
+from flashsale.window import Known, reject, seed_of, show, view
 
 Lines: TypeAlias = Iterable[tuple[str, int, int]]
 """A basket as it is asked for: sku, units, least units."""
@@ -111,7 +111,7 @@ def freeze(sale: str, cue: str) -> Operation[Frozen]:
     outcome, *seeds = yield from _freeze(sale, cue, "", 0)
     if outcome is Outcome.SETTLED and _keeps_reserve(seen):
         yield from _sweep(sale)  # who has not paid makes room, though nobody else calls
-    _, seen = yield from show(sale, cue)
+    seen = yield from view(sale, cue)
     passed_on = outcome is Outcome.SETTLED and not any(seen.set_aside.values())
     if outcome not in (Outcome.FROZEN, Outcome.SETTLED) or passed_on:
         return Frozen(outcome, known, seen)
@@ -120,15 +120,16 @@ def freeze(sale: str, cue: str) -> Operation[Frozen]:
         outcome, *seeds = yield from _freeze(sale, cue, entrants.digest, len(entrants.buyers))
         if outcome is Outcome.CONFLICT:
             raise ProtocolError(f"cue {cue!r}: two processes read different entrants")
-        _, seen = yield from show(sale, cue)
+        seen = yield from view(sale, cue)
     return Frozen(outcome, known, seen, entrants, *seeds)
 
 
 def _freeze(sale: str, cue: str, digest: str, entrants: int) -> Operation[tuple[Outcome, str, str]]:
     """What has become of the freeze, and the seeds of those who were drawn already."""
     base = shard_call("expire", ShardKeys.of(sale))
-    own = (*base.keys, CueKeys.of(sale, cue).cue)
-    reply = yield Call(load_script("window/freeze"), own, (digest, entrants))
+    own = CueKeys.of(sale, cue)
+    used = (*base.keys, own.cue, own.secrets)
+    reply = yield Call(load_script("window/freeze"), used, (digest, entrants))
     _, _, code, _, _, server_seed, entropy = expect(reply, 7, "freeze")
     outcome = outcome_of(code.decode(), "freeze")
     if outcome in (Outcome.CUE_UNKNOWN, Outcome.SALE_UNKNOWN, Outcome.PURGED):
@@ -226,11 +227,7 @@ def _seeds(frozen: Frozen, key: Key | None, entropy: bytes | None) -> tuple[byte
     cue = frozen.known.cue
     if frozen.server_seed:
         return bytes.fromhex(frozen.server_seed), bytes.fromhex(frozen.entropy) or None
-    if key is None:
-        raise ConfigurationError(f"keys: the key {cue.key!r} is needed for this")
-    server_seed = draw.server_seed(key, cue.sale, cue.id)
-    if draw.seed_commitment(server_seed, cue.sale, cue.id) != cue.seed_commitment:
-        raise ConfigurationError(f"keys: {cue.key!r} is not the key that the cue was opened with")
+    server_seed = seed_of(frozen.known, key)
     if cue.entropy_source is None:
         return server_seed, None
     if entropy is not None:
@@ -271,7 +268,7 @@ def _award_some(
     base = shard_call("expire", ShardKeys.of(cue.sale))
     call = Call(
         load_script("window/award"),
-        (*base.keys, own.cue, own.awarded),
+        (*base.keys, own.cue, own.secrets, own.awarded),
         (phase, cue.hold_id, encode(buyers), encode([list(texts), which]), freed, *_told(drawn)),
     )
     judged, reply = judged_of((yield call), len(buyers))
@@ -290,7 +287,7 @@ def _reveal(cue: Cue, drawn: draw.Drawn) -> Operation[Outcome]:
     base = shard_call("expire", ShardKeys.of(cue.sale))
     reply = yield Call(
         load_script("window/reveal"),
-        (*base.keys, own.cue, own.awarded),
+        (*base.keys, own.cue, own.secrets, own.awarded),
         (len(drawn.winners), *_told(drawn)),
     )
     _, _, code, _ = expect(reply, 4, "reveal")
@@ -328,7 +325,7 @@ def _promote(known: Known, drawn: draw.Drawn) -> Operation[Outcome]:
 
 def _settlement(outcome: Outcome, known: Known) -> Operation[Settlement]:
     cue = known.cue
-    _, seen = yield from show(cue.sale, cue.id)
+    seen = yield from view(cue.sale, cue.id)
     verdicts: list[Verdict] = []
     if seen.state is CueState.REVEALED:
         verdicts = list((yield from _verdicts(known)).values())

@@ -2,7 +2,7 @@
 
 ::
 
-    python verify.py RECORD.json [--receipt RECEIPT] [--digest PUBLISHED]
+    python verify.py RECORD.json [--buyer BUYER --receipt RECEIPT] [--digest PUBLISHED]
 
 The draw
 --------
@@ -40,7 +40,6 @@ ID is 1 to 64 characters out of ``A-Z a-z 0-9 . _ ~ @ + = / -``.
                 ``nonce``              HEX of 16 bytes, sent inside the stream
                 ``key``                ID of the draw key
                 ``seed_commitment``    HEX of 32 bytes
-                ``salt_commitment``    HEX of 32 bytes; the salt itself is never told
                 ``closes_at_ms``       cue_time_ms + L + K·W + g + j
                 ``reveals_at_ms``      when the result is to be told, not before it can be
 
@@ -53,8 +52,9 @@ ID is 1 to 64 characters out of ``A-Z a-z 0-9 . _ ~ @ + = / -``.
                 ``window``             from 0
                 ``wish``               [[sku, units, least], …], 1 to 32 lines ascending by sku;
                                        units 1 to 1,000,000; least: fewer are of no use, 1 to units
-                ``who``                [entrant, …], ascending; an entrant is HEX of 16 bytes, which
-                                       the buyer has as a receipt
+                ``who``                [entrant, …], ascending; an entrant is HEX of 32 bytes, a
+                                       hash of the buyer and of the opening that this buyer has as
+                                       a receipt: nobody else can tell whose name it is
 
 ``entrants_complete``  true if nobody who counted is left out: always with "all"; with "best" only
                 if fewer than ``kept`` entered
@@ -79,8 +79,8 @@ ASCII, keys sorted. The TEXT of a wish is its lines as ``sku*units:least``, join
 ===============  ====================  ===========================================================
 seed             flashsale.public      server_seed itself, or of server_seed, value of the entropy
 seed_commitment  flashsale.commit      sale, cue id, server_seed
-salt_commitment  flashsale.salted      sale, cue id, salt
-entrant          flashsale.who         16 bytes, keyed with the salt: sale, cue id, buyer
+opening          flashsale.open        keyed with a salt that is never told: sale, cue id, buyer
+entrant          flashsale.who         opening, sale, cue id, buyer
 digest           flashsale.freeze      sale, cue id, JSON of the cue, frozen.at_ms, then of each
                                        group, in the record's order: window, TEXT of the wish, and
                                        in one part all its entrants, nothing between them
@@ -284,19 +284,14 @@ def seed_commitment(server_seed: bytes, sale: str, cue: str) -> str:
     return hash_of(b"flashsale.commit", sale, cue, server_seed).hex()
 
 
-def salt_commitment(salt: bytes, sale: str, cue: str) -> str:
-    """What fixes the entrants' names beforehand, in hexadecimal."""
-    return hash_of(b"flashsale.salted", sale, cue, salt).hex()
-
-
 def public_seed(server_seed: bytes, entropy: bytes) -> bytes:
     """The seed of a draw with a public source: nobody knew it before the source's value came."""
     return hash_of(b"flashsale.public", server_seed, entropy)
 
 
-def entrant_of(salt: bytes, sale: str, cue: str, buyer: str) -> bytes:
-    """16 bytes that stand for a buyer: without the salt nobody can tell, or guess, for whom."""
-    return hash_of(b"flashsale.who", sale, cue, buyer, key=salt, size=16)
+def entrant_of(opening: bytes, sale: str, cue: str, buyer: str) -> bytes:
+    """32 bytes that stand for a buyer: without the opening nobody can tell, or guess, for whom."""
+    return hash_of(b"flashsale.who", opening, sale, cue, buyer)
 
 
 def rank_of(seed: bytes, sale: str, cue: str, entrant: bytes) -> bytes:
@@ -327,7 +322,7 @@ def digest_of(cue: Mapping[str, object], frozen_at_ms: int, groups: Iterable[Gro
 def order_of(seed: bytes, sale: str, cue: str, groups: Iterable[Group]) -> list[str]:
     """The entrants in the order of the draw: by window, then by rank."""
     base = blake2b(
-        part(sale) + part(cue) + (16).to_bytes(4, "big"),
+        part(sale) + part(cue) + (32).to_bytes(4, "big"),
         key=seed,
         digest_size=32,
         person=b"flashsale.draw",
@@ -556,7 +551,7 @@ _CUE = (
     *("sale", "id", "stock", "position_ms", "cue_time_ms", "ahead_ms", "window_ms", "windows"),
     *("lag_cap_ms", "grace_ms", "spread_ms", "reserve_ms", "keep", "kept", "entropy_source"),
     *("entropy_round", "entropy_at_ms", "proof", "nonce", "key", "seed_commitment"),
-    *("salt_commitment", "closes_at_ms", "reveals_at_ms"),
+    *("closes_at_ms", "reveals_at_ms"),
 )
 _CUE_NUMBERS = {
     "position_ms": (-TIME_MAX_MS, TIME_MAX_MS),
@@ -601,7 +596,6 @@ def _read_cue(value: object) -> dict[str, Any]:
         raise InvalidRecord("cue.proof", f"must be true or false, not {_shown(cue['proof'])}")
     _hex(cue["nonce"], "cue.nonce", 16)
     _hex(cue["seed_commitment"], "cue.seed_commitment", 32)
-    _hex(cue["salt_commitment"], "cue.salt_commitment", 32)
     return cue
 
 
@@ -626,11 +620,11 @@ def _read_groups(value: object) -> list[Group]:
         if (
             not who
             or set(map(type, who)) != {str}
-            or set(map(len, who)) != {32}
+            or set(map(len, who)) != {64}
             or not _HEX.issuperset("".join(who))
         ):
             for place, entrant in enumerate(who):
-                _hex(entrant, f"{path}.who[{place}]", 16)
+                _hex(entrant, f"{path}.who[{place}]", 32)
             raise InvalidRecord(f"{path}.who", "must not be empty")
         groups.append(Group(window, wish, who))
     return groups
@@ -668,7 +662,7 @@ def _read_drawn(value: object) -> list[tuple[str, Lot]]:
     for at, item in enumerate(_list(value, "drawn")):
         entrant, lines = _list(item, f"drawn[{at}]", 2)
         lot = _read_lot(lines, f"drawn[{at}][1]")
-        drawn.append((_hex(entrant, f"drawn[{at}][0]", 16), lot))
+        drawn.append((_hex(entrant, f"drawn[{at}][0]", 32), lot))
     return drawn
 
 
@@ -677,7 +671,7 @@ def _read_awarded(value: object) -> list[Awarded]:
     for at, item in enumerate(_list(value, "awarded")):
         path = f"awarded[{at}]"
         entrant, outcome, lines = _list(item, path, 3)
-        _hex(entrant, f"{path}[0]", 16)
+        _hex(entrant, f"{path}[0]", 32)
         if type(outcome) is not str or (outcome != "held" and outcome not in REFUSALS):
             told = ", ".join(["held", *sorted(REFUSALS)])
             raise InvalidRecord(f"{path}[1]", f"must be one of {told}, not {_shown(outcome)}")
@@ -772,7 +766,6 @@ def _checks_of(
 ) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "times", lambda: _check_times(read)
     yield "rules", lambda: _check_rules(read)
-    yield "salt", lambda: _check_salt(read)
     if read.void is not None:
         yield "void", lambda: _check_void(read)
         yield "seal", lambda: _check_seal(read)
@@ -834,17 +827,6 @@ def _check_rules(read: _Record) -> str:
     if any(line[2] != 1 for group in read.groups for line in group.wish):
         raise _Wrong("a cue that keeps the best takes no least above 1")
     return f"the cue keeps the best {kept:,} entrants"
-
-
-def _check_salt(read: _Record) -> str:
-    told = [read.cue["nonce"], read.cue["seed_commitment"], read.server_seed, read.seal]
-    told += [read.entropy["value"]] if read.entropy else []
-    told += [read.frozen["digest"]] if read.frozen else []
-    promised = read.cue["salt_commitment"]
-    for text in told:
-        if text and salt_commitment(bytes.fromhex(text), read.sale, read.id) == promised:
-            raise _Wrong("the record tells the salt: with it anybody can tell who the entrants are")
-    return "the salt is committed to, and not told"
 
 
 def _check_void(read: _Record) -> str:
@@ -1114,28 +1096,31 @@ def _limits_of(read: _Record, published_digest: str | None) -> Iterator[str]:
         )
 
 
-def find(record: object, receipt: str) -> Place | None:
-    """What became of the entrant with this receipt; None if the record does not have it.
+def find(record: object, buyer: str, receipt: str) -> Place | None:
+    """What became of the buyer who was given this receipt; None if the record has no such name.
 
-    It takes the record at its word: `verify` it first. Raises InvalidRecord if it is not a record
-    or the receipt is not one.
+    The name is worked out of both, so a receipt finds nobody but its buyer. It takes the record at
+    its word: `verify` it first. Raises InvalidRecord if it is not a record, the receipt is not one
+    or the buyer's id is not one.
     """
-    receipt = _hex(str(receipt).strip().lower(), "the receipt", 16)
+    opening = bytes.fromhex(_hex(str(receipt).strip().lower(), "the receipt", 32))
+    _id(buyer, "the buyer")
     try:
         read = _read(record)
     except RecursionError:
         raise InvalidRecord("the record", "is nested too deep") from None
     if read.void is not None:
         return None
-    ours = next((group for group in read.groups if receipt in group.who), None)
+    name = entrant_of(opening, read.sale, read.id, buyer).hex()
+    ours = next((group for group in read.groups if name in group.who), None)
     if ours is None:
         return None
-    place = read.order().index(receipt) + 1
-    drawn = dict(read.drawn).get(receipt, ())
-    awarded = next((item for item in read.awarded if item[0] == receipt), None)
-    _, outcome, lines = awarded or (receipt, "not_drawn", ())
+    place = read.order().index(name) + 1
+    drawn = dict(read.drawn).get(name, ())
+    awarded = next((item for item in read.awarded if item[0] == name), None)
+    _, outcome, lines = awarded or (name, "not_drawn", ())
     count = read.count
-    return Place(receipt, ours.window, ours.wish, place, count, outcome, drawn, lines)
+    return Place(name, ours.window, ours.wish, place, count, outcome, drawn, lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -1145,15 +1130,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="verify.py", description="Check the record of a draw.")
     parser.add_argument("record", metavar="RECORD.json")
-    parser.add_argument("--receipt", help="tell what became of this entrant")
+    parser.add_argument("--buyer", metavar="ID", help="tell what became of this buyer")
+    parser.add_argument("--receipt", metavar="HEX", help="that this buyer was given")
     parser.add_argument("--digest", help="the digest that was published")
     told = parser.parse_args(arguments)
+    if (told.buyer is None) != (told.receipt is None):
+        parser.error("--buyer and --receipt go together")
     try:
         with open(told.record, "rb") as file:
             record = load(file.read())
         result = verify(record, published_digest=told.digest)
         sought = told.receipt and result.verdict != "wrong"
-        place = find(record, told.receipt) if sought else None
+        place = find(record, told.buyer, told.receipt) if sought else None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         sys.stderr.write(f"verify.py: {told.record}: {why}\n")
@@ -1197,7 +1185,7 @@ def _print(text: str) -> int:
 
 def _told_place(place: Place | None) -> str:
     if place is None:
-        return "The record has no entrant with this receipt."
+        return "The record has no entrant of this buyer with this receipt."
     told = f"Place {place.place:,} of {place.of:,}, window {place.window}: {place.outcome}"
     return f"{told}, {_told(place.lines)}"
 

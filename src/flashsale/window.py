@@ -87,14 +87,21 @@ LAGS_MAX = 100_000
 NOT_YET = (Outcome.NOT_CLOSED, Outcome.FROZEN)
 """What a result is answered before it is revealed."""
 
+random_bytes = secrets.token_bytes
+"""What makes a cue's secrets; a simulation with fixed seeds puts another in its place."""
+
 CUES_MAX = 1_000
 """Cues of which a process remembers what never changes."""
 
 
 class Known(Struct, frozen=True):
-    """What a process remembers of a cue: it never changes. The salt names the entrants."""
+    """What a process remembers of a cue: it never changes.
+
+    fresh: random bytes of which, with the draw key, the seed is made. The salt names the entrants.
+    """
 
     cue: Cue
+    fresh: bytes
     salt: bytes
     lines: tuple[tuple[str, int], ...]
 
@@ -189,7 +196,8 @@ def open_cue(
             raise InvalidRequest("stock", 'must be given with keep="best", which keeps as many')
         kept = units + (units if request.reserve is None else request.reserve)
         kept = limits.check_int('kept with keep="best" (stock + reserve)', kept, 1, 1_000_000)
-    seed, salt = draw.server_seed(key, sale, request.id), draw.salt(key, sale, request.id)
+    fresh, salt, nonce = random_bytes(32), random_bytes(32), random_bytes(16)
+    seed = draw.server_seed(key, sale, request.id, fresh)
     times = (
         position_ms,
         cue_time_ms,
@@ -208,19 +216,18 @@ def open_cue(
         "request": msgspec.to_builtins(request),
         "kept": kept,
         "entropy_round": round_number,
-        "nonce": secrets.token_hex(16),
         "key": key.id,
         "seed_commitment": draw.seed_commitment(seed, sale, request.id),
-        "salt_commitment": draw.salt_commitment(salt, sale, request.id),
     }
-    fields = ("fixed", msgspec.json.encode(fixed).decode(), "salt", salt.hex())
+    fields = ("fixed", msgspec.json.encode(fixed).decode())
+    sealed = ("fresh", fresh.hex(), "salt", salt.hex(), "nonce", nonce.hex())
     flat = [value for line in sorted(stock.items()) for value in line]
-    keys = ShardKeys.of(sale)
+    keys, own = ShardKeys.of(sale), CueKeys.of(sale, request.id)
     base = shard_call("expire", keys)
     source = CueKeys.of(sale, request.stock_of or request.id).cue
     call = Call(
         load_script("window/cue"),
-        (*base.keys, keys.cues, CueKeys.of(sale, request.id).cue, source),
+        (*base.keys, keys.cues, own.cue, own.secrets, source),
         (
             request.id,
             msgspec.json.encode(request, order="deterministic"),
@@ -228,6 +235,7 @@ def open_cue(
             encode(flat),
             encode(times),
             encode(fields),
+            encode(sealed),
         ),
     )
     answer = yield from perform_once(sale, call, "cue")
@@ -272,34 +280,52 @@ def _round_after(entropy: draw.EntropySource | None, at_ms: int) -> tuple[int | 
 
 
 def know(sale: str, cue: str) -> Operation[Known]:
-    """What never changes of a cue."""
+    """What never changes of a cue, its secrets too: for who enters buyers or settles."""
     known, _ = yield from show(sale, cue)
     return known
 
 
 def view(sale: str, cue: str) -> Operation[CueView]:
-    """A cue at this moment."""
-    _, seen = yield from show(sale, cue)
+    """A cue at this moment, as anybody may see it who looks on: without its nonce."""
+    seen, _ = yield from _look(sale, cue)
     return seen
 
 
 def show(sale: str, cue: str) -> Operation[tuple[Known, CueView]]:
-    """Both in one step."""
+    """Both."""
+    seen, lines = yield from _look(sale, cue)
+    fresh, salt, nonce = yield from _secrets(sale, seen.cue.id)
+    whole = msgspec.structs.replace(seen.cue, nonce=nonce)
+    return Known(whole, bytes.fromhex(fresh), bytes.fromhex(salt), lines), seen
+
+
+def _secrets(sale: str, cue: str) -> Operation[tuple[str, str, str]]:
+    """A cue's fresh bytes, salt and nonce, in hexadecimal."""
+    own = CueKeys.of(sale, cue)
+    used = (ShardKeys.of(sale).sale, own.cue, own.secrets)
+    reply = yield Call(load_script("window/secrets"), used, (), shared=True)
+    _, _, code, fresh, salt, nonce = expect(reply, 6, "secrets")
+    reject(sale, cue, code)
+    return fresh.decode(), salt.decode(), nonce.decode()
+
+
+def _look(sale: str, cue: str) -> Operation[tuple[CueView, tuple[tuple[str, int], ...]]]:
+    """The view, and of each of the cue's skus the index in the sale."""
     cue = check_cue_id(cue)
-    keys, own = ShardKeys.of(sale), CueKeys.of(sale, cue)
-    used = (keys.sale, keys.stock, own.cue, own.entries, own.awarded)
+    keys = ShardKeys.of(sale)
+    used = (keys.sale, keys.stock, CueKeys.of(sale, cue).cue)
     reply = yield Call(load_script("window/show"), used, (), shared=True)
-    _, now, code, raw, entries, awarded, units = expect(reply, 7, "show")
+    _, now, code, raw, units = expect(reply, 5, "show")
     reject(sale, cue, code)
     try:
-        return _read_cue(sale, cue, now, raw, entries, awarded, units)
+        return _read_cue(sale, cue, now, raw, units)
     except (KeyError, ValueError, TypeError, msgspec.MsgspecError) as error:
         raise ProtocolError(f"cue {cue!r} cannot be read: {error!r}") from error
 
 
 def _read_cue(
-    sale: str, cue: str, now: int, raw: Reply, entries: int, awarded: int, units: Reply
-) -> tuple[Known, CueView]:
+    sale: str, cue: str, now: int, raw: Reply, units: Reply
+) -> tuple[CueView, tuple[tuple[str, int], ...]]:
     fields = {raw[at].decode(): raw[at + 1] for at in range(0, len(raw), 2)}
     fixed = msgspec.json.decode(fields["fixed"])
     asked = msgspec.convert(fixed["request"], CueRequest)
@@ -325,15 +351,13 @@ def _read_cue(
         entropy_round=fixed["entropy_round"],
         entropy_at_ms=entropy_at,
         proof=asked.proof,
-        nonce=fixed["nonce"],
+        nonce="",
         key=fixed["key"],
         seed_commitment=fixed["seed_commitment"],
-        salt_commitment=fixed["salt_commitment"],
         closes_at_ms=closes_ms,
         reveals_at_ms=rules[12],
     )
     names = tuple((lines[at], lines[at + 1]) for at in range(0, len(lines), 4))
-    known = Known(found, bytes.fromhex(fields["salt"].decode()), names)
 
     def number(name: str) -> int | None:
         return int(fields[name]) if int(fields.get(name, b"0")) else None
@@ -342,8 +366,8 @@ def _read_cue(
         cue=found,
         state=CueState(fields["state"].decode()),
         at_ms=now,
-        entries=entries,
-        awarded=awarded,
+        entries=int(fields["entered"]),
+        awarded=int(fields["judged"]),
         set_aside={units[at].decode(): units[at + 2] for at in range(0, len(units), 3)},
         frozen_at_ms=number("frozen_at"),
         digest=fields.get("digest", b"").decode(),
@@ -355,7 +379,7 @@ def _read_cue(
         entropy=fields.get("entropy", b"").decode(),
         freed=int(fields["freed"]),
     )
-    return known, seen
+    return seen, names
 
 
 def reject(sale: str, cue: str, code: bytes) -> None:
@@ -402,12 +426,25 @@ def enter_item(
         if any(least != 1 for least in lines[2::3]):
             rule = 'must be 1 for every line with keep="best", which promises places for units'
             raise InvalidRequest("minimum", rule)
-        if key is None:
-            raise ConfigurationError(f"keys: the draw key {cue.key!r} is needed to enter this cue")
-        seed = draw.server_seed(key, cue.sale, cue.id)
-        who = verify.entrant_of(known.salt, cue.sale, cue.id, buyer)
+        who = draw.entrant_of(known.salt, cue.sale, cue.id, buyer)
+        seed = seed_of(known, key)
         rank = verify.rank_of(seed, cue.sale, cue.id, who)
     return Item(buyer, HOLD_PREFIX + cue.id, lines, position_ms, rank.hex())
+
+
+def seed_of(known: Known, key: Key | None) -> bytes:
+    """The cue's seed; ConfigurationError if the key is not the one that it was opened with.
+
+    Whoever ranks by another seed changes who wins, and nobody would notice.
+    """
+    cue = known.cue
+    if key is None:
+        raise ConfigurationError(f"draw_keys: the key {cue.key!r} is needed for this")
+    seed = draw.server_seed(key, cue.sale, cue.id, known.fresh)
+    if draw.seed_commitment(seed, cue.sale, cue.id) != cue.seed_commitment:
+        rule = f"is not the key that the cue {cue.id!r} was opened with: it has another secret"
+        raise ConfigurationError(f"draw_keys: {key.id!r} {rule}")
+    return seed
 
 
 def _with_least(lines: Lines, minimum: Mapping[str, int] | None) -> Lines:
@@ -442,7 +479,7 @@ def entry_answer(known: Known, answer: Answer) -> EntryAnswer:
     """What the buyer is told: never a rank, and never early who won."""
     cue, receipt = known.cue, ""
     if answer.outcome is Outcome.ENTERED:
-        receipt = verify.entrant_of(known.salt, cue.sale, cue.id, answer.buyer).hex()
+        receipt = draw.opening_of(known.salt, cue.sale, cue.id, answer.buyer).hex()
     return EntryAnswer(
         answer.outcome,
         cue.sale,

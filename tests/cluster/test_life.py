@@ -285,7 +285,15 @@ def login(cluster: Cluster) -> Iterator[Callable[[str], str]]:
     """Makes a user with these permissions, on every node; a URL to connect with."""
 
     def make(permissions: str) -> str:
-        command = "SETUSER", "orders", "reset", "on", ">secret", "~flashsale:*"
+        command = (
+            "SETUSER",
+            "orders",
+            "reset",
+            "on",
+            ">secret",
+            "~flashsale:*",
+            "~flashsale-sealed:*",
+        )
         for node in cluster.nodes:
             cluster.ask(node, "ACL", *command, *permissions.split())
         return f"redis://orders:secret@127.0.0.1:{cluster.nodes[2].port}"

@@ -32,10 +32,12 @@ from support.cues import (
     contents,
     drawn_by,
     enter_all,
+    known_of,
     load,
     name_of,
     open_cue,
     proof,
+    receipt_of,
     save,
     settled,
     tap,
@@ -65,7 +67,7 @@ def test_a_tap_is_entered_and_told_its_receipt_and_when_the_result_comes(lab: La
         answer = tap(handle, "ann")
     assert (answer.outcome, answer.replayed, answer.at_ms) == (Outcome.ENTERED, False, T0 + 700)
     assert (answer.sale, answer.cue, answer.buyer) == (sale.id, "drop", "ann")
-    assert answer.receipt == name_of(handle, "ann")
+    assert answer.receipt == receipt_of(handle, "ann")
     assert answer.reveals_at_ms == handle.cue().reveals_at_ms
     assert answer.result(wait_ms=0).outcome is Outcome.NOT_CLOSED
     assert (seen.effect, seen.events) == ("", [])  # an entry is no matter of the stock
@@ -80,7 +82,7 @@ def test_tapping_again_is_replayed_and_gains_nothing(lab: Lab) -> None:
     before = contents(lab, sale, "drop")
     again = tap(handle, Tap("ann", after_ms=100))
     assert (again.outcome, again.replayed) == (Outcome.ENTERED, True)
-    assert again.receipt == name_of(handle, "ann")
+    assert again.receipt == receipt_of(handle, "ann")
     assert contents(lab, sale, "drop") == before
 
 
@@ -187,8 +189,10 @@ def freeze(lab: Lab, sale: SaleHandle, handle: CueHandle) -> None:
 
 def purge(lab: Lab, sale: SaleHandle, handle: CueHandle) -> None:
     handle.void("the link was wrong")
+    lab.set_time(sale, handle.cue().reveals_at_ms)
+    handle.give_back().unwrap()
     sale.end()
-    sale.purge()
+    sale.purge().unwrap()
 
 
 @pytest.mark.parametrize(
@@ -251,11 +255,13 @@ def test_taps_of_many_threads_share_calls_and_each_is_answered_for_itself(
         handle = shop.sale(sale.id).cue_handle("drop")
         told = [Tap(b, {"red": 1 + n % 4}, after_ms=n) for n, b in enumerate(buyers)]
         answers = list(pool.map(lambda each: tap(handle, each), told))
+    salt = known_of(lab.shop.sale(sale.id).cue_handle("drop")).salt
     for n, answer in enumerate(answers):
         refused = n % 4 == 3
+        receipt = draw.opening_of(salt, sale.id, "drop", answer.buyer).hex()
         assert answer.buyer == f"b{n}"
         assert answer.outcome is (Outcome.LIMIT_REACHED if refused else Outcome.ENTERED)
-        assert answer.receipt == ("" if refused else name_of(handle, answer.buyer))
+        assert answer.receipt == ("" if refused else receipt)
     texts = ["0", "0|0*2", "0|0*3"]
     expected = {f"b{n}": texts[n % 4] for n in range(300) if n % 4 != 3}
     assert entries(lab, handle) == expected

@@ -7,17 +7,27 @@ from typing import Any
 import pytest
 
 from flashsale import CueHandle, SaleHandle, draw, settling, verify
-from support.cues import KEY, Hand, Tap, awarded_by, enter_all, open_cue, settled, settlement
+from support.cues import (
+    Hand,
+    Tap,
+    awarded_by,
+    enter_all,
+    known_of,
+    open_cue,
+    seed_of,
+    settled,
+    settlement,
+)
 from support.lab import Lab
 
 
 def in_order(handle: CueHandle, count: int) -> list[str]:
     """Buyers, and the order in which this cue's draw will have them if they enter one window."""
     sale, cue = handle.sale, handle.id
-    salt, seed = draw.salt(KEY, sale, cue), draw.server_seed(KEY, sale, cue)
+    salt, seed = known_of(handle).salt, seed_of(handle)
 
     def rank(buyer: str) -> bytes:
-        return verify.rank_of(seed, sale, cue, verify.entrant_of(salt, sale, cue, buyer))
+        return verify.rank_of(seed, sale, cue, draw.entrant_of(salt, sale, cue, buyer))
 
     return sorted((f"buyer-{at}" for at in range(count)), key=rank)
 

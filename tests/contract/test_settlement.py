@@ -22,7 +22,6 @@ from flashsale import (
     Sku,
     StoreUnavailable,
     UnfairWindowWarning,
-    draw,
     settling,
     verify,
     window,
@@ -45,6 +44,7 @@ from support.cues import (
     named,
     open_cue,
     save,
+    seed_of,
     settled,
     settlement,
     tap,
@@ -71,7 +71,7 @@ def entered(lab: Lab, sale: SaleHandle, taps: list[Tap] | None = None, **rules: 
 
 def in_order(handle: CueHandle, buyers: list[str], value: bytes | None = None) -> list[str]:
     """The buyers in the order of the draw, if all are in the first window."""
-    seed = draw.server_seed(KEY, handle.sale, handle.id)
+    seed = seed_of(handle)
     seed = seed if value is None else verify.public_seed(seed, value)
     who = named(handle, buyers)
     groups = [verify.Group(0, (("red", 1, 1),), sorted(who))]
@@ -179,7 +179,7 @@ def test_the_record_has_the_seed_the_entrants_and_their_digest(lab: Lab) -> None
     settled(lab, sale, handle)
     record = verified(handle)
     seed = bytes.fromhex(record["server_seed"])
-    assert seed == draw.server_seed(KEY, sale.id, "drop")
+    assert seed == seed_of(handle)
     (group,) = record["entrants"]
     assert group == {"window": 0, "wish": [["red", 1, 1]], "who": sorted(named(handle, BUYERS))}
     assert record["frozen"] == {"at_ms": CLOSE, "entrants": 8, "digest": handle.view().digest}

@@ -14,14 +14,12 @@ from flashsale import (
     CueState,
     Outcome,
     SaleHandle,
-    draw,
     settling,
 )
 from flashsale.calls import Call
 from flashsale.keys import CueKeys
 from flashsale.scripts import load_script
 from support.cues import (
-    KEY,
     Hand,
     Tap,
     Tower,
@@ -30,6 +28,7 @@ from support.cues import (
     load,
     open_cue,
     save,
+    seed_of,
     settlement,
     verified,
 )
@@ -316,11 +315,11 @@ def test_the_seeds_of_the_first_award_are_kept_and_shown_to_nobody_before_the_re
     view = scene.handle.view()
     assert (view.server_seed, view.entropy) == ("", "")
     cue = scene.handle.cue()
-    seed = draw.server_seed(KEY, cue.sale, cue.id).hex()
+    seed = seed_of(scene.handle).hex()
     keys = (scene.lab.keys(scene.sale), CueKeys.of(cue.sale, cue.id))
     show = Call(
         load_script("window/show"),
-        (keys[0].sale, keys[0].stock, keys[1].cue, keys[1].entries, keys[1].awarded),
+        (keys[0].sale, keys[0].stock, keys[1].cue),
         (),
     )
     assert seed not in str(scene.lab.run(show, caller_ms=T0))

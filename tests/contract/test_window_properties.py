@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from flashsale import CueHandle, FlashSale, Outcome, SaleHandle, draw, settling, verify
+from flashsale import CueHandle, FlashSale, Outcome, SaleHandle, draw, settling, verify, window
 from support.cues import (
     KEY,
     Hand,
@@ -26,6 +26,7 @@ from support.cues import (
     named,
     open_cue,
     save,
+    seed_of,
     settled,
     settlement,
     verified,
@@ -84,16 +85,16 @@ def counted(handle: CueHandle, taps: Sequence[Tap]) -> list[Group]:
         if told.buyer not in best or key < best[told.buyer][:3]:
             best[told.buyer] = (*key, told)
     groups = []
-    for buyer, (window, _, _, told) in best.items():
+    for buyer, (number, _, _, told) in best.items():
         least = dict(told.basket) | dict(told.minimum or {})
         wish = tuple((sku, qty, least[sku]) for sku, qty in sorted(told.basket.items()))
-        groups.append(Group(window, wish, [name_of(handle, buyer)]))
+        groups.append(Group(number, wish, [name_of(handle, buyer)]))
     return groups
 
 
 def told_drawn(handle: CueHandle, taps: Sequence[Tap]) -> list[Any]:
     """What the record must say was drawn."""
-    seed = draw.server_seed(KEY, handle.sale, handle.id)
+    seed = seed_of(handle)
     groups = counted(handle, taps)
     order = verify.order_of(seed, handle.sale, handle.id, groups)
     drawn = verify.walk(order, verify.wishes_of(groups), handle.cue().stock)
@@ -307,7 +308,7 @@ def test_keeping_only_the_best_gives_the_winners_that_keeping_all_would_give(
     settled(lab, sale, handle)
     record = verified(handle)
     everybody = counted(handle, taps)
-    seed = draw.server_seed(KEY, sale.id, "drop")
+    seed = seed_of(handle)
     order = verify.order_of(seed, sale.id, "drop", everybody)
     assert record["drawn"] == told_drawn(handle, taps)
     kept = [who for group in record["entrants"] for who in group["who"]]
@@ -318,9 +319,10 @@ def test_keeping_only_the_best_gives_the_winners_that_keeping_all_would_give(
 
 @pytest.mark.parametrize("crowd", [2, 6, 40, 300])
 def test_keeping_the_best_and_keeping_all_have_the_same_winners_name_by_name(
-    lab: Lab, crowd: int
+    lab: Lab, crowd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same sale and cue, and so the same seed, both ways through the server."""
+    """The same sale, cue and fresh bytes, and so the same seed, both ways through the server."""
+    monkeypatch.setattr(window, "random_bytes", bytes)
     fixed = lab.new_id()
     same = Lab(lab.shop, lab.raw, lambda: fixed)
     buyers = [f"b{n}" for n in range(crowd)]
@@ -388,8 +390,8 @@ def test_when_in_the_window_one_entered_does_not_tell_whether_one_wins() -> None
     wins = [0] * 10
     for number in range(draws):
         cue = f"c{number}"
-        seed, salt = draw.server_seed(KEY, "sale", cue), draw.salt(KEY, "sale", cue)
-        names = [verify.entrant_of(salt, "sale", cue, f"b{n}").hex() for n in range(crowd)]
+        seed = draw.server_seed(KEY, "sale", cue, bytes(32))
+        names = [draw.entrant_of(bytes(32), "sale", cue, f"b{n}").hex() for n in range(crowd)]
         groups = [Group(0, (("red", 1, 1),), sorted(names))]
         tenth = {name: n // 10 for n, name in enumerate(names)}  # they came in this order
         order = verify.order_of(seed, "sale", cue, groups)
@@ -401,10 +403,11 @@ def test_when_in_the_window_one_entered_does_not_tell_whether_one_wins() -> None
 
 
 def test_the_same_through_the_server_with_the_fastest_first(
-    lab: Lab, request: pytest.FixtureRequest
+    lab: Lab, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids: list[str] = request.getfixturevalue("_sale_ids")
-    ids.append("test-entry-time-and-winning")  # a name, and so a seed, that stays
+    ids.append("test-entry-time-and-winning")  # names and secrets, and so a seed, that stay
+    monkeypatch.setattr(window, "random_bytes", bytes)
     fixed = Lab(lab.shop, lab.raw, lambda: ids[-1])
     crowd, winners = 1_000, 300
     sale = fixed.open({"red": winners})

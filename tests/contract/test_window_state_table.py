@@ -14,13 +14,13 @@ from flashsale.calls import Call, Operation, outcome_of
 from flashsale.keys import CueKeys
 from flashsale.scripts import load_script
 from support.cues import (
-    KEY,
     Hand,
     Tap,
     close,
     contents,
     enter_all,
     open_cue,
+    seed_of,
     settlement,
     tap,
 )
@@ -42,7 +42,7 @@ class Scene:
         cue = self.known.cue
         entries = [(buyer, 0, (("red", 1, 1),)) for buyer in BUYERS]
         frozen = draw.freeze(cue, self.known.salt, entries, at_ms=cue.closes_at_ms)
-        self.drawn = draw.draw(frozen, draw.server_seed(KEY, self.sale.id, "drop"))
+        self.drawn = draw.draw(frozen, seed_of(self.handle))
         self.order = [frozen.buyers[who] for who in self.drawn.order]
 
     # --- the states ---

@@ -8,21 +8,30 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
 from flashsale import (
     ConfigurationError,
+    CueState,
     FlashSale,
+    FlashSaleError,
     HoldRequest,
     JoinRequest,
     Outcome,
     Sale,
     Sku,
     WaitingRoom,
+    draw,
+    settling,
 )
+from flashsale import window as window_module
 from flashsale.embedded import EmbeddedServer
+from flashsale.keys import CueKeys, ShardKeys
+from flashsale.scripts import load_script
 from support.cues import KEY
+from support.lab import dump_key
 
 ORDERS = (
     "+info +evalsha +eval +time +exists +unlink +hget +hgetall +hmget +hset +hdel +hlen +hscan "
@@ -33,6 +42,10 @@ ORDERS = (
 
 FSYNC = "+config|get"
 """In addition, with durability="fsync"."""
+
+EVERY_KEY = ("~flashsale:*", "~flashsale-sealed:*")
+NOT_SEALED = EVERY_KEY[:1]
+"""What a user may reach who only looks on."""
 
 VIEWER = "+info +evalsha +eval +time +hget +hgetall +hmget +hlen +hscan +xrange"
 """For a user that may look (snapshot, find, holds_of, ledger.read, audit) and change nothing."""
@@ -58,11 +71,9 @@ def admin(server: EmbeddedServer) -> Iterator[redis.Redis]:
 def login(server: EmbeddedServer, admin: Any) -> Callable[..., str]:
     """Makes a user with these permissions; the URL to connect with."""
 
-    def make(commands: str) -> str:
+    def make(commands: str, patterns: tuple[str, ...] = EVERY_KEY) -> str:
         user = f"user-{next(_number)}"
-        admin.execute_command(
-            "ACL", "SETUSER", user, "on", ">secret", "~flashsale:*", *commands.split()
-        )
+        admin.execute_command("ACL", "SETUSER", user, "on", ">secret", *patterns, *commands.split())
         return f"redis://{user}:secret@127.0.0.1:{server.port}"
 
     return make
@@ -208,7 +219,7 @@ def test_a_viewer_sees_everything_and_changes_nothing(
     login: Callable[..., str], server: EmbeddedServer, connect: Callable[..., FlashSale], admin: Any
 ) -> None:
     seen = a_sale_to_look_at(server)
-    sale = connect(login(VIEWER), timeout_ms=10_000).sale(seen)
+    sale = connect(login(VIEWER, NOT_SEALED), timeout_ms=10_000).sale(seen)
     look(sale)
     before = {key: admin.dump(key) for key in admin.scan_iter()}
     for change in (
@@ -231,10 +242,90 @@ def test_no_permission_of_a_viewer_can_be_left_out(
     seen = a_sale_to_look_at(server)
     admin.script_flush()
     with (
-        FlashSale.from_url(login(without(VIEWER, command)), timeout_ms=10_000) as shop,
+        FlashSale.from_url(login(without(VIEWER, command), NOT_SEALED), timeout_ms=10_000) as shop,
         pytest.raises(ConfigurationError, match="refuses this user"),
     ):
         look(shop.sale(seen))
+
+
+@pytest.fixture(params=["open", "begun"])
+def drawn(request: pytest.FixtureRequest, server: EmbeddedServer, admin: Any) -> Iterator[Any]:
+    """A cue with entrants: still open, or some of its winners awarded and nothing revealed."""
+    with FlashSale.from_url(server.url, timeout_ms=10_000, keys=[KEY]) as shop:
+        sale = shop.open(Sale(f"drawn-{next(_number)}", [Sku("red", 5)]))
+        cue = sale.cue("drop", at=0, stock={"red": 1}, cue_time_ms=soon(0), proof=False)
+        for buyer in ("entrant-a", "entrant-b"):
+            assert cue.enter(buyer, {"red": 1}, position_ms=0).outcome is Outcome.ENTERED
+        if request.param == "begun":
+            admin.hset(ShardKeys.of(sale.id).sale, "now", cue.cue().closes_at_ms)
+            begin_to_award(shop, cue)
+        yield cue
+
+
+def begin_to_award(shop: FlashSale, cue: Any) -> None:
+    """Settle it to the first award, and no further."""
+    known = shop.perform(window_module.know(cue.sale, cue.id))
+    frozen = shop.perform(settling.freeze(cue.sale, cue.id))
+    assert frozen.entrants is not None
+    result = draw.draw(frozen.entrants, window_module.seed_of(known, KEY))
+    assert shop.perform(settling._award(known, result)) is None
+    assert cue.view().state is CueState.FROZEN
+
+
+def test_a_viewer_sees_a_cue_and_none_of_its_secrets(
+    drawn: Any, login: Callable[..., str], connect: Callable[..., FlashSale], admin: Any
+) -> None:
+    known = drawn._shop.perform(window_module.know(drawn.sale, drawn.id))
+    view = drawn.view()
+    secrets = [known.cue.nonce, known.salt.hex(), known.fresh.hex()]
+    secrets += [window_module.seed_of(known, KEY).hex(), "entrant-a", "entrant-b"]
+
+    sale = connect(login(VIEWER, NOT_SEALED), timeout_ms=10_000).sale(drawn.sale)
+    handle = sale.cue_handle("drop")
+    assert msgspec.structs.replace(handle.view(), at_ms=view.at_ms) == view
+    assert view.cue.nonce == ""
+    assert (view.entries, sale.cues()) == (2, ["drop"])
+    for ask in (
+        handle.cue,
+        handle.record,
+        lambda: handle.enter("ann", {"red": 1}, position_ms=0),
+        lambda: handle.result("entrant-a", wait_ms=0),
+        handle.settle,
+    ):
+        with pytest.raises(FlashSaleError):
+            ask()
+    assert not any(secret in str(handle.view()) for secret in secrets)
+    if view.state is CueState.OPEN:  # a winner's hold is a hold, and may be seen
+        for key in admin.scan_iter(match="flashsale:*"):
+            content = str(dump_key(admin, key.decode()))
+            assert not [secret for secret in secrets if secret in content], key
+
+
+def test_a_viewer_reads_no_sealed_key_by_any_command_or_script(
+    drawn: Any, login: Callable[..., str], admin: Any
+) -> None:
+    sealed = [key.decode() for key in admin.scan_iter(match="flashsale-sealed:*")]
+    own = msgspec.structs.astuple(CueKeys.of(drawn.sale, drawn.id))
+    assert {own[1], own[2]} <= set(sealed) <= set(own[1:])
+    assert own[0].startswith("flashsale:")
+    key = own[1]
+    with redis.Redis.from_url(login(VIEWER, NOT_SEALED)) as client:
+        for command in (
+            ("HGET", key, "nonce"),
+            ("HGETALL", key),
+            ("HMGET", key, "salt"),
+            ("HLEN", own[2]),
+            ("HSCAN", own[2], 0),
+            ("XRANGE", key, "-", "+"),
+            ("EVAL", "return redis.call('HGETALL', KEYS[1])", 1, key),
+            ("EVAL", "return redis.call('HGETALL', ARGV[1])", 0, key),
+            ("EVAL", "return redis.call('HGETALL', ARGV[1] .. ':entries')", 1, *own[:1], key[:-8]),
+        ):
+            with pytest.raises(redis.ResponseError, match=r"(?i)no permissions|NOPERM|ACL failure"):
+                client.execute_command(*command)
+        script = load_script("window/secrets").source
+        with pytest.raises(redis.ResponseError, match="(?i)no permissions"):
+            client.eval(script, 3, ShardKeys.of(drawn.sale).sale, *own[:2], 0)
 
 
 def a_sale_to_look_at(server: EmbeddedServer) -> str:

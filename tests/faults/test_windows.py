@@ -18,7 +18,7 @@ from faults.window_worker import taps_of
 from flashsale import CueHandle, EventKind, FlashSale, Outcome, SaleHandle, draw
 from flashsale.embedded import EmbeddedServer
 from flashsale.scripts import load_script, script_names
-from support.cues import KEY, close, drawn_by, named, open_cue, tap, verified
+from support.cues import KEY, close, drawn_by, known_of, named, open_cue, seed_of, tap, verified
 from support.lab import T0, Lab
 from support.proxy import FaultProxy
 from support.releases import environment
@@ -118,7 +118,7 @@ def test_a_dropped_reply_to_a_void_is_made_good(
 def drawn_purely(handle: CueHandle, buyers: list[str]) -> list[str]:
     """The order of the draw, by the functions alone."""
     cue = handle.cue()
-    salt, seed = draw.salt(KEY, cue.sale, cue.id), draw.server_seed(KEY, cue.sale, cue.id)
+    salt, seed = known_of(handle).salt, seed_of(handle)
     entries = [(buyer, 0, (("red", 1, 1),)) for buyer in buyers]
     drawn = draw.draw(draw.freeze(cue, salt, entries, at_ms=cue.closes_at_ms), seed)
     return [drawn.frozen.buyers[who] for who in drawn.order]
@@ -224,7 +224,7 @@ def winners_purely(
     handle: CueHandle, shares: list[tuple[str, int, int]]
 ) -> list[tuple[str, dict[str, int]]]:
     cue = handle.cue()
-    salt, seed = draw.salt(KEY, cue.sale, cue.id), draw.server_seed(KEY, cue.sale, cue.id)
+    salt, seed = known_of(handle).salt, seed_of(handle)
     taps = [told for _, first, last in shares for told in taps_of(first, last)]
     entries = [(buyer, after_ms // 3_000, (("red", 1, 1),)) for buyer, after_ms in taps]
     drawn = draw.draw(draw.freeze(cue, salt, entries, at_ms=cue.closes_at_ms), seed)

@@ -118,7 +118,7 @@ def test_output_that_cannot_be_written_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize("how", LOST)
-@pytest.mark.parametrize("arguments", [[], ["--receipt", "00" * 16]])
+@pytest.mark.parametrize("arguments", [[], ["--buyer", "ann", "--receipt", "00" * 32]])
 def test_the_verifier_alone_says_so_too(record: Path, arguments: list[str], how: str) -> None:
     code, err = told([VERIFIER, str(record), *arguments], how)
     assert code == 2

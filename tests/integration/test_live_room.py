@@ -111,7 +111,7 @@ def test_a_win_that_is_in_no_record_is_lost_and_a_unit_too_many_is_oversold(ran:
 def test_an_entry_that_counts_and_is_in_no_record_is_lost(ran: Ran) -> None:
     settled = ran.parts()["settled"]
     order = winner_of(settled)
-    settled.receipts[order] = "ab" * 16
+    settled.receipts[order] = "ab" * 32
     report = broken(ran, settled=settled)
     assert (report.exit_code, report.lost) == (1, 1)
     assert any("is not in the record" in text for text in report.problems)

@@ -119,15 +119,30 @@ def settled(lab: Lab, sale: SaleHandle, handle: CueHandle, **more: Any) -> Settl
 
 
 def name_of(handle: CueHandle, buyer: str) -> str:
-    """The receipt of a buyer, whether the buyer entered or not."""
-    return verify.entrant_of(
-        draw.salt(KEY, handle.sale, handle.id), handle.sale, handle.id, buyer
-    ).hex()
+    """The name in the record of a buyer, whether the buyer entered or not."""
+    return draw.entrant_of(known_of(handle).salt, handle.sale, handle.id, buyer).hex()
+
+
+def receipt_of(handle: CueHandle, buyer: str) -> str:
+    """The opening of that name, which a buyer who enters is told."""
+    return draw.opening_of(known_of(handle).salt, handle.sale, handle.id, buyer).hex()
+
+
+def known_of(handle: Any) -> window.Known:
+    """All that a process knows of a cue, the secrets too; read once."""
+    known: window.Known = handle._shop.perform(window.know(handle.sale, handle.id))
+    return known
+
+
+def seed_of(handle: CueHandle, key: Key = KEY) -> bytes:
+    """By which a cue is drawn, unless the draw is a public one."""
+    return window.seed_of(known_of(handle), key)
 
 
 def named(handle: CueHandle, buyers: Sequence[str]) -> dict[str, str]:
-    """Whose receipts these are."""
-    return {name_of(handle, buyer): buyer for buyer in buyers}
+    """Whose names these are."""
+    salt, sale, cue = known_of(handle).salt, handle.sale, handle.id
+    return {draw.entrant_of(salt, sale, cue, buyer).hex(): buyer for buyer in buyers}
 
 
 def verified(handle: CueHandle) -> Any:

@@ -14,10 +14,16 @@ from flashsale.keyring import Key
 from flashsale.verify import Wish
 
 KEY = Key("k1", b"a key for tests, of 32 bytes ...")
+FRESH, SALT = bytes(range(32)), bytes(range(100, 132))
+"""The secrets of every cue here."""
 CUE_TIME_MS = 1_762_779_600_000
 SOURCE, VALUE = "local", bytes(range(32))
 
 Record = dict[str, Any]
+
+
+def seed_of(sale: str = "1111", cue: str = "lipstick") -> bytes:
+    return draw.server_seed(KEY, sale, cue, FRESH)
 
 
 def cue_of(cue: str = "lipstick", **changes: Any) -> Cue:
@@ -44,11 +50,10 @@ def cue_of(cue: str = "lipstick", **changes: Any) -> Cue:
     }
     length = told["lag_cap_ms"] + told["windows"] * told["window_ms"]
     closes = told["cue_time_ms"] + length + told["grace_ms"] + told["spread_ms"]
-    seed, salt = draw.server_seed(KEY, "1111", cue), draw.salt(KEY, "1111", cue)
+    seed = seed_of("1111", cue)
     follows = {
         "key": KEY.id,
         "seed_commitment": draw.seed_commitment(seed, "1111", cue),
-        "salt_commitment": draw.salt_commitment(salt, "1111", cue),
         "closes_at_ms": closes,
         "reveals_at_ms": (told["entropy_at_ms"] or closes) + 2_000,
     }
@@ -61,18 +66,22 @@ def public_cue(cue: str = "lipstick", **changes: Any) -> Cue:
     return cue_of(cue, **(told | changes))
 
 
+def receipt_of(buyer: str, cue: str = "lipstick") -> str:
+    """What a buyer is told who enters a cue."""
+    return draw.opening_of(SALT, "1111", cue, buyer).hex()
+
+
 def crowd(count: int, window: int = 0, wish: Wish = (("lipstick", 1, 1),)) -> list[Entry]:
     """So many buyers who want the same."""
     return [(f"buyer-{window}-{number}", window, wish) for number in range(count)]
 
 
 def frozen_of(cue: Cue, entries: Iterable[Entry]) -> Frozen:
-    salt = draw.salt(KEY, cue.sale, cue.id)
-    return draw.freeze(cue, salt, entries, at_ms=cue.closes_at_ms + 40)
+    return draw.freeze(cue, SALT, entries, at_ms=cue.closes_at_ms + 40)
 
 
 def drawn_of(cue: Cue, entries: Iterable[Entry]) -> Drawn:
-    seed = draw.server_seed(KEY, cue.sale, cue.id)
+    seed = seed_of(cue.sale, cue.id)
     return draw.draw(frozen_of(cue, entries), seed, VALUE if cue.entropy_source else None)
 
 

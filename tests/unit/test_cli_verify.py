@@ -14,7 +14,17 @@ from typer.testing import CliRunner
 
 from flashsale.cli.app import app
 from support import command
-from support.draws import GOOD, Record, crowd, cue_of, drawn_of, record_of, sealed
+from support.draws import (
+    GOOD,
+    Record,
+    crowd,
+    cue_of,
+    drawn_of,
+    frozen_of,
+    receipt_of,
+    record_of,
+    sealed,
+)
 
 WIDE = {"COLUMNS": "120"}
 
@@ -113,24 +123,31 @@ def test_a_folder_is_no_record(tmp_path: Path) -> None:
 
 
 def test_a_receipt_tells_what_became_of_it(path: Path) -> None:
-    record = GOOD["committed"]()
-    winner = record["drawn"][0][0]
-    loser = next(who for who in record["entrants"][0]["who"] if who not in str(record["drawn"]))
-    told = ask(path, record, "--receipt", winner)
+    record, buyers = GOOD["committed"](), frozen_of(cue_of(), crowd(20)).buyers
+    winner = buyers[record["drawn"][0][0]]
+    loser = next(buyers[who] for who in buyers if who not in str(record["drawn"]))
+    told = ask(path, record, "--buyer", winner, "--receipt", receipt_of(winner))
     assert told.code == 0
     assert "your entry  place 1 of 20, window 0, held: 1 × lipstick" in told.out
-    told = ask(path, record, "--receipt", loser)
+    told = ask(path, record, "--buyer", loser, "--receipt", receipt_of(loser))
     assert told.code == 0
     assert "not drawn" in told.out
 
 
 def test_a_receipt_that_is_not_there_is_a_finding_and_no_receipt_is_an_error(path: Path) -> None:
-    told = ask(path, GOOD["committed"](), "--receipt", "0" * 32)
+    told = ask(path, GOOD["committed"](), "--buyer", "ann", "--receipt", "0" * 64)
     assert told.code == 1
-    assert "no entrant with the receipt" in told.err
-    told = ask(path, GOOD["committed"](), "--receipt", "nonsense")
+    assert "no entrant 'ann' with the receipt" in told.err
+    told = ask(path, GOOD["committed"](), "--buyer", "ann", "--receipt", "nonsense")
     assert told.code == 2
-    assert "--receipt: must be 16 bytes" in told.err
+    assert "--receipt: must be 32 bytes" in told.err
+
+
+@pytest.mark.parametrize("one", [("--buyer", "ann"), ("--receipt", "0" * 64)])
+def test_buyer_and_receipt_go_together(path: Path, one: tuple[str, str]) -> None:
+    told = ask(path, GOOD["committed"](), *one)
+    assert told.code == 2
+    assert "--buyer and --receipt go together" in told.err
 
 
 def test_the_published_digest_is_held_against_the_record(path: Path) -> None:
@@ -143,7 +160,8 @@ def test_the_published_digest_is_held_against_the_record(path: Path) -> None:
 
 def test_json_is_one_object_on_one_line(path: Path) -> None:
     record = GOOD["committed"]()
-    told = ask(path, record, "--json", "--receipt", record["drawn"][0][0]).json
+    winner = frozen_of(cue_of(), crowd(20)).buyers[record["drawn"][0][0]]
+    told = ask(path, record, "--json", "--buyer", winner, "--receipt", receipt_of(winner)).json
     assert told["ok"] is True
     assert told["void"] is False
     assert (told["sale"], told["cue"]) == ("1111", "lipstick")

@@ -19,7 +19,9 @@ from flashsale.testing import LocalEntropy
 from flashsale.verify import Lot, Wish
 from support.draws import (
     CUE_TIME_MS,
+    FRESH,
     KEY,
+    SALT,
     VALUE,
     crowd,
     cue_of,
@@ -28,6 +30,7 @@ from support.draws import (
     held,
     public_cue,
     record_of,
+    seed_of,
 )
 
 SKUS = ("lipstick", "mug", "scarf")
@@ -131,10 +134,10 @@ def test_keeping_the_best_gives_the_same_winners_as_keeping_all(
     ]
     everybody = drawn_of(cue_of(stock={"lipstick": stock}, windows=2), told)
     best = cue_of(stock={"lipstick": stock}, windows=2, keep="best", kept=stock + reserve)
-    seed, salt = draw.server_seed(KEY, "1111", best.id), draw.salt(KEY, "1111", best.id)
+    seed = seed_of("1111", best.id)
 
     def rank(entry: Entry) -> tuple[int, bytes]:
-        who = verify.entrant_of(salt, "1111", best.id, entry[0])
+        who = draw.entrant_of(SALT, "1111", best.id, entry[0])
         return entry[1], verify.rank_of(seed, "1111", best.id, who)
 
     kept = drawn_of(best, sorted(told, key=rank)[: stock + reserve])
@@ -220,29 +223,40 @@ def test_the_rules_of_the_walk(
 # --- secrets ------------------------------------------------------------------------------
 
 
-def test_secrets_follow_from_the_key_and_differ_in_all_else() -> None:
+def test_a_seed_follows_from_key_and_fresh_bytes_and_differs_in_all_else() -> None:
+    """The key alone predicts nothing: with other fresh bytes everything is another."""
     other = Key("k2", b"another key for tests, 32 bytes.")
     made = [
-        function(key, sale, cue)
-        for function in (draw.server_seed, draw.salt)
+        draw.server_seed(key, sale, cue, fresh)
         for key in (KEY, other)
         for sale, cue in (("1111", "a"), ("111", "1a"), ("1111", "b"))
+        for fresh in (FRESH, bytes(32))
     ]
     assert len(set(made)) == len(made) == 12
     assert {len(secret) for secret in made} == {32}
-    assert draw.server_seed(KEY, "1111", "a") == made[0]
+    assert draw.server_seed(KEY, "1111", "a", FRESH) == made[0]
+    commitments = {draw.seed_commitment(seed, "1111", "a") for seed in made}
+    assert len(commitments) == 12
 
 
-def test_commitments_of_one_value_differ_by_what_they_are_for() -> None:
-    value = bytes(32)
-    made = {draw.seed_commitment(value, "s", "c"), draw.salt_commitment(value, "s", "c")}
-    assert len(made) == 2
-    assert draw.seed_commitment(value, "s", "d") not in made
+def test_names_and_openings_differ_by_salt_cue_and_buyer() -> None:
+    ids = [("1111", "a", "b"), ("111", "1a", "b"), ("1111", "ab", ""), ("1111", "a", "c")]
+    openings = {draw.opening_of(salt, *one) for salt in (SALT, bytes(32)) for one in ids}
+    names = {draw.entrant_of(salt, *one) for salt in (SALT, bytes(32)) for one in ids}
+    assert len(openings | names) == 16
+    assert {len(value) for value in openings | names} == {32}
+
+
+def test_a_receipt_is_of_one_buyer_alone() -> None:
+    """Two buyers cannot be given the same receipt: each would find another name."""
+    shared = draw.opening_of(SALT, "1111", "lipstick", "ann")
+    names = {verify.entrant_of(shared, "1111", "lipstick", buyer) for buyer in ("ann", "bob")}
+    assert len(names) == 2
 
 
 def test_every_byte_of_a_long_key_counts() -> None:
     long, other = Key("k", bytes(100)), Key("k", bytes(99) + b"\1")
-    assert draw.server_seed(long, "s", "c") != draw.server_seed(other, "s", "c")
+    assert draw.server_seed(long, "s", "c", FRESH) != draw.server_seed(other, "s", "c", FRESH)
 
 
 def test_the_public_seed_depends_on_both_halves() -> None:
@@ -275,11 +289,12 @@ def test_a_proof_is_one_buyers_for_one_cue() -> None:
 # --- freeze, entropy, record --------------------------------------------------------------
 
 
-def test_an_entrant_is_the_buyers_receipt() -> None:
+def test_an_entrant_is_a_hash_of_the_buyer_and_the_buyers_receipt() -> None:
     frozen = frozen_of(cue_of(), crowd(3))
-    salt = draw.salt(KEY, "1111", "lipstick")
     for who, buyer in frozen.buyers.items():
-        assert verify.entrant_of(salt, "1111", "lipstick", buyer).hex() == who
+        opening = draw.opening_of(SALT, "1111", "lipstick", buyer)
+        assert verify.entrant_of(opening, "1111", "lipstick", buyer).hex() == who
+        assert draw.entrant_of(SALT, "1111", "lipstick", buyer).hex() == who
 
 
 @pytest.mark.parametrize(
@@ -292,12 +307,12 @@ def test_the_digest_covers_the_cues_parameters(changes: dict[str, Any]) -> None:
 
 
 def test_the_digest_covers_the_time_of_the_freeze() -> None:
-    cue, salt = cue_of(), draw.salt(KEY, "1111", "lipstick")
-    assert len({draw.freeze(cue, salt, crowd(3), at_ms=at).digest for at in (1, 2)}) == 2
+    cue = cue_of()
+    assert len({draw.freeze(cue, SALT, crowd(3), at_ms=at).digest for at in (1, 2)}) == 2
 
 
 def test_a_public_draw_needs_its_entropy_and_a_committed_one_takes_none() -> None:
-    seed = draw.server_seed(KEY, "1111", "lipstick")
+    seed = seed_of()
     with pytest.raises(InvalidRequest, match="entropy: is needed"):
         draw.draw(frozen_of(public_cue(), crowd(3)), seed)
     with pytest.raises(InvalidRequest, match="entropy: was not announced"):
@@ -306,7 +321,7 @@ def test_a_public_draw_needs_its_entropy_and_a_committed_one_takes_none() -> Non
 
 def test_public_entropy_changes_the_order() -> None:
     frozen = frozen_of(public_cue(), crowd(30))
-    seed = draw.server_seed(KEY, "1111", "lipstick")
+    seed = seed_of()
     assert draw.draw(frozen, seed, b"one" * 9).order != draw.draw(frozen, seed, b"two" * 9).order
 
 

@@ -36,7 +36,7 @@ from flashsale.batches import Item, Kind, Target, run_batch
 from flashsale.calls import Call, Operation, Send
 from flashsale.cues import CueRequest
 from flashsale.keyring import Keyring
-from flashsale.keys import CueKeys, ShardKeys
+from flashsale.keys import PREFIX, SEALED, CueKeys, ShardKeys
 from flashsale.ledger import Entry, Names, Page
 from flashsale.scripts import load_script, lua_folder, script_names, write_flat
 from flashsale.window import Known
@@ -139,7 +139,7 @@ def test_a_script_binds_the_keys_and_arguments_of_its_header_first(name: str) ->
         assert keys[-1] == "places"
         assert f"local k_places = {{ unpack(KEYS, {len(keys)}) }}" in source
     if "unpack(ARGV)" in source:
-        match = re.search(r"^local ([a-z_, ]+) = unpack\(ARGV\)", source, re.MULTILINE)
+        match = re.search(r"^local ([a-z_,\s]+?) =\s+unpack\(ARGV\)", source, re.MULTILINE)
         assert match
         names = [re.sub(r"_(blob|text)$", "", part.strip()) for part in match[1].split(",")]
     else:
@@ -375,8 +375,9 @@ NAMES = Names(("red",), 1_000)
 KNOWN = Known(
     Cue(
         SALE, "cue", {"red": 1}, 1, 1, 0, 3_000, 1, 0, 0, 0, 0, "all", None, None, None, None, True,
-        "", "k", "", "", 3_001, 5_001,
+        "", "k", "", 3_001, 5_001,
     ),
+    bytes(32),
     bytes(32),
     (("red", 0),),
 )  # fmt: skip
@@ -436,6 +437,7 @@ OPERATIONS = {
     "window/list": views.cue_ids(SALE),
     "window/parts": views.parts(SALE, ("red",), "0"),
     "window/lags": window.lags(SALE, [1]),
+    "window/secrets": window._secrets(SALE, "cue"),
     "window/show": window.know(SALE, "cue"),
     "window/freeze": settling._freeze(SALE, "cue", "", 0),
     "window/entries": settling._pages(KNOWN, CueKeys.of(SALE, "cue").entries),
@@ -473,8 +475,8 @@ def test_every_script_is_sent_by_some_operation() -> None:
 def test_python_sends_the_keys_and_as_many_arguments_as_the_header_lists(name: str) -> None:
     call = CALLS[name]
     assert call.script.name == name
-    tag = f"flashsale:{{{SALE}#0}}:"
-    names = [re.sub(r"^cue:cue:|:\d+$", "", key.removeprefix(tag)) for key in call.keys]
+    tag = rf"^flashsale(-sealed)?:{{{SALE}#0}}:"
+    names = [re.sub(r"^cue:cue:|:\d+$", "", re.sub(tag, "", key)) for key in call.keys]
     expected = section(name, "KEYS").replace("source", "cue").split()  # of another cue
     assert [name.partition(":")[0] for name in names] == expected
     assert 1 + len(call.args) == len(arguments(name))
@@ -524,3 +526,19 @@ def test_the_readme_lists_every_key_and_every_event() -> None:
 def test_the_readme_names_every_outcome() -> None:
     for outcome in Outcome:
         assert re.search(rf"\b{outcome.name}\b", README), outcome.name
+
+
+SEES_SECRETS = {
+    *("window/cue", "window/secrets", "window/enter", "window/entries", "window/freeze"),
+    *("window/award", "window/reveal", "window/result", "window/void"),
+    *("inventory/purge", "ledger/repair"),
+}
+"""Scripts that are given sealed keys; all others may be run by whoever only looks on."""
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_script_that_only_looks_on_is_given_a_sealed_key(name: str) -> None:
+    sealed = [key for key in CALLS[name].keys if key.startswith(SEALED)]
+    public = [key for key in CALLS[name].keys if not key.startswith(f"{SEALED}:")]
+    assert all(key.startswith(f"{PREFIX}:") for key in public)
+    assert not sealed or name in SEES_SECRETS

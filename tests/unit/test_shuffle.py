@@ -206,4 +206,4 @@ def test_a_rooms_seed_has_nothing_of_that_of_a_cue() -> None:
     from flashsale.keyring import Key
 
     key = Key("k", bytes(32))
-    assert draw.server_seed(key, "1111", "1111").hex() != shuffle.make_seed(key.secret, "1111")
+    assert draw.server_seed(key, "1111", "1111", b"").hex() != shuffle.make_seed(key.secret, "1111")

@@ -29,8 +29,10 @@ from support.draws import (
     cue_of,
     digested,
     drawn_of,
+    frozen_of,
     groups_of,
     public_cue,
+    receipt_of,
     record_of,
     redrawn,
     sealed,
@@ -39,14 +41,13 @@ from support.draws import (
 
 CONSTANTS = {
     "commit": "595a8056ac45598f7359723e394420f6bf45289da799a17c0f6b0cf7dc3c2f08",
-    "salted": "8c660d59c7fd9e86404f2eda51afeffa8a8e7b7474ed31528f8e6f02bce59247",
-    "who": "b93ca88821be73848d8cb4e17744fac7",
-    "draw": "8c1d5575d626963d978e7e1707cd03a465e052fdd902411195d3118ae1ef84c8",
+    "who": "b3cfdb14e87b083fd452838809981a7bbca27ce70f6bd23f5e57d2d1806f0ec8",
+    "draw": "700bc20de9c058f2d1cde5dd0d800eee3f049f56beab224a7b65b3f8b61220e6",
     "public": "2232c81dfa36d3acff577e9d6ae26c037f5d1064162ac0187a6a460e1e9f556b",
 }
 DATA = Path(__file__).parents[1] / "data"
 RECORDS = {name: make() for name, make in GOOD.items()}
-TOLD = "deadbeef" * 4
+TOLD = "deadbeef" * 8
 
 
 def good(name: str = "committed") -> Record:
@@ -166,13 +167,6 @@ def half_public(record: Record, **changes: Any) -> Record:
     return sealed({**record, "entropy": {**record["entropy"], **changes}})
 
 
-def told_salt(record: Record) -> Record:
-    """The server seed stands where the salt is committed to as well."""
-    cue, seed = record["cue"], bytes.fromhex(record["server_seed"])
-    salt = verify.salt_commitment(seed, cue["sale"], cue["id"])
-    return with_cue(record, salt_commitment=salt)
-
-
 FORGERIES: dict[str, tuple[str, Callable[[Record], Record], str, str]] = {
     # what was done: the record, how, the check that tells, and what it says
     "another format": (
@@ -204,12 +198,6 @@ FORGERIES: dict[str, tuple[str, Callable[[Record], Record], str, str]] = {
         lambda r: edited(r, lambda c: c["cue"].update(window_ms="3000")),
         "structure",
         "cue.window_ms must be a whole number from 1 to 2592000000, not '3000'",
-    ),
-    "the salt in the seed's place": (
-        "committed",
-        told_salt,
-        "salt",
-        "the record tells the salt",
     ),
     "another seed": (
         "committed",
@@ -329,7 +317,7 @@ FORGERIES: dict[str, tuple[str, Callable[[Record], Record], str, str]] = {
     ),
     "an entrant exchanged": (
         "committed",
-        lambda r: sealed(edited(r, lambda c: c["entrants"][0]["who"].__setitem__(0, "0" * 32))),
+        lambda r: sealed(edited(r, lambda c: c["entrants"][0]["who"].__setitem__(0, "0" * 64))),
         "digest",
         "do not give the digest",
     ),
@@ -552,7 +540,7 @@ def test_each_forgery_has_a_message_of_its_own() -> None:
     said: dict[tuple[str, str], set[str]] = {}
     for name, (kind, forge, check, _) in FORGERIES.items():
         message = wrong_of(forge(good(kind)))[check]
-        said.setdefault((check, re.sub(r"\b[0-9a-f]{32}\b", "…", message)), set()).add(name)
+        said.setdefault((check, re.sub(r"\b[0-9a-f]{64}\b", "…", message)), set()).add(name)
     shared = [names for names in said.values() if len(names) > 1]
     assert sorted(map(sorted, shared)) == sorted(map(sorted, ALIKE))
 
@@ -704,7 +692,7 @@ def test_what_is_no_record_is_said_to_be_none(value: object) -> None:
     assert set(wrong_of(value)) <= {"format", "structure"}
     assert wrong_of(value)
     with pytest.raises(InvalidRecord):
-        verify.find(value, "0" * 32)
+        verify.find(value, "buyer", "0" * 64)
 
 
 def test_a_record_that_is_nested_too_deep_is_refused() -> None:
@@ -792,7 +780,8 @@ def test_a_receipt_finds_each_entrant_and_what_became_of_it() -> None:
     drawn = drawn_of(cue_of(), crowd(20))
     record = record_of(drawn)
     for at, who in enumerate(drawn.order, 1):
-        place = verify.find(record, f" {who.upper()} ")
+        buyer = drawn.frozen.buyers[who]
+        place = verify.find(record, buyer, f" {receipt_of(buyer).upper()} ")
         assert place is not None
         assert (place.entrant, place.place, place.of, place.window) == (who, at, 20, 0)
         assert place.outcome == ("held" if at <= 5 else "not_drawn")
@@ -801,8 +790,11 @@ def test_a_receipt_finds_each_entrant_and_what_became_of_it() -> None:
 
 def test_a_receipt_tells_refusals_and_who_moved_up() -> None:
     record = good("promoted")
-    refused = verify.find(record, record["awarded"][1][0])
-    moved = verify.find(record, record["awarded"][-1][0])
+    buyers = frozen_of(cue_of(reserve_ms=60_000), crowd(20)).buyers
+    refused, moved = (
+        verify.find(record, buyer, receipt_of(buyer))
+        for buyer in (buyers[record["awarded"][at][0]] for at in (1, -1))
+    )
     assert refused is not None
     assert moved is not None
     assert (refused.outcome, refused.drawn, refused.lines) == (
@@ -814,19 +806,31 @@ def test_a_receipt_tells_refusals_and_who_moved_up() -> None:
 
 
 def test_a_receipt_that_is_not_in_the_record_finds_nothing() -> None:
-    assert verify.find(good(), "0" * 32) is None
-    assert verify.find(good("void"), "0" * 32) is None
+    assert verify.find(good(), "buyer-0-0", "0" * 64) is None
+    assert verify.find(good("void"), "buyer-0-0", receipt_of("buyer-0-0")) is None
+
+
+def test_a_receipt_finds_nobody_but_its_buyer() -> None:
+    """Whoever is given somebody else's receipt does not find a name of theirs with it."""
+    assert verify.find(good(), "buyer-0-0", receipt_of("buyer-0-0")) is not None
+    assert verify.find(good(), "buyer-0-1", receipt_of("buyer-0-0")) is None
 
 
 def test_a_receipt_is_not_looked_for_in_another_format() -> None:
     with pytest.raises(InvalidRecord, match="format is 2"):
-        verify.find(good() | {"format": 2}, "0" * 32)
+        verify.find(good() | {"format": 2}, "buyer-0-0", "0" * 64)
 
 
-@pytest.mark.parametrize("receipt", ["", "x" * 32, "0" * 31, "0" * 33, "\ud800"])
+@pytest.mark.parametrize("receipt", ["", "x" * 64, "0" * 63, "0" * 65, "\ud800"])
 def test_what_is_no_receipt_is_refused(receipt: str) -> None:
-    with pytest.raises(InvalidRecord, match="the receipt must be 16 bytes"):
-        verify.find(good(), receipt)
+    with pytest.raises(InvalidRecord, match="the receipt must be 32 bytes"):
+        verify.find(good(), "buyer-0-0", receipt)
+
+
+@pytest.mark.parametrize("buyer", ["", "a b", "a" * 65, "\ud800", "ann\n"])
+def test_what_is_no_buyer_is_refused(buyer: str) -> None:
+    with pytest.raises(InvalidRecord, match="the buyer must be 1 to 64 characters"):
+        verify.find(good(), buyer, "0" * 64)
 
 
 # --- alone, and for ever ------------------------------------------------------------------
@@ -849,8 +853,8 @@ def alone(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_file_runs_alone(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_text(json.dumps(good()))
-    receipt = good()["drawn"][0][0]
-    told = alone(tmp_path, str(path), "--receipt", receipt)
+    winner = frozen_of(cue_of(), crowd(20)).buyers[good()["drawn"][0][0]]
+    told = alone(tmp_path, str(path), "--buyer", winner, "--receipt", receipt_of(winner))
     assert (told.returncode, told.stderr) == (0, "")
     assert "The record verifies." in told.stdout
     assert "What this record cannot prove:" in told.stdout
@@ -941,9 +945,8 @@ def test_the_hashes_have_not_drifted() -> None:
     """They are part of the format: no release may change them."""
     zero = bytes(32)
     assert verify.seed_commitment(zero, "s", "c") == CONSTANTS["commit"]
-    assert verify.salt_commitment(zero, "s", "c") == CONSTANTS["salted"]
     assert verify.entrant_of(zero, "s", "c", "buyer").hex() == CONSTANTS["who"]
-    assert verify.rank_of(zero, "s", "c", bytes(16)).hex() == CONSTANTS["draw"]
+    assert verify.rank_of(zero, "s", "c", bytes(32)).hex() == CONSTANTS["draw"]
     assert verify.public_seed(zero, b"\1").hex() == CONSTANTS["public"]
 
 

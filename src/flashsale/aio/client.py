@@ -60,8 +60,10 @@ class AsyncFlashSale(NotPickled):
     that a call raises Overloaded at once. Calls for one buyer are sent one after the other, in
     their order, and at most 128 of one buyer wait for one of the same buyer.
 
-    `keys`: the secrets of cues, newest first (`flashsale.Key`), the same in every process; only
-    cues need them. `embedded` makes one of its own.
+    `keys`: the secrets that sign tickets, newest first (`flashsale.Key`), the same in every
+    process; only waiting rooms and cues need them. `embedded` makes one of its own. `draw_keys`:
+    those that fix draws, by default the same; processes that only take entries need none of them,
+    unless a cue has keep="best".
 
     Belongs to the process that made it and to the event loop of its first call: use after a
     fork or from another loop raises ConfigurationError.
@@ -78,10 +80,12 @@ class AsyncFlashSale(NotPickled):
         queue_max: int = QUEUE_MAX,
         queue_bytes_max: int = BYTES_MAX,
         keys: Sequence[Key] = (),
+        draw_keys: Sequence[Key] | None = None,
     ) -> None:
         timeout_ms, durability = server_check.check_options(timeout_ms, durability)
         load_everything()
         self._keyring = Keyring(keys)
+        self._draw_keys = self._keyring if draw_keys is None else Keyring(draw_keys, "draw_keys")
         self._cues: dict[tuple[str, str], Known] = {}
         self._watches = Watches()
         self._rooms = Rooms()
@@ -115,6 +119,7 @@ class AsyncFlashSale(NotPickled):
         queue_max: int = QUEUE_MAX,
         queue_bytes_max: int = BYTES_MAX,
         keys: Sequence[Key] = (),
+        draw_keys: Sequence[Key] | None = None,
     ) -> Self:
         """Connect to `url`, or to FLASHSALE_URL; ConfigurationError if there is neither.
 
@@ -140,6 +145,7 @@ class AsyncFlashSale(NotPickled):
             queue_max=queue_max,
             queue_bytes_max=queue_bytes_max,
             keys=keys,
+            draw_keys=draw_keys,
         )
 
     @classmethod
@@ -149,13 +155,16 @@ class AsyncFlashSale(NotPickled):
         timeout_ms: int = 2_000,
         durability: server_check.Durability = "memory",
         keys: Sequence[Key] = (),
+        draw_keys: Sequence[Key] | None = None,
     ) -> Self:
         """Start a server of this client's own; `aclose` stops it and its data are gone."""
         from flashsale.embedded import EmbeddedServer
 
         server = EmbeddedServer.start(durability=durability)
         own = keys or (Key.random(),)
-        shop = cls.from_url(server.url, timeout_ms=timeout_ms, durability=durability, keys=own)
+        shop = cls.from_url(
+            server.url, timeout_ms=timeout_ms, durability=durability, keys=own, draw_keys=draw_keys
+        )
         shop._embedded = server
         return shop
 

@@ -70,7 +70,7 @@ class AsyncCueHandle(NotPickled):
         """
         span = self._shop._span(timeout_ms)
         known = await self._known(span.left_ms)
-        key = self._shop._keyring.named(known.cue.key) if known.cue.keep == "best" else None
+        key = self._shop._draw_keys.named(known.cue.key) if known.cue.keep == "best" else None
         item = window.enter_item(known, buyer, basket, position_ms, minimum, key)
         refused = window.check_proof(known, item.buyer, proof)
         if refused is not None:
@@ -150,7 +150,7 @@ class AsyncCueHandle(NotPickled):
                 break
             await asyncio.sleep(wake_ms / 1000)
         cue = frozen.known.cue
-        key = settling.key_for(frozen, self._shop._keyring)
+        key = settling.key_for(frozen, self._shop._draw_keys)
         value = None
         while settling.needs_entropy(frozen):
             source = settling.check_source(cue, entropy)

@@ -95,7 +95,7 @@ _add(
     verifying.verify_record,
     _WATCH,
     "verify RECORD.json",
-    "verify RECORD.json --receipt 0c9f176fba4a1e6f0c0d7dc6cac2f45e",
+    "verify RECORD.json --buyer buyer-42 --receipt RECEIPT",
     "verify RECORD.json --json | jq .checks",
     name="verify",
 )

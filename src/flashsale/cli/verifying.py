@@ -33,7 +33,11 @@ def verify_record(
     ],
     receipt: Annotated[
         str | None,
-        typer.Option("--receipt", metavar="HEX", help="Tell what became of this entrant."),
+        typer.Option("--receipt", metavar="HEX", help="The receipt that this buyer was given."),
+    ] = None,
+    buyer: Annotated[
+        str | None,
+        typer.Option("--buyer", metavar="ID", help="Tell what became of this buyer."),
     ] = None,
     digest: Annotated[
         str | None,
@@ -46,15 +50,18 @@ def verify_record(
 
     It needs no server and takes nothing on trust. The same checks are in one file that anybody
     may copy and run alone: python verify.py RECORD.json. Exit code 0 if the record verifies, 1 if
-    it does not or does not have the receipt, 2 if there is nothing to check, 3 if nothing is wrong
+    it does not or does not have the buyer, 2 if there is nothing to check, 3 if nothing is wrong
     but not all could be checked.
     """
     with reporting(json=json, debug=debug) as report, _without_collecting():
+        if (buyer is None) != (receipt is None):
+            missing = "--buyer" if buyer is None else "--receipt"
+            raise InvalidRequest(missing, "must be given: --buyer and --receipt go together")
         read = _load(record)
         with report.err.status("drawing again"):
             result = verify(read, published_digest=digest)
             sought = receipt is not None and result.verdict != "wrong"
-            place = _find(read, receipt) if receipt is not None and sought else None
+            place = _find(read, buyer, receipt) if sought else None
         whole = any(check.name == "seal" for check in result.checks)  # it was read to the end
         figures = _figures(read) if whole else {}
         value = {
@@ -71,7 +78,7 @@ def verify_record(
         if place and not json:
             report.out.print(_place_view(place))
         if sought and not place:
-            report.note(f"the record has no entrant with the receipt {receipt!r}")
+            report.note(f"the record has no entrant {buyer!r} with the receipt {receipt!r}")
         if result.verdict == "wrong" or (sought and not place):
             raise typer.Exit(REFUSED)
         if result.verdict == "unchecked":
@@ -104,11 +111,14 @@ def _load(path: str) -> object:
         raise InvalidRequest(path, getattr(error, "strerror", None) or str(error)) from None
 
 
-def _find(read: object, receipt: str) -> Place | None:
+def _find(read: object, buyer: str | None, receipt: str | None) -> Place | None:
+    if buyer is None or receipt is None:
+        return None
     try:
-        return find(read, receipt)
+        return find(read, buyer, receipt)
     except InvalidRecord as error:
-        raise InvalidRequest("--receipt", error.rule) from None
+        field = "--buyer" if error.field == "the buyer" else "--receipt"
+        raise InvalidRequest(field, error.rule) from None
 
 
 def _figures(read: Any) -> dict[str, Any]:

@@ -260,7 +260,7 @@ class SaleHandle(NotPickled):
             entries_max=entries_max,
             stock_of=stock_of,
         )
-        key = self._shop._keyring.newest()
+        key = self._shop._draw_keys.newest()
         operation = window.open_cue(
             self.id,
             request,

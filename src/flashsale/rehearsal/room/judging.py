@@ -16,7 +16,7 @@ from flashsale.rehearsal.facts import Facts, Result
 from flashsale.rehearsal.measures import Percentiles, counted
 from flashsale.rehearsal.report import CPU_MAX, UNANSWERED_MAX
 from flashsale.rehearsal.room.scenario import RoomPlan, is_entry
-from flashsale.verify import verify
+from flashsale.verify import entrant_of, verify
 
 LAG_P99_MAX_MS = 250.0
 """How late the generator may be: a quarter of the grace that is granted for sending. Nothing here
@@ -27,7 +27,7 @@ class Settled(Struct):
     """What came after the close.
 
     records: one per cue, in order, None if it could not be had. results: per entry's order what
-    its viewer was answered. receipts: per entry's order the entrant's name that the viewer was
+    its viewer was answered. receipts: per entry's order the receipt that the viewer was
     given. failed: what went wrong in settling, a sentence each.
     """
 
@@ -76,18 +76,20 @@ def check_records(plan: RoomPlan, settled: Settled) -> tuple[list[str], int, int
         ]
         if not found.ok:
             continue
+        ids = published["cue"]["sale"], published["cue"]["id"]
         entrants = {who for group in published["entrants"] for who in group["who"]}
         winners = {who for who, outcome, _ in published["awarded"] if outcome == "held"}
         for order in by_cue.get(cue, ()):
-            told = _record_against(order, entrants, winners, settled)
+            buyer, opening = plan.plan.requests[order].buyer, settled.receipts[order]
+            who = entrant_of(bytes.fromhex(opening), *ids, buyer).hex()
+            told = _record_against(who, entrants, winners, settled.results.get(order))
             if told:
                 lost += 1
-                problems.append(f"cue {cue + 1}, {plan.plan.requests[order].buyer}: {told}")
+                problems.append(f"cue {cue + 1}, {buyer}: {told}")
     return problems, verified, lost
 
 
-def _record_against(order: int, entrants: set[str], winners: set[str], settled: Settled) -> str:
-    who, result = settled.receipts[order], settled.results.get(order)
+def _record_against(who: str, entrants: set[str], winners: set[str], result: object) -> str:
     if who not in entrants:
         return "was told that the entry counts, but is not in the record"
     if isinstance(result, Answer) and (result.outcome is Outcome.HELD) != (who in winners):
