@@ -1,7 +1,7 @@
 -- A cue's state and rules, or nil and an outcome code.
 local function load_cue(k_cue)
   local CUE_UNKNOWN = 'm' -- outcomes
-  local cue = redis.call('HMGET', k_cue, 'format', 'state', 'rules', 'lines', 'id')
+  local cue = redis.call('HMGET', k_cue, 'format', 'state', 'rules', 'lines', 'id', 'cut')
   if not cue[1] then
     return nil, CUE_UNKNOWN
   end
@@ -11,10 +11,11 @@ local function load_cue(k_cue)
   local rules = cmsgpack.unpack(cue[3])
   return {
     id = cue[5],
+    cut = tonumber(cue[6] or 0), -- how many taps' positions were cut down to live
     state = cue[2], -- open, frozen, revealed, void
     position = rules[1], -- of the cue on the media timeline, ms
     at = rules[2], -- the server's time of that moment, ms
-    ahead = rules[3], -- how far ahead of the live edge a tap may seem, ms
+    ahead = rules[3], -- how far ahead of live a tap's position may be, and of the cue a tap, ms
     window = rules[4], -- ms
     windows = rules[5],
     credit = rules[6], -- lag cap + spread + network grace, ms

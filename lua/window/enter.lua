@@ -59,29 +59,32 @@ local n = check_batch(buyers, positions, which)
 if not are_ids(buyers) or not baskets[1] or #ranks_blob ~= (cue.kept and 32 * n or 0) then
   return { epoch, shard.now, 0, MALFORMED, '' }
 end
-local tap = shard.now - cue.at
-local credited, ahead, last = tap - cue.credit, tap + cue.ahead, cue.window * cue.windows
+-- Since the cue: what is live; all that is granted of a lag; and the end of the last window.
+local live = shard.now - cue.at
+local credited, last = live - cue.credit, cue.window * cue.windows
 local read = redis.call('HMGET', k_entries, unpack(buyers))
 
--- The window of a tap, from 0, or nil and why it does not count.
+-- The window of a tap, from 0, or nil and why it does not count; and whether its position was cut
+-- down: a viewer whose stream is on its way for less time than that of the cue's clock is ahead of
+-- what that believes to be live, and gains nothing by it, since the cut never goes below the cue's.
 local function window_of(position)
   if type(position) ~= 'number' or position % 1 ~= 0 then
     return nil, MALFORMED
   end
-  local behind = position - cue.position
-  if behind > ahead then
-    return nil, AHEAD_OF_LIVE
+  local shown, bound = position - cue.position, math.max(live, 0)
+  if shown > live + cue.ahead then
+    return nil, live < -cue.ahead and TOO_EARLY or AHEAD_OF_LIVE
   end
-  local elapsed = math.max(behind, credited)
-  if elapsed < 0 then
+  local elapsed = math.max(math.min(shown, bound), credited)
+  if elapsed < 0 or live < -cue.ahead then
     return nil, TOO_EARLY
   elseif elapsed >= last then
     return nil, TOO_LATE
   end
-  return math.floor(elapsed / cue.window)
+  return math.floor(elapsed / cue.window), nil, shown > bound
 end
 
-local codes, details, texts, ranks = {}, {}, {}, {}
+local codes, details, texts, ranks, is_cut = {}, {}, {}, {}, {}
 local all = n
 for i = 1, n do
   local number = which and which[i] or 1
@@ -90,12 +93,12 @@ for i = 1, n do
     break
   end
   local basket = baskets[which and which[i] or 1]
-  local window, code = window_of(positions[i])
+  local window, code, cut = window_of(positions[i])
   code = not basket and MALFORMED or code or basket.refusal
   if not code then
     texts[i] = basket.text == '' and window .. '' or window .. '|' .. basket.text
   end
-  codes[i] = code or ENTERED
+  codes[i], is_cut[i] = code or ENTERED, cut
   ranks[i] = string.sub(ranks_blob, 32 * i - 31, 32 * i)
 end
 
@@ -151,6 +154,13 @@ end
 local entered = cue.kept and redis.call('HLEN', k_entries) or count + new
 if entered ~= count then
   redis.call('HSET', k_cue, 'entered', entered)
+end
+local cuts = cue.cut
+for i = 1, n do
+  cuts = cuts + (is_cut[i] and codes[i] == ENTERED and 1 or 0)
+end
+if cuts > cue.cut then
+  redis.call('HSET', k_cue, 'cut', cuts)
 end
 redis.call('HSET', k_sale, 'now', shard.now)
 local same = n == all

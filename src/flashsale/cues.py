@@ -47,8 +47,9 @@ class Cue(Struct, frozen=True):
     """A cue as it was fixed when it was opened; all of it may be published, once it has aired.
 
     stock: units set aside by sku. position_ms: where on the stream the link goes up, and
-    cue_time_ms: when that was (or will be) by the server's clock. ahead_ms: how far ahead of the
-    live edge a tap may seem, for the clock's uncertainty. The windows are `windows` times
+    cue_time_ms: when that was (or will be) by the server's clock. ahead_ms: how far ahead of
+    live a position may be (it is cut down to that), and how long before the cue a tap: as long as
+    lag_cap_ms. The windows are `windows` times
     `window_ms` long. lag_cap_ms: the lag that is granted in full; grace_ms: time for sending;
     spread_ms: how long players may delay their sending. reserve_ms: how long, from reveals_at_ms or
     from the reveal if that is later, places that fall free go to the next in order before they are
@@ -98,7 +99,8 @@ class CueView(Struct, frozen=True):
     long as it runs. awarded: how many winners have been judged. set_aside: what is
     left of the stock set aside. digest and entrants: what was frozen. reserve_until_ms: when
     what is left goes on open sale (None: it is not revealed yet). reason: why it is void.
-    server_seed and entropy: in hexadecimal, once revealed.
+    server_seed and entropy: in hexadecimal, once revealed. cut: how many taps that count, repeated
+    ones too, showed what the cue's clock believed not to be live yet: if many, that clock is late.
     """
 
     cue: Cue
@@ -116,6 +118,7 @@ class CueView(Struct, frozen=True):
     server_seed: str
     entropy: str
     freed: int = 0
+    cut: int = 0
 
 
 class EntryAnswer(Struct, frozen=True):

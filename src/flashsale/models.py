@@ -69,7 +69,12 @@ class Outcome(Enum):
     ENTERED = ("entered", "G", "the entry counts in the draw", False)
     TOO_EARLY = ("too_early", "e", "the tap lies before the cue", True)
     TOO_LATE = ("too_late", "y", "the cue's windows are over", False)
-    AHEAD_OF_LIVE = ("ahead_of_live", "a", "the tap lies ahead of what has been streamed", True)
+    AHEAD_OF_LIVE = (
+        "ahead_of_live",
+        "a",
+        "the tap's position lies far ahead of what is live",
+        True,
+    )
     NO_PROOF = ("no_proof", "W", "the entry does not prove that its buyer saw the cue", True)
     WRONG_PROOF = ("wrong_proof", "w", "the proof is not this buyer's for this cue", False)
     ENTRIES_FULL = ("entries_full", "q", "the cue has as many entries as it may keep", False)

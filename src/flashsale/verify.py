@@ -25,7 +25,8 @@ ID is 1 to 64 characters out of ``A-Z a-z 0-9 . _ ~ @ + = / -``.
                 ``stock``              {sku: units set aside}, 1 to 32 skus
                 ``position_ms``        the cue on the stream's timeline
                 ``cue_time_ms``        the same moment by the server's clock
-                ``ahead_ms``           how far ahead of the live stream a tap may seem
+                ``ahead_ms``           how far ahead of live a tap's position may be before it is
+                                       refused and not cut down to live; as long as lag_cap_ms
                 ``window_ms``          W, the width of a window
                 ``windows``            K, how many windows there are
                 ``lag_cap_ms``         L, how much of a viewer's lag is granted

@@ -6,6 +6,14 @@ a tap: `elapsed = position of the tap - position of the cue`, both on the media 
 lag and constant clock offsets cancel; the width of the window makes it fair, because within it
 nothing about time counts any more.
 
+A lag beyond the cap counts as reaction. Viewers with *less* lag than the source of the cue's clock
+(WebRTC beside HLS, or a clock fed from late playlists) show what that clock believes not to be live
+yet. Their position is cut down to live = position of the cue + arrival - time of the cue, never
+below the cue's own: within one window a later position gains nothing, and whoever lies would claim
+the cue's position anyway. Taps count from `lag_cap_ms` before the cue's time on, earlier ones are
+TOO_EARLY; a position more than `lag_cap_ms` ahead of live is AHEAD_OF_LIVE: a broken player.
+`CueView.cut` counts what was cut: many mean that the clock is late.
+
 The guarantee. The list of winners is a pure function of who entered and of a seed that was fixed
 beforehand: whoever enters within the same window has exactly the same chance, whatever their
 network, their stream's delay (up to the lag cap), the order of arrival or their reaction time; and
@@ -78,9 +86,6 @@ SETTLING_MS = 2_000
 ENTROPY_MARGIN_MS = 10_000
 """The public seed comes at least so long after the close: time to freeze and publish the digest."""
 
-LIVE_EDGE_MS = 500
-"""How far ahead of the stream a tap may seem, beyond what the clock says it may be wrong by."""
-
 LAGS_MAX = 100_000
 """Reports of lag that one call takes."""
 
@@ -118,9 +123,6 @@ class _Moment(Protocol):
     @property
     def server_ms(self) -> int: ...
 
-    @property
-    def uncertainty_ms(self) -> int: ...
-
 
 class Clock(Protocol):
     """What maps a position to server time: `flashsale.streamtime.StreamClock`."""
@@ -140,8 +142,8 @@ def position_of(at: int | Position) -> int:
 
 def _moment_of(
     sale: str, cue: str, at: int | Position, clock: Clock | None, cue_time_ms: int | None
-) -> Operation[tuple[int, int]]:
-    """The server's time of the cue, and by how much it may be wrong.
+) -> Operation[int]:
+    """The server's time of the cue.
 
     A clock that cannot tell opens no cue. But one that was opened before has its time, and the
     same cue again is a no-op whatever the clock has become: the script compares what was asked.
@@ -149,7 +151,7 @@ def _moment_of(
     if (clock is None) == (cue_time_ms is None):
         raise InvalidRequest("clock", "must be given, or cue_time_ms instead of it")
     if clock is None:
-        return limits.check_time("cue_time_ms", cue_time_ms), 0
+        return limits.check_time("cue_time_ms", cue_time_ms)
     now = yield from views.snapshot(sale)  # by the server's clock, not by this machine's
     try:
         mapped = clock.server_time(at, now_ms=now.at_ms)
@@ -158,9 +160,8 @@ def _moment_of(
             known = yield from know(sale, cue)
         except Rejected:
             raise refusal from None
-        return known.cue.cue_time_ms, 0
-    uncertainty_ms = limits.check_int("clock", mapped.uncertainty_ms, 0, limits.DURATION_MAX_MS)
-    return limits.check_time("clock", mapped.server_ms), uncertainty_ms
+        return known.cue.cue_time_ms
+    return limits.check_time("clock", mapped.server_ms)
 
 
 def open_cue(
@@ -174,7 +175,7 @@ def open_cue(
     entropy: draw.EntropySource | None,
 ) -> Operation[Known]:
     """Set the stock aside and fix the times; Rejected if the cue is refused."""
-    cue_time_ms, doubt_ms = yield from _moment_of(sale, request.id, at, clock, cue_time_ms)
+    cue_time_ms = yield from _moment_of(sale, request.id, at, clock, cue_time_ms)
     position_ms = limits.check_position("at", request.position_ms, cue_time_ms)
     if request.window_ms < FAIR_WINDOW_MS:
         warnings.warn(
@@ -201,7 +202,7 @@ def open_cue(
     times = (
         position_ms,
         cue_time_ms,
-        doubt_ms + LIVE_EDGE_MS,
+        request.lag_cap_ms,
         request.window_ms,
         request.windows,
         credit_ms,
@@ -378,6 +379,7 @@ def _read_cue(
         server_seed=fields.get("server_seed", b"").decode(),
         entropy=fields.get("entropy", b"").decode(),
         freed=int(fields["freed"]),
+        cut=int(fields.get("cut", b"0")),
     )
     return seen, names
 

@@ -78,6 +78,7 @@ def test_a_tap_is_entered_and_told_its_receipt_and_when_the_result_comes(lab: La
 def test_tapping_again_is_replayed_and_gains_nothing(lab: Lab) -> None:
     sale = lab.open()
     handle = open_cue(lab, sale)
+    lab.set_time(sale, T0 + 500)
     tap(handle, "ann")
     before = contents(lab, sale, "drop")
     again = tap(handle, Tap("ann", after_ms=100))
@@ -120,9 +121,9 @@ def test_what_is_refused_of_a_batch_harms_no_other_tap(lab: Lab) -> None:
         Tap("bob", after_ms=-1),
         Tap("cyd", {"green": 1}),
         Tap("dan", {"red": 3}),
-        Tap("eve", after_ms=1_501),
+        Tap("eve", after_ms=LAG + 1_001),
         Tap("ann"),
-        Tap("fay", {"red": 2}, after_ms=1_500),
+        Tap("fay", {"red": 2}, after_ms=LAG + 1_000),
     ]
     answers = enter_all(lab, handle.cue(), taps)
     assert [(answer.outcome.name, answer.replayed) for answer in answers] == [
@@ -350,14 +351,27 @@ def enter_at(
         (LAG + GRACE + W - 1, W - 1, Outcome.ENTERED),
         (LAG + GRACE + W, 0, Outcome.TOO_LATE),
         (LAG + GRACE + W, W - 1, Outcome.TOO_LATE),
-        # Ahead of what has been streamed: never, but for the tolerance.
-        (0, window.LIVE_EDGE_MS, Outcome.ENTERED),
-        (0, window.LIVE_EDGE_MS + 1, Outcome.AHEAD_OF_LIVE),
-        (100, window.LIVE_EDGE_MS + 101, Outcome.AHEAD_OF_LIVE),
-        # Before the cue.
+        # Ahead of what the clock believes to be live: cut down to it, up to the cap.
+        (0, W, Outcome.ENTERED),
+        (0, LAG, Outcome.ENTERED),
+        (0, LAG + 1, Outcome.AHEAD_OF_LIVE),
+        (100, LAG + 100, Outcome.ENTERED),
+        (100, LAG + 101, Outcome.AHEAD_OF_LIVE),
+        (W - 1, LAG + W - 1, Outcome.ENTERED),
+        (W, W, Outcome.TOO_LATE),
+        (W, LAG + W, Outcome.TOO_LATE),
+        # Before the time that the clock gives for the cue: who sees it has less lag than the clock.
         (-1_000, -1_000, Outcome.TOO_EARLY),
-        (-1_000, 0, Outcome.AHEAD_OF_LIVE),
-        (-window.LIVE_EDGE_MS, 0, Outcome.ENTERED),
+        (-1_000, -1, Outcome.TOO_EARLY),
+        (-1_000, 0, Outcome.ENTERED),
+        (-1_000, W, Outcome.ENTERED),
+        (-LAG, 0, Outcome.ENTERED),
+        (-LAG, 1, Outcome.AHEAD_OF_LIVE),
+        (-LAG, -1, Outcome.TOO_EARLY),
+        # Earlier than the cap before the cue nothing counts, whatever it shows.
+        (-LAG - 1, -1, Outcome.TOO_EARLY),
+        (-LAG - 1, 0, Outcome.TOO_EARLY),
+        (-LAG - 1, 10**6, Outcome.TOO_EARLY),
     ],
 )
 def test_a_tap_counts_by_its_position_with_the_lag_that_is_granted(
@@ -384,6 +398,13 @@ def test_a_tap_counts_by_its_position_with_the_lag_that_is_granted(
         (LAG + GRACE + 250 + 2 * W, 0, "2"),
         (LAG + GRACE + 250 + W, 2 * W, "2"),  # never the earlier of the two
         (LAG + GRACE + 250 + 3 * W - 1, 0, "2"),
+        # What lies ahead of live is cut down to it, and never below the cue's own position.
+        (-1, 2 * W, "0"),
+        (0, W, "0"),
+        (W - 1, W, "0"),
+        (W, 3 * W, "1"),
+        (2 * W - 1, LAG + 2 * W - 1, "1"),
+        (2 * W, LAG, "2"),
     ],
 )
 def test_windows_follow_one_another_to_the_millisecond(
@@ -393,6 +414,43 @@ def test_windows_follow_one_another_to_the_millisecond(
     handle = open_cue(lab, sale, windows=3, spread_ms=250)
     assert enter_at(lab, sale, handle, arrival_ms, after_ms) is Outcome.ENTERED
     assert entries(lab, handle) == {"ann": counted}
+
+
+def test_the_view_counts_the_taps_that_were_cut_down_to_live(lab: Lab) -> None:
+    """Once they count; a clock that is late shows in it."""
+    sale = lab.open()
+    handle = open_cue(lab, sale, entries_max=3)
+    lab.set_time(sale, T0 + 1_000)
+    taps = [
+        Tap("ann", after_ms=1_000),
+        Tap("bob", after_ms=1_001),
+        Tap("bob", after_ms=1_500),
+        Tap("cyd", {"green": 1}, after_ms=1_500),
+        Tap("dan", after_ms=LAG + 1_001),
+        Tap("eve", after_ms=LAG + 1_000),
+        Tap("fay", after_ms=1_001),  # no room is left
+    ]
+    enter_all(lab, handle.cue(), taps)
+    assert (handle.view().cut, handle.view().entries) == (3, 3)
+    assert tap(handle, Tap("ann", after_ms=999)).replayed
+    assert handle.view().cut == 3
+
+
+@pytest.mark.parametrize("keep", ["all", "best"])
+def test_less_lag_than_the_clocks_reference_gains_and_loses_nothing_within_a_window(
+    lab: Lab, keep: str
+) -> None:
+    """WebRTC beside HLS: whoever reacts within the window enters it, and so does a late viewer."""
+    for clock_late_ms in (0, 500, 2_400, LAG):
+        sale = lab.open()
+        handle = open_cue(lab, sale, keep=keep)
+        for lag_ms in (0, 300, clock_late_ms, LAG):
+            for reaction_ms in (0, 650, W - 1):
+                lab.set_time(sale, T0 - clock_late_ms + lag_ms + reaction_ms)
+                told = Tap(f"v-{lag_ms}-{reaction_ms}", after_ms=reaction_ms)
+                outcome = tap(handle, told).outcome
+                assert outcome is Outcome.ENTERED, (clock_late_ms, lag_ms, reaction_ms)
+        assert set(entries(lab, handle).values()) == {"0"}
 
 
 def test_after_the_last_window_it_is_too_late_for_everybody_alike(lab: Lab) -> None:
@@ -588,3 +646,38 @@ def test_a_key_of_the_wrong_type_stops_a_tap_and_harms_nothing(
         assert contents(lab, sale, "drop") == before
     load(lab, kept)
     assert tap(handle, "ann").outcome is Outcome.ENTERED
+
+
+def test_where_only_the_best_are_kept_another_secret_is_refused_before_it_ranks_anybody(
+    lab: Lab, server_url: str
+) -> None:
+    """It would silently change who wins."""
+    sale = lab.open()
+    handle = open_cue(lab, sale, keep="best", reserve=2)
+    tap(handle, "ann")
+    before = contents(lab, sale, "drop")
+    for shell in ("sync", "async"):
+        other = Key(KEY.id, bytes(32))
+        with connect(shell, server_url, keys=[KEY], draw_keys=[other]) as shop:
+            theirs = shop.sale(sale.id).cue_handle("drop")
+            with pytest.raises(ConfigurationError, match="draw_keys: 'test' is not the key"):
+                tap(theirs, "bob")
+    assert contents(lab, sale, "drop") == before
+
+
+def test_a_cue_is_drawn_by_a_draw_key_and_entered_without_it(lab: Lab, server_url: str) -> None:
+    """Processes that take entries need none; the key that signs tickets may be another."""
+    own = Key("draws", bytes(range(1, 33)))
+    sale = lab.open()
+    for shell in ("sync", "async"):
+        with connect(shell, server_url, keys=[KEY], draw_keys=[own]) as shop:
+            handle = open_cue(lab, shop.sale(sale.id), f"drop-{shell}", stock={"red": 1})
+            assert handle.cue().key == "draws"
+        with connect(shell, server_url) as shop:
+            theirs = shop.sale(sale.id).cue_handle(handle.id)
+            assert tap(theirs, "ann").outcome is Outcome.ENTERED
+        with (
+            connect(shell, server_url, keys=[own], draw_keys=[KEY]) as shop,
+            pytest.raises(ConfigurationError, match="draw_keys: the key 'draws' is needed"),
+        ):
+            shop.sale(sale.id).cue_handle(handle.id).settle(wait=False)

@@ -47,7 +47,7 @@ def test_everybody_who_saw_the_cue_on_the_stream_has_the_same_chance(lab: Lab, k
     position = Position(stream.label_at(CUE_AT), 0)
     cue = sale.cue("red", at=position, clock=clock, window_ms=3_000)
     fixed = cue.cue()
-    assert abs(fixed.cue_time_ms - CUE_AT) <= 200 + fixed.ahead_ms
+    assert abs(fixed.cue_time_ms - CUE_AT) <= 700
 
     # The packager puts the cue with its nonce into the playlist, where players find it.
     line = write_cue("red", position_ms=position.ms, nonce=fixed.nonce, window_ms=3_000)

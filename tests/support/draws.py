@@ -32,7 +32,7 @@ def cue_of(cue: str = "lipstick", **changes: Any) -> Cue:
         "stock": {"lipstick": 5},
         "position_ms": 61_000,
         "cue_time_ms": CUE_TIME_MS,
-        "ahead_ms": 500,
+        "ahead_ms": 12_000,
         "window_ms": 3_000,
         "windows": 1,
         "lag_cap_ms": 12_000,
