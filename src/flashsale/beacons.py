@@ -8,6 +8,7 @@ the beacons' parameters and runs on the standard library alone, therefore leaves
 
 from __future__ import annotations
 
+import sys
 from hashlib import sha256
 from importlib.util import find_spec
 
@@ -54,8 +55,21 @@ def check_signature(public_key: bytes, round_number: int, signature: bytes) -> b
     return _is_signed(public_key, message_of(round_number), signature)
 
 
+def load_py_ecc() -> None:
+    """Import py-ecc, and leave Python's recursion limit as it was.
+
+    It raises it to 100,000, which overflows the stack: what is nested too deep (the JSON of a
+    hostile record) would from then on end the process instead of raising RecursionError.
+    """
+    limit = sys.getrecursionlimit()
+    import py_ecc  # noqa: F401  (for its effect)
+
+    sys.setrecursionlimit(limit)
+
+
 def _is_signed(public_key: bytes, message: bytes, signature: bytes) -> bool:
     """The pairing's equation e(signature, generator) = e(hash of the message, public key)."""
+    load_py_ecc()
     from py_ecc.bls import point_compression
     from py_ecc.bls.g2_primitives import subgroup_check
     from py_ecc.bls.hash_to_curve import hash_to_G1

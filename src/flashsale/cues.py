@@ -59,7 +59,9 @@ class Cue(Struct, frozen=True):
     CueView's cue has "" for it: whoever only looks on could enter without having watched. key: id
     of the draw key; the commitment fixes the seed beforehand. closes_at_ms = cue_time_ms +
     lag_cap_ms + windows · window_ms + grace_ms + spread_ms; entries are taken until then, and the
-    result is announced for reveals_at_ms.
+    result is announced for reveals_at_ms. entropy_margin_ms: the public seed comes so much later
+    than the close, at least. publish: the place where the digest of the frozen entrants is
+    published, or None; publish_wait_ms: the result is told so much later, at least.
     """
 
     sale: str
@@ -85,6 +87,9 @@ class Cue(Struct, frozen=True):
     seed_commitment: str
     closes_at_ms: int
     reveals_at_ms: int
+    entropy_margin_ms: int = 60_000
+    publish: str | None = None
+    publish_wait_ms: int = 0
 
     @property
     def hold_id(self) -> str:
@@ -99,8 +104,10 @@ class CueView(Struct, frozen=True):
     long as it runs. awarded: how many winners have been judged. set_aside: what is
     left of the stock set aside. digest and entrants: what was frozen. reserve_until_ms: when
     what is left goes on open sale (None: it is not revealed yet). reason: why it is void.
-    server_seed and entropy: in hexadecimal, once revealed. cut: how many taps that count, repeated
-    ones too, showed what the cue's clock believed not to be live yet: if many, that clock is late.
+    server_seed and entropy: in hexadecimal, once revealed (a signature follows entropy's value
+    after a dot). published_at_ms: when the digest had been published; voided_at_ms: since when it
+    is void. cut: how many taps that count, repeated ones too, showed what the cue's clock believed
+    not to be live yet: if many, that clock is late.
     """
 
     cue: Cue
@@ -119,6 +126,8 @@ class CueView(Struct, frozen=True):
     entropy: str
     freed: int = 0
     cut: int = 0
+    published_at_ms: int | None = None
+    voided_at_ms: int | None = None
 
 
 class EntryAnswer(Struct, frozen=True):

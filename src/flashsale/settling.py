@@ -17,7 +17,7 @@ from flashsale.baskets import encode
 from flashsale.batches import CHUNK, Item, Kind, judged_of, perform_once, read_answers, shard_call
 from flashsale.calls import Call, Compute, Operation, expect, outcome_of
 from flashsale.cues import Cue, CueState, CueView, Settlement, check_cue_id
-from flashsale.errors import InvalidRequest, ProtocolError, Rejected
+from flashsale.errors import ConfigurationError, InvalidRequest, ProtocolError, Rejected
 from flashsale.keyring import Key, Keyring
 from flashsale.keys import CueKeys, ShardKeys
 from flashsale.models import Answer, Outcome
@@ -29,9 +29,6 @@ Lines: TypeAlias = Iterable[tuple[str, int, int]]
 
 PAGE = 2_000
 """Entries read by one call."""
-
-ENTROPY_BYTES = (16, 1_024)
-"""How long a public seed's value is."""
 
 _NOT_JUDGED = {
     Outcome.CLOCK_JUMP,
@@ -97,12 +94,6 @@ def check_source(cue: Cue, entropy: draw.EntropySource | None) -> draw.EntropySo
 def key_for(frozen: Frozen, keyring: Keyring) -> Key | None:
     """The draw key, or None if the seed it makes is known; ConfigurationError if it is missing."""
     return None if frozen.server_seed else keyring.named(frozen.known.cue.key)
-
-
-def _check_value(value: object) -> None:
-    low, high = ENTROPY_BYTES
-    if not isinstance(value, bytes) or not low <= len(value) <= high:
-        raise InvalidRequest("entropy", f"must give {low} to {high} bytes, or None for not yet")
 
 
 def freeze(sale: str, cue: str) -> Operation[Frozen]:
@@ -197,7 +188,9 @@ def _read_entry(known: Known, text: str) -> tuple[int, verify.Wish]:
     return int(window), tuple(sorted(lines))
 
 
-def finish(frozen: Frozen, key: Key | None, entropy: bytes | None) -> Operation[Settlement]:
+def finish(
+    frozen: Frozen, key: Key | None, entropy: draw.Randomness | None
+) -> Operation[Settlement]:
     """Draw, give the winners their holds, reveal; then pass on what fell free.
 
     Whoever was the first to award somebody has fixed both seeds: key and entropy count no more.
@@ -222,17 +215,21 @@ def finish(frozen: Frozen, key: Key | None, entropy: bytes | None) -> Operation[
     return (yield from _settlement(outcome, frozen.known))
 
 
-def _seeds(frozen: Frozen, key: Key | None, entropy: bytes | None) -> tuple[bytes, bytes | None]:
+def _seeds(
+    frozen: Frozen, key: Key | None, entropy: draw.Randomness | None
+) -> tuple[bytes, draw.Randomness | None]:
     """What to draw by: the seeds of the first award, or those of the key and the source."""
     cue = frozen.known.cue
     if frozen.server_seed:
-        return bytes.fromhex(frozen.server_seed), bytes.fromhex(frozen.entropy) or None
+        return bytes.fromhex(frozen.server_seed), _kept(frozen.entropy)
     server_seed = seed_of(frozen.known, key)
     if cue.entropy_source is None:
         return server_seed, None
-    if entropy is not None:
-        _check_value(entropy)
-    return server_seed, entropy
+    return server_seed, None if entropy is None else draw.check_randomness(cue, entropy)
+
+
+def _kept(entropy: str) -> draw.Randomness | None:
+    return draw.Randomness.of_text(entropy) if entropy else None
 
 
 def _award(known: Known, drawn: draw.Drawn) -> Operation[Outcome | None]:
@@ -279,7 +276,7 @@ def _award_some(
 
 def _told(drawn: draw.Drawn) -> tuple[str, str]:
     """Both seeds of a draw as the scripts take them."""
-    return drawn.server_seed.hex(), (drawn.entropy or b"").hex()
+    return drawn.server_seed.hex(), drawn.entropy.text if drawn.entropy else ""
 
 
 def _reveal(cue: Cue, drawn: draw.Drawn) -> Operation[Outcome]:
@@ -376,23 +373,46 @@ def give_back(sale: str, cue: str) -> Operation[Answer]:
     return (yield from perform_once(sale, Call(load_script("window/give_back"), own, ()), "void"))
 
 
-def record(sale: str, cue: str) -> Operation[dict[str, object]]:
-    """The public record of a draw, as `flashsale.verify` describes it; Rejected before its time."""
+def record(sale: str, cue: str, keyring: Keyring) -> Operation[dict[str, object]]:
+    """The public record of a draw, as `flashsale.verify` describes it; Rejected before its time.
+
+    keyring: the draw keys; of a void cue they tell the seed that was never used.
+    """
     known, seen = yield from show(sale, cue)
     if seen.state not in (CueState.REVEALED, CueState.VOID):
         outcome = Outcome.FROZEN if seen.state is CueState.FROZEN else Outcome.NOT_CLOSED
         raise Rejected(outcome, f"cue {cue!r} of sale {sale!r}")
     if seen.state is CueState.VOID:
-        return draw.void_record_of(known.cue, seen.reason)
+        return (yield from _void_record(known, seen, keyring))
     frozen = yield from _read_entrants(known, seen)
     verdicts = yield from _verdicts(known)
     told: dict[str, object] = yield Compute(lambda: _record(seen, frozen, verdicts))
     return told
 
 
+def _void_record(known: Known, seen: CueView, keyring: Keyring) -> Operation[dict[str, object]]:
+    """With its digest and seed if its time had come, so that nobody voids until it suits."""
+    if seen.voided_at_ms is None:
+        raise ProtocolError(f"cue {known.cue.id!r}: nothing says since when it is void")
+    frozen = None
+    if seen.frozen_at_ms is not None:
+        frozen = yield from _read_entrants(known, seen)
+    try:
+        seed = seed_of(known, keyring.named(known.cue.key))
+    except ConfigurationError:  # a lost key must not keep the record from being told
+        seed = None
+    return draw.void_record_of(
+        known.cue,
+        seen.reason,
+        at_ms=seen.voided_at_ms,
+        frozen=frozen,
+        published_at_ms=seen.published_at_ms,
+        server_seed=seed,
+    )
+
+
 def _record(seen: CueView, frozen: draw.Frozen, verdicts: dict[str, Verdict]) -> dict[str, object]:
-    entropy = bytes.fromhex(seen.entropy) if frozen.cue.entropy_source else None
-    drawn = draw.draw(frozen, bytes.fromhex(seen.server_seed), entropy)
+    drawn = draw.draw(frozen, bytes.fromhex(seen.server_seed), _kept(seen.entropy))
     awards = {
         buyer: draw.Award(verdict.outcome.value, tuple(verdict.lines.items()))
         for buyer, verdict in verdicts.items()
@@ -404,4 +424,11 @@ def _record(seen: CueView, frozen: draw.Frozen, verdicts: dict[str, Verdict]) ->
         back = given - stock + seen.set_aside[sku]
         if back > 0:
             returned[sku] = back
-    return draw.record_of(drawn, awards, returned)
+    return draw.record_of(
+        drawn,
+        awards,
+        returned,
+        final_at_ms=seen.reserve_until_ms or seen.cue.reveals_at_ms,
+        told_at_ms=seen.at_ms,
+        published_at_ms=seen.published_at_ms,
+    )

@@ -4,6 +4,9 @@
 
     python verify.py RECORD.json [--buyer BUYER --receipt RECEIPT] [--digest PUBLISHED]
 
+Exit code 0: the record verifies; 1: it does not, or does not have the buyer; 2: there is nothing to
+check; 3: nothing is wrong, but something was left unchecked.
+
 The draw
 --------
 Everybody who taps within one window of a cue has the same chance. Before the cue, the seller
@@ -11,6 +14,23 @@ publishes the cue's parameters with a commitment to a secret seed. After the clo
 frozen and their digest is published. Then they are ordered by window and, within one window, by a
 hash keyed with the seed; the stock goes to them in that order. Whoever has the record can repeat
 all of it. `verify` does, and says under `limits` what no record can prove.
+
+What a draw proves
+------------------
+*Committed* (no public randomness): given these entrants, neither the network nor the order of
+arrival nor the code changed who won. It proves nothing against those who knew the seed before the
+freeze: the seller, and with "best" every process that took entries. Until then they can try keys,
+random bytes and names, and enter the one that wins.
+*Public* (a beacon that this file knows, and a digest that was seen in public before the round
+came): nobody at all could know, while somebody could still enter, who would win. With another
+source it proves no more than a committed draw.
+*No draw* proves that there is somebody behind each name, and somebody else; that nobody's entry was
+left out; or that a winner who was called refused was one, which moves units down the order until
+somebody's turn. With "best" the others are not in the record, which then proves that much less.
+*A receipt* proves to its own buyer that they are in, with which window and basket. It proves
+nothing to others, and nothing if it is not found: anybody can make up a receipt for anybody, as
+nothing commits the seller to them. It takes an ID that the buyer knows independently of the seller
+(a login, not an internal number): a seller who may choose IDs can give two buyers the same one.
 
 The record, format 1
 --------------------
@@ -37,6 +57,10 @@ ID is 1 to 64 characters out of ``A-Z a-z 0-9 . _ ~ @ + = / -``.
                 ``entropy_source``,    null (a committed draw), or whose public randomness, which
                 ``entropy_round``,     one, and
                 ``entropy_at_ms``      when it comes
+                ``entropy_margin_ms``  so much later than the close, at least
+                ``publish``            null, or the one place where the digest is published, as TEXT
+                                       of 1 to 256 characters
+                ``publish_wait_ms``    the result is told so much later than that, at least
                 ``proof``              whether a tap must prove that its player saw the nonce
                 ``nonce``              HEX of 16 bytes, sent inside the stream
                 ``key``                ID of the draw key
@@ -44,9 +68,11 @@ ID is 1 to 64 characters out of ``A-Z a-z 0-9 . _ ~ @ + = / -``.
                 ``closes_at_ms``       cue_time_ms + L + K·W + g + j
                 ``reveals_at_ms``      when the result is to be told, not before it can be
 
-``frozen``      {``at_ms``, ``entrants``: how many, ``digest``: HEX of 32 bytes}
+``frozen``      {``at_ms``, ``entrants``: how many, ``digest``: HEX of 32 bytes,
+                ``published_at_ms``: when it had been published, null if the cue names no place}
 ``server_seed`` HEX of 32 bytes, told after the draw
-``entropy``     null, or {``source``, ``round``, ``value``: HEX of 1 to 1,024 bytes}
+``entropy``     null, or {``source``, ``round``, ``value``: HEX of 1 to 1,024 bytes, ``signature``:
+                the source's, null or HEX of 1 to 1,024 bytes}
 ``entrants``    groups of those in one window who wish the same, none empty, ascending by window,
                 then by the TEXT of the wish:
 
@@ -57,16 +83,22 @@ ID is 1 to 64 characters out of ``A-Z a-z 0-9 . _ ~ @ + = / -``.
                                        hash of the buyer and of the opening that this buyer has as
                                        a receipt: nobody else can tell whose name it is
 
+``capped``      [entrant, …], ascending: left out at the freeze, because those with smaller names
+                had used up what the fingerprint of a device, a card or an address may have
 ``entrants_complete``  true if nobody who counted is left out: always with "all"; with "best" only
                 if fewer than ``kept`` entered
 ``drawn``       [[entrant, [[sku, units], …]], …] in the order of the draw
 ``awarded``     [[entrant, outcome, [[sku, units], …]], …]: first the drawn, in that order, then
                 those who moved up, in the order of the draw. The outcome is "held", or why the
-                engine refused (no lines then): "limit_reached", "too_many_holds", "shard_full",
-                "conflict"
+                engine refused (no lines then): "limit_reached", "too_many_holds", "key_limit" (of
+                the fingerprint), "conflict"
 ``returned``    {sku: units} that winners gave up or did not pay, and that went to the next
-``void``        null, or why the cue does not count, up to 256 characters. Then ``frozen``,
-                ``server_seed`` and ``entropy`` are null, all else is empty or false
+``final_at_ms`` until then what winners give up goes to the next, and the record may grow
+``told_at_ms``  when the record was made, at most final_at_ms: a final record stays the same
+``void``        null, or {``reason``: why the cue does not count, 1 to 256 characters, ``at_ms``:
+                since when; final_at_ms and told_at_ms are the same}. Then ``frozen`` is null if the
+                cue's time had not come, and ``server_seed`` may be null; ``entropy`` is null, all
+                else is empty or false
 ``seal``        HEX of 32 bytes over all the rest (over the entrants by their digest), so that
                 copies are compared by one line
 
@@ -84,15 +116,21 @@ opening          flashsale.open        keyed with a salt that is never told: sal
 entrant          flashsale.who         opening, sale, cue id, buyer
 digest           flashsale.freeze      sale, cue id, JSON of the cue, frozen.at_ms, then of each
                                        group, in the record's order: window, TEXT of the wish, and
-                                       in one part all its entrants, nothing between them
+                                       in one part all its entrants, nothing between them; last, in
+                                       one part, all of capped
 rank             flashsale.draw        keyed with the seed: sale, cue id, entrant
 seal             flashsale.record      JSON of the record without ``seal`` and ``entrants``
 ===============  ====================  ===========================================================
 
 Order: by (window, rank). Walk: in that order each entrant gets, of every line, what is left up to
 its units; if that is less than its least of any line, it is passed over whole; the walk ends when
-nothing is left. Moving up: in the order of the draw, too, and nobody is passed over for a basket
-that would have covered all their own least.
+nothing is left. Moving up: what refused winners leave goes to the next before anything is told,
+what others give up until final_at_ms; in the order of the draw, too, and nobody is passed over for
+a basket that would have covered all their own least.
+
+A beacon that this file knows (`BEACONS`) is drand's quicknet: round r comes 3,000 · (r - 1) ms
+after 1692803367000, and its value is SHA-256 of its signature. The signature itself takes more than
+the standard library: alone, this file leaves it unchecked and says so.
 
 The digest covers the cue's parameters and the time of the freeze, so whoever noted the published
 digest can hold it against the record (`published_digest`) and need trust no other field.
@@ -106,14 +144,16 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias
 
 __all__ = [
     "BEACONS",
     "QUICKNET",
+    "RECEIPT_LIMITS",
     "Beacon",
     "Check",
     "Group",
@@ -126,11 +166,9 @@ __all__ = [
 ]
 
 FORMAT = 1
-ENTROPY_MARGIN_MS = 10_000
-"""How much later than the close public randomness must come: time to publish the digest."""
 FAIR_WINDOW_MS = 2_000
 """Below this, people's reaction times decide who is in the window at all."""
-REFUSALS = frozenset({"limit_reached", "too_many_holds", "shard_full", "conflict"})
+REFUSALS = frozenset({"limit_reached", "too_many_holds", "key_limit", "conflict"})
 """Why the engine may refuse somebody who was drawn."""
 
 SKUS_MAX = LINES_MAX = 32
@@ -225,11 +263,13 @@ class Check:
 class Verification:
     """What came of the checks. `limits` are what a record cannot prove, one sentence each.
 
-    After a failed "format" or "structure" there are no other checks.
+    After a failed "format" or "structure" there are no other checks. `final`: nobody moves up any
+    more, by what the record says.
     """
 
     checks: tuple[Check, ...]
     limits: tuple[str, ...]
+    final: bool = False
 
     @property
     def verdict(self) -> Literal["verifies", "unchecked", "wrong"]:
@@ -248,7 +288,8 @@ class Place:
     """What became of one entrant.
 
     `place` counts from 1 and is among the `of` entrants of the record. `outcome` is "held", a
-    refusal, or "not_drawn". `drawn` is what the draw gave, `lines` what was held in the end: the
+    refusal, "not_drawn", or "capped" (place 0, and neither window nor wish are told): left out for
+    its fingerprint. `drawn` is what the draw gave, `lines` what was held in the end: the
     same, or nothing if refused, or what those who moved up got.
     """
 
@@ -309,14 +350,20 @@ def text_of(wish: Wish) -> str:
     return ",".join([f"{sku}*{units}:{least}" for sku, units, least in wish])
 
 
-def digest_of(cue: Mapping[str, object], frozen_at_ms: int, groups: Iterable[Group]) -> str:
-    """The digest of frozen entrants: cue and groups are as in the record, in its order."""
+def digest_of(
+    cue: Mapping[str, object],
+    frozen_at_ms: int,
+    groups: Iterable[Group],
+    capped: Iterable[str] = (),
+) -> str:
+    """The digest of frozen entrants: cue, groups and capped are as in the record, in its order."""
     state = blake2b(digest_size=32, person=b"flashsale.freeze")
     for text in (str(cue["sale"]), str(cue["id"]), _json(cue), str(frozen_at_ms)):
         state.update(part(text))
     for window, wish, who in groups:
         state.update(part(str(window)) + part(text_of(wish)))
         state.update(part(bytes.fromhex("".join(who))))
+    state.update(part(bytes.fromhex("".join(capped))))
     return state.hexdigest()
 
 
@@ -399,12 +446,19 @@ class _Record:
     server_seed: str | None
     entropy: dict[str, Any] | None
     groups: list[Group]
+    capped: list[str]
     complete: bool
     drawn: list[tuple[str, Lot]]
     awarded: list[Awarded]
     returned: dict[str, int]
-    void: str | None
+    final_at_ms: int
+    told_at_ms: int
+    void: dict[str, Any] | None
     seal: str
+
+    @property
+    def final(self) -> bool:
+        return self.told_at_ms >= self.final_at_ms
 
     @property
     def sale(self) -> str:
@@ -545,14 +599,15 @@ def _list(value: object, path: str, size: int | None = None) -> list[Any]:
 
 
 _TOP = (
-    *("format", "cue", "frozen", "server_seed", "entropy", "entrants", "entrants_complete"),
-    *("drawn", "awarded", "returned", "void", "seal"),
+    *("format", "cue", "frozen", "server_seed", "entropy", "entrants", "capped"),
+    *("entrants_complete", "drawn", "awarded", "returned", "final_at_ms", "told_at_ms", "void"),
+    "seal",
 )
 _CUE = (
     *("sale", "id", "stock", "position_ms", "cue_time_ms", "ahead_ms", "window_ms", "windows"),
     *("lag_cap_ms", "grace_ms", "spread_ms", "reserve_ms", "keep", "kept", "entropy_source"),
-    *("entropy_round", "entropy_at_ms", "proof", "nonce", "key", "seed_commitment"),
-    *("closes_at_ms", "reveals_at_ms"),
+    *("entropy_round", "entropy_at_ms", "entropy_margin_ms", "publish", "publish_wait_ms"),
+    *("proof", "nonce", "key", "seed_commitment", "closes_at_ms", "reveals_at_ms"),
 )
 _CUE_NUMBERS = {
     "position_ms": (-TIME_MAX_MS, TIME_MAX_MS),
@@ -564,6 +619,8 @@ _CUE_NUMBERS = {
     "grace_ms": (0, DURATION_MAX_MS),
     "spread_ms": (0, DURATION_MAX_MS),
     "reserve_ms": (0, DURATION_MAX_MS),
+    "entropy_margin_ms": (0, DURATION_MAX_MS),
+    "publish_wait_ms": (0, DURATION_MAX_MS),
     "closes_at_ms": (0, TIME_MAX_MS),
     "reveals_at_ms": (0, TIME_MAX_MS),
 }
@@ -593,6 +650,8 @@ def _read_cue(value: object) -> dict[str, Any]:
         _int(cue["entropy_at_ms"], "cue.entropy_at_ms", 0, TIME_MAX_MS)
     elif cue["entropy_round"] is not None or cue["entropy_at_ms"] is not None:
         raise InvalidRecord("cue.entropy_source", "must not be null: there is a round or its time")
+    if cue["publish"] is not None:
+        _str(cue["publish"], "cue.publish")
     if type(cue["proof"]) is not bool:
         raise InvalidRecord("cue.proof", f"must be true or false, not {_shown(cue['proof'])}")
     _hex(cue["nonce"], "cue.nonce", 16)
@@ -617,18 +676,23 @@ def _read_groups(value: object) -> list[Group]:
         window = _int(group["window"], f"{path}.window", 0, COUNT_MAX)
         wish = _read_wish(group["wish"], f"{path}.wish")
         who = _list(group["who"], f"{path}.who")
-        # One look at all of them; a closer one only to name the first that is wrong.
-        if (
-            not who
-            or set(map(type, who)) != {str}
-            or set(map(len, who)) != {64}
-            or not _HEX.issuperset("".join(who))
-        ):
-            for place, entrant in enumerate(who):
-                _hex(entrant, f"{path}.who[{place}]", 32)
+        if not who:
             raise InvalidRecord(f"{path}.who", "must not be empty")
-        groups.append(Group(window, wish, who))
+        groups.append(Group(window, wish, _read_names(who, f"{path}.who")))
     return groups
+
+
+def _read_names(value: object, path: str) -> list[str]:
+    names = _list(value, path)
+    # One look at all of them; a closer one only to name the first that is wrong.
+    if names and (
+        set(map(type, names)) != {str}
+        or set(map(len, names)) != {64}
+        or not _HEX.issuperset("".join(names))
+    ):
+        for place, entrant in enumerate(names):
+            _hex(entrant, f"{path}[{place}]", 32)
+    return names
 
 
 def _read_wish(value: object, path: str) -> Wish:
@@ -680,25 +744,44 @@ def _read_awarded(value: object) -> list[Awarded]:
     return awarded
 
 
+def _read_frozen(value: object) -> dict[str, Any]:
+    frozen = _fields(value, "frozen", ("at_ms", "entrants", "digest", "published_at_ms"))
+    _int(frozen["at_ms"], "frozen.at_ms", 0, TIME_MAX_MS)
+    _int(frozen["entrants"], "frozen.entrants", 0, COUNT_MAX)
+    _hex(frozen["digest"], "frozen.digest", 32)
+    if frozen["published_at_ms"] is not None:
+        _int(frozen["published_at_ms"], "frozen.published_at_ms", 0, TIME_MAX_MS)
+    return frozen
+
+
+def _read_entropy(value: object) -> dict[str, Any]:
+    entropy = _fields(value, "entropy", ("source", "round", "value", "signature"))
+    _str(entropy["source"], "entropy.source")
+    _int(entropy["round"], "entropy.round", 0, 2**53)
+    _hex(entropy["value"], "entropy.value", 1, 1024)
+    if entropy["signature"] is not None:
+        _hex(entropy["signature"], "entropy.signature", 1, 1024)
+    return entropy
+
+
+def _read_void(value: object) -> dict[str, Any]:
+    void = _fields(value, "void", ("reason", "at_ms"))
+    _str(void["reason"], "void.reason")
+    _int(void["at_ms"], "void.at_ms", 0, TIME_MAX_MS)
+    return void
+
+
 def _read(value: object) -> _Record:
     """The record, every field of it of the right kind; raises InvalidRecord naming the first."""
     raw = _fields(value, "the record", _TOP)
     _read_format(raw["format"])
     cue = _read_cue(raw["cue"])
-    void = None if raw["void"] is None else _str(raw["void"], "void")
-    frozen, entropy, seed = raw["frozen"], raw["entropy"], raw["server_seed"]
+    void = None if raw["void"] is None else _read_void(raw["void"])
+    frozen, seed = raw["frozen"], raw["server_seed"]
     if frozen is not None or void is None:
-        frozen = _fields(frozen, "frozen", ("at_ms", "entrants", "digest"))
-        _int(frozen["at_ms"], "frozen.at_ms", 0, TIME_MAX_MS)
-        _int(frozen["entrants"], "frozen.entrants", 0, COUNT_MAX)
-        _hex(frozen["digest"], "frozen.digest", 32)
+        _read_frozen(frozen)
     if seed is not None or void is None:
         _hex(seed, "server_seed", 32)
-    if entropy is not None:
-        entropy = _fields(entropy, "entropy", ("source", "round", "value"))
-        _str(entropy["source"], "entropy.source")
-        _int(entropy["round"], "entropy.round", 0, 2**53)
-        _hex(entropy["value"], "entropy.value", 1, 1024)
     if type(raw["entrants_complete"]) is not bool:
         raise InvalidRecord("entrants_complete", "must be true or false")
     return _Record(
@@ -707,12 +790,15 @@ def _read(value: object) -> _Record:
         stock=cue["stock"],
         frozen=frozen,
         server_seed=seed,
-        entropy=entropy,
+        entropy=None if raw["entropy"] is None else _read_entropy(raw["entropy"]),
         groups=_read_groups(raw["entrants"]),
+        capped=_read_names(raw["capped"], "capped"),
         complete=raw["entrants_complete"],
         drawn=_read_drawn(raw["drawn"]),
         awarded=_read_awarded(raw["awarded"]),
         returned=_read_units(raw["returned"], "returned"),
+        final_at_ms=_int(raw["final_at_ms"], "final_at_ms", 0, TIME_MAX_MS),
+        told_at_ms=_int(raw["told_at_ms"], "told_at_ms", 0, TIME_MAX_MS),
         void=void,
         seal=_hex(raw["seal"], "seal", 32),
     )
@@ -729,11 +815,23 @@ class _Unchecked(Exception):
     """A check that could not be made; the message says why."""
 
 
-def verify(record: object, *, published_digest: str | None = None) -> Verification:
+CheckSignature: TypeAlias = Callable[[bytes, int, bytes], bool]
+"""Whether the holder of a public key made a signature in a round: key, round, signature."""
+
+
+def verify(
+    record: object,
+    *,
+    published_digest: str | None = None,
+    check_signature: CheckSignature | None = None,
+    beacons: Mapping[str, Beacon] = BEACONS,
+) -> Verification:
     """Check a record, as `load` or any JSON reader gives it. Raises nothing.
 
     published_digest: the digest that was seen in public before the result was told. With it the
     cue's parameters, the entrants and the time of the freeze are proven to be those of then.
+    check_signature: `flashsale.beacons.check_signature`; without it the signature of a beacon is
+    left unchecked. beacons: those of which anything is known.
     The time it takes grows with the record's size (but for sorting), whatever the record says:
     where many different baskets of several skus moved up, it stops comparing after 100 lines an
     entrant, and tells so.
@@ -752,39 +850,55 @@ def verify(record: object, *, published_digest: str | None = None) -> Verificati
         checks.append(Check("structure", False, "the record is nested too deep"))
         return Verification(tuple(checks), ())
     checks.append(Check("structure", True, "every field is there, and of its kind"))
-    for name, check in _checks_of(read, published_digest):
+    beacon = beacons.get(read.cue["entropy_source"])
+    for name, check in _checks_of(read, published_digest, beacon, check_signature):
         try:
             checks.append(Check(name, True, check()))
         except _Wrong as wrong:
             checks.append(Check(name, False, str(wrong)))
         except _Unchecked as reason:
             checks.append(Check(name, None, f"unchecked: {reason}"))
-    return Verification(tuple(checks), tuple(_limits_of(read, published_digest)))
+    limits = tuple(_limits_of(read, published_digest, beacon))
+    return Verification(tuple(checks), limits, read.final)
 
 
 def _checks_of(
-    read: _Record, published_digest: str | None
+    read: _Record,
+    published_digest: str | None,
+    beacon: Beacon | None,
+    check_signature: CheckSignature | None,
 ) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "times", lambda: _check_times(read)
     yield "rules", lambda: _check_rules(read)
     if read.void is not None:
         yield "void", lambda: _check_void(read)
-        yield "seal", lambda: _check_seal(read)
-        return
-    yield "seed", lambda: _check_seed(read)
-    yield "entropy", lambda: _check_entropy(read)
-    yield "freeze", lambda: _check_freeze(read)
+    if read.server_seed is not None:
+        yield "seed", lambda: _check_seed(read)
+    if read.void is None:
+        yield "entropy", lambda: _check_entropy(read, beacon)
+        if beacon:
+            yield "beacon", lambda: _check_beacon(read, beacon, check_signature)
+    if read.frozen is not None:
+        yield "freeze", lambda: _check_freeze(read)
+        yield "publish", lambda: _check_publish(read)
+        if published_digest is not None:
+            yield "published", lambda: _check_published(read, published_digest)
+    if read.void is None:
+        yield from _checks_of_draw(read)
+    yield "seal", lambda: _check_seal(read)
+
+
+def _checks_of_draw(read: _Record) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "entrants", lambda: _check_entrants(read)
+    yield "capped", lambda: _check_capped(read)
     yield "count", lambda: _check_count(read)
     yield "digest", lambda: _check_digest(read)
-    if published_digest is not None:
-        yield "published", lambda: _check_published(read, published_digest)
     ordered = read.order()
     yield "drawn", lambda: _check_drawn(read, ordered)
     yield "awarded", lambda: _check_awarded(read)
     yield "promoted", lambda: _check_promoted(read, ordered)
     yield "stock", lambda: _check_stock(read)
-    yield "seal", lambda: _check_seal(read)
+    yield "told", lambda: _check_told(read)
 
 
 def _check_times(read: _Record) -> str:
@@ -794,14 +908,18 @@ def _check_times(read: _Record) -> str:
     if cue["closes_at_ms"] != closes:
         told = f"the cue closes at {cue['closes_at_ms']}"
         raise _Wrong(f"{told}, but its windows, lag cap, grace and spread end at {closes}")
-    if cue["reveals_at_ms"] < closes:
-        raise _Wrong(f"the result was to be told at {cue['reveals_at_ms']}, before the close")
-    entropy_at = cue["entropy_at_ms"]
-    if entropy_at is not None and entropy_at <= closes + ENTROPY_MARGIN_MS:
+    reveals, wait = cue["reveals_at_ms"], cue["publish_wait_ms"]
+    if reveals < closes:
+        raise _Wrong(f"the result was to be told at {reveals}, before the close")
+    if reveals < closes + wait:
+        told = f"the result was to be told at {reveals}"
+        raise _Wrong(f"{told}, not {wait} ms after the digest, which comes after the close")
+    entropy_at, margin = cue["entropy_at_ms"], cue["entropy_margin_ms"]
+    if entropy_at is not None and entropy_at <= closes + margin:
         told = f"the public randomness comes at {entropy_at}"
-        raise _Wrong(f"{told}, not later than {ENTROPY_MARGIN_MS} ms after the close at {closes}")
-    if entropy_at is not None and cue["reveals_at_ms"] < entropy_at:
-        told = f"the result was to be told at {cue['reveals_at_ms']}"
+        raise _Wrong(f"{told}, not later than {margin} ms after the close at {closes}")
+    if entropy_at is not None and reveals < entropy_at:
+        told = f"the result was to be told at {reveals}"
         raise _Wrong(f"{told}, before the public randomness comes at {entropy_at}")
     return "the close follows from the windows, the lag cap, the grace and the spread"
 
@@ -831,15 +949,26 @@ def _check_rules(read: _Record) -> str:
 
 
 def _check_void(read: _Record) -> str:
-    for name in ("frozen", "server_seed", "entropy"):
-        if read.raw[name] is not None:
-            raise _Wrong(f"the cue is void, so {name} must be null")
-    for name in ("entrants", "drawn", "awarded", "returned"):
+    void, frozen = read.void or {}, read.frozen
+    if read.entropy is not None:
+        raise _Wrong("the cue is void, so entropy must be null")
+    for name in ("entrants", "capped", "drawn", "awarded", "returned"):
         if read.raw[name]:
             raise _Wrong(f"the cue is void, so {name} must be empty")
     if read.complete:
         raise _Wrong("the cue is void, so entrants_complete must be false")
-    return f"the cue does not count, and nobody was awarded anything: {read.void!r}"
+    at = void["at_ms"]
+    if {read.final_at_ms, read.told_at_ms} != {at}:
+        raise _Wrong("the cue is void, so its record must be final since then, and told then")
+    if frozen is None and at >= read.cue["cue_time_ms"]:
+        raise _Wrong("the cue's time had come when it was made void, but no digest is told")
+    if frozen is None and read.server_seed is not None:
+        raise _Wrong("a seed is told of a cue that was never frozen")
+    if frozen is not None and frozen["at_ms"] > at:
+        raise _Wrong("the entrants were frozen after the cue was made void")
+    when = "before its time" if frozen is None else f"{at - frozen['at_ms']} ms after the freeze"
+    told = f"the cue does not count, and nobody was awarded anything: {void['reason']!r}"
+    return f"{told}, {when}"
 
 
 def _check_seed(read: _Record) -> str:
@@ -849,7 +978,7 @@ def _check_seed(read: _Record) -> str:
     return "the server seed is the one that was committed to with the cue"
 
 
-def _check_entropy(read: _Record) -> str:
+def _check_entropy(read: _Record, beacon: Beacon | None) -> str:
     source, number, used = read.cue["entropy_source"], read.cue["entropy_round"], read.entropy
     if source is None:
         if used is not None:
@@ -860,17 +989,57 @@ def _check_entropy(read: _Record) -> str:
     if (used["source"], used["round"]) != (source, number):
         told = f"round {used['round']} of {used['source']!r} was used"
         raise _Wrong(f"{told}, but the cue announced round {number} of {source!r}")
-    return f"the seed is made of the server's and of round {number} of {source!r}"
+    if beacon is None:
+        return f"unknown beacon {source!r}: this proves no more than a committed draw"
+    comes = beacon.time_of(number)
+    if number < 1 or comes != read.cue["entropy_at_ms"]:
+        told = f"round {number} of {source!r} came at {comes}"
+        raise _Wrong(f"{told}, not at {read.cue['entropy_at_ms']}, as the cue says")
+    return f"the seed is of the server's and of round {number} of {source!r}, {_time(comes)}"
+
+
+def _check_beacon(read: _Record, beacon: Beacon, check_signature: CheckSignature | None) -> str:
+    used = read.entropy or {}
+    if not used or used["signature"] is None:
+        raise _Wrong(f"the record has no signature of {beacon.name!r}")
+    signature = bytes.fromhex(used["signature"])
+    if sha256(signature).hexdigest() != used["value"]:
+        raise _Wrong("the value is not SHA-256 of the beacon's signature")
+    if check_signature is None:
+        raise _Unchecked("the beacon's signature")
+    if not check_signature(bytes.fromhex(beacon.public_key), used["round"], signature):
+        raise _Wrong(f"{beacon.name!r} did not sign this in round {used['round']}")
+    return f"{beacon.name!r} signed round {used['round']}, and the value is the signature's hash"
 
 
 def _check_freeze(read: _Record) -> str:
     at, closes = (read.frozen or {})["at_ms"], read.cue["closes_at_ms"]
+    if read.void is not None and at == read.void["at_ms"]:
+        return "the entrants were frozen when the cue was made void"
     if at < closes:
         raise _Wrong(f"the entrants were frozen {closes - at} ms before the close")
     entropy_at = read.cue["entropy_at_ms"]
     if entropy_at is not None and at >= entropy_at:
         raise _Wrong("the entrants were frozen when the public randomness was known already")
     return f"the entrants were frozen {at - closes} ms after the close"
+
+
+def _check_publish(read: _Record) -> str:
+    cue, frozen = read.cue, read.frozen or {}
+    at, place, entropy_at = frozen["published_at_ms"], cue["publish"], cue["entropy_at_ms"]
+    if place is None:
+        if at is not None:
+            raise _Wrong("the digest was published, but the cue names no place for that")
+        return "the cue names no place where the digest is published"
+    if at is None:
+        if read.void is None:
+            raise _Wrong(f"the digest was to be published at {place!r}, and was not")
+        return f"the digest was not yet published at {place!r}"
+    if at < frozen["at_ms"]:
+        raise _Wrong("the digest was published before the entrants were frozen")
+    if read.void is None and entropy_at is not None and at >= entropy_at:
+        raise _Wrong("the digest was published when the public randomness was known already")
+    return f"the digest was published at {place!r}, {at - frozen['at_ms']} ms after the freeze"
 
 
 def _check_entrants(read: _Record) -> str:
@@ -897,6 +1066,20 @@ def _check_entrants(read: _Record) -> str:
     return "each entrant is there once, in order, in a window and with skus of the cue"
 
 
+def _check_capped(read: _Record) -> str:
+    for entrant, after in pairwise(read.capped):
+        if entrant >= after:
+            raise _Wrong(f"{after}, left out for its fingerprint, is there twice or out of order")
+    both = read.wishes.keys() & read.capped if read.capped else ()
+    if both:
+        raise _Wrong(f"{min(both)} was left out for its fingerprint, and is among the entrants")
+    if read.capped and read.cue["keep"] == "best":
+        raise _Wrong(
+            "entrants were left out for their fingerprints, which a cue of the best has not"
+        )
+    return f"{len(read.capped):,} were left out because of their fingerprint"
+
+
 def _check_count(read: _Record) -> str:
     told, count = (read.frozen or {})["entrants"], read.count
     if told != count:
@@ -906,7 +1089,7 @@ def _check_count(read: _Record) -> str:
 
 def _check_digest(read: _Record) -> str:
     frozen = read.frozen or {}
-    if digest_of(read.cue, frozen["at_ms"], read.groups) != frozen["digest"]:
+    if digest_of(read.cue, frozen["at_ms"], read.groups, read.capped) != frozen["digest"]:
         raise _Wrong("cue, entrants and time of the freeze do not give the digest")
     return f"cue, entrants and time of the freeze give {frozen['digest']}"
 
@@ -928,6 +1111,10 @@ def _check_drawn(read: _Record, ordered: list[str]) -> str:
     if len(read.drawn) != len(expected):
         raise _Wrong(f"the draw gives {len(expected):,} winners, the record {len(read.drawn):,}")
     return f"the draw, repeated, gives the same {len(expected):,} winners and baskets"
+
+
+def _time(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _told(lot: Lot) -> str:
@@ -962,8 +1149,11 @@ def _check_promoted(read: _Record, ordered: list[str]) -> str:
         if read.returned:
             raise _Wrong("units are said to have gone to the next, but nobody moved up")
         return "nobody moved up"
-    if not read.cue["reserve_ms"]:
-        raise _Wrong(f"{promoted[0][0]} moved up, but the cue gives no places to the next")
+    refused = any(outcome != "held" for _, outcome, _ in read.awarded[: len(read.drawn)])
+    if read.returned and not read.cue["reserve_ms"]:
+        raise _Wrong("units are said to have come back, but the cue gives none of them to the next")
+    if not read.returned and not refused:
+        raise _Wrong(f"{promoted[0][0]} moved up, but no winner was refused or gave anything up")
     for entrant, outcome, lot in promoted:
         if entrant not in read.wishes:
             raise _Wrong(f"{entrant} moved up, but is not among the entrants")
@@ -1053,40 +1243,60 @@ def _check_stock(read: _Record) -> str:
     return f"no more was given than there was: {total:,} of {sum(read.stock.values()):,} units"
 
 
+def _check_told(read: _Record) -> str:
+    reveals, reserve = read.cue["reveals_at_ms"], read.cue["reserve_ms"]
+    published, wait = (read.frozen or {})["published_at_ms"], read.cue["publish_wait_ms"]
+    if published is not None and read.told_at_ms < published + wait:
+        raise _Wrong(f"the record was told less than {wait} ms after the digest was published")
+    if read.told_at_ms > read.final_at_ms:
+        raise _Wrong("the record was told later than when it was final")
+    if read.final_at_ms < reveals + reserve:
+        raise _Wrong(f"the record is final before places went to the next for {reserve} ms")
+    if not read.final:
+        ends = _time(read.final_at_ms)
+        return f"NOT FINAL YET: until {ends} what winners give up goes to the next"
+    return "the record is final"
+
+
 def _check_seal(read: _Record) -> str:
     if seal_of(read.raw) != read.seal:
         raise _Wrong("the record was altered: its fields do not give the seal")
     return f"all fields give the seal {read.seal}"
 
 
-def _limits_of(read: _Record, published_digest: str | None) -> Iterator[str]:
+def _limits_of(read: _Record, published_digest: str | None, beacon: Beacon | None) -> Iterator[str]:
     """What this record cannot prove, in sentences for everybody."""
-    cue = read.cue
     if read.void is not None:
-        yield "That the cue had to be void is the seller's word."
+        yield from _limits_of_void(read, beacon)
         return
-    if published_digest is None:
+    cue = read.cue
+    if not read.final:
+        yield f"How it ends: it is not final before {_time(read.final_at_ms)}."
+    yield from _limits_of_seed(read, published_digest, beacon)
+    yield (
+        "That there is somebody behind each name, and somebody else behind each: a seller can add"
+        " names with nobody behind them, and people can have several accounts."
+    )
+    yield (
+        "That nobody's entry was left out. A receipt tells its own buyer that they are in; nobody"
+        " can show others that they are not."
+    )
+    refused = sum(outcome != "held" for _, outcome, _ in read.awarded)
+    yield (
+        f"That the {refused:,} who were refused were refused rightly, and that units came back: a"
+        " false refusal moves units down the order, to whose turn the seller likes. Only the buyer"
+        " concerned can tell that a reason is false."
+    )
+    if read.capped:
         yield (
-            "That the parameters were published before the cue, and the digest before the result:"
-            " compare both with what you noted then."
+            f"That the {len(read.capped):,} left out for their fingerprint shared it with others:"
+            " that is the seller's word."
         )
-    else:
-        yield "That the parameters were published before the cue: compare them with what you noted."
-    if cue["entropy_source"]:
-        yield "That the public randomness is what its source gave in that round: ask the source."
-        yield "That the seller voided no other cue because of who would have won."
-    else:
-        yield (
-            "That the seller, who knew the seed, added no entrants of its own choice, and voided"
-            " no other cue because of who would have won."
-        )
-    yield "That every entrant is another person: somebody, or the seller, may have many accounts."
-    yield "That nobody's entry was refused or lost: whoever has a receipt can look for it."
-    yield "That reasons for refusals, and that units came back, are true: the ledger has them."
     if cue["keep"] == "best" and not read.complete:
         yield (
             "Anything of the entrants who were not among the best kept: they are not in the record,"
-            " their receipts cannot be found, and the digest does not cover them."
+            " their receipts find nothing, and the digest does not cover them. So this record"
+            " proves less than one of all entrants."
         )
     if cue["windows"] > 1:
         yield "Equal chances across windows: the earlier window goes first: a race at its edge."
@@ -1097,12 +1307,84 @@ def _limits_of(read: _Record, published_digest: str | None) -> Iterator[str]:
         )
 
 
+def _limits_of_seed(
+    read: _Record, published_digest: str | None, beacon: Beacon | None
+) -> Iterator[str]:
+    """What depends on who knew the seed, and when."""
+    cue = read.cue
+    place = f" (at {cue['publish']!r}, it says)" if cue["publish"] else ""
+    if published_digest is not None:
+        yield "That the parameters were published before the cue: compare them with what you noted."
+    else:
+        comes = _time(cue["entropy_at_ms"] or 0)
+        before = f"the public randomness, {comes}" if beacon else "the result"
+        yield (
+            "That the parameters were published before the cue, and the digest before"
+            f" {before}{place}: compare both with what you noted then."
+        )
+    yield "That the seller voided no other cue because of who would have won."
+    if beacon:
+        yield (
+            "That nobody knew the seed before the freeze, unless the digest was seen in public"
+            " before the public randomness came: times in the record are the seller's word."
+        )
+        return
+    if cue["entropy_source"]:
+        yield (
+            f"Anything of {cue['entropy_source']!r}, a beacon that this program does not know."
+            " Whoever knew its value beforehand knew the seed, so this proves no more than a"
+            " committed draw."
+        )
+    takers = ", and every process that took entries" if cue["keep"] == "best" else ""
+    yield (
+        f"Anything against those who knew the seed before the freeze: the seller{takers}. Until"
+        " then they could try keys, random bytes and names until one wins, and enter it. A"
+        " committed draw proves that, given these entrants, neither the network nor the order of"
+        " arrival nor the code changed who won."
+    )
+
+
+def _limits_of_void(read: _Record, beacon: Beacon | None) -> Iterator[str]:
+    cue, void, frozen = read.cue, read.void or {}, read.frozen
+    yield "That the cue had to be void is the seller's word."
+    if frozen is None:
+        return
+    entropy_at = cue["entropy_at_ms"]
+    if beacon and void["at_ms"] < entropy_at:
+        yield "That it was void before the public randomness came is the seller's word, too."
+    elif cue["entropy_source"]:
+        yield (
+            "That the seller did not look at who would win, and made the cue void because of that:"
+            " the randomness was known by then, or is of a source that this program does not know."
+        )
+    else:
+        yield (
+            "That the seller, who knew the seed, did not look at who would win, and made the cue"
+            f" void because of that, {void['at_ms'] - frozen['at_ms']} ms after the freeze. Count"
+            " how often cues are void after a freeze: their digests stay."
+        )
+    if read.server_seed is None:
+        yield (
+            "That the seed was lost: it is not told. Without it nobody can ever tell who would have"
+            " won, which may be why."
+        )
+
+
+RECEIPT_LIMITS = (
+    "It is yours only if you know the ID independently of the seller (your login, not a number that"
+    " the seller told you): whoever may choose IDs can give two buyers the same one.",
+    "It tells you that you are in, with this window and basket. A receipt that finds nothing tells"
+    " others nothing: anybody can make up a receipt for anybody.",
+)
+"""What a receipt does not prove, whatever it finds."""
+
+
 def find(record: object, buyer: str, receipt: str) -> Place | None:
     """What became of the buyer who was given this receipt; None if the record has no such name.
 
     The name is worked out of both, so a receipt finds nobody but its buyer. It takes the record at
     its word: `verify` it first. Raises InvalidRecord if it is not a record, the receipt is not one
-    or the buyer's id is not one.
+    or the buyer's id is not one. `RECEIPT_LIMITS` says what a receipt does not prove.
     """
     opening = bytes.fromhex(_hex(str(receipt).strip().lower(), "the receipt", 32))
     _id(buyer, "the buyer")
@@ -1115,7 +1397,8 @@ def find(record: object, buyer: str, receipt: str) -> Place | None:
     name = entrant_of(opening, read.sale, read.id, buyer).hex()
     ours = next((group for group in read.groups if name in group.who), None)
     if ours is None:
-        return None
+        there = name in read.capped
+        return Place(name, 0, (), 0, read.count, "capped", (), ()) if there else None
     place = read.order().index(name) + 1
     drawn = dict(read.drawn).get(name, ())
     awarded = next((item for item in read.awarded if item[0] == name), None)
@@ -1125,14 +1408,11 @@ def find(record: object, buyer: str, receipt: str) -> Place | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command: 0 if the record verifies, 1 if it does not, 2 if there is nothing to check.
-
-    3 if nothing is wrong, but not all could be checked.
-    """
+    """The command; its exit codes are at the top."""
     parser = argparse.ArgumentParser(prog="verify.py", description="Check the record of a draw.")
     parser.add_argument("record", metavar="RECORD.json")
     parser.add_argument("--buyer", metavar="ID", help="tell what became of this buyer")
-    parser.add_argument("--receipt", metavar="HEX", help="that this buyer was given")
+    parser.add_argument("--receipt", metavar="HEX", help="which this buyer was given")
     parser.add_argument("--digest", help="the digest that was published")
     told = parser.parse_args(arguments)
     if (told.buyer is None) != (told.receipt is None):
@@ -1152,20 +1432,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if result.limits:
         lines += ["", "What this record cannot prove:", *(f"- {text}" for text in result.limits)]
     if sought:
-        lines += ["", _told_place(place)]
-    lines += ["", _VERDICTS[result.verdict][1]]
-    return _print("\n".join(lines)) or _VERDICTS[result.verdict][0]
+        lines += ["", _told_place(place), *(f"- {text}" for text in RECEIPT_LIMITS)]
+    lines += ["", _told_verdict(result)]
+    code = 1 if sought and place is None else _EXIT_CODES[result.verdict]
+    return _print("\n".join(lines)) or code
 
 
-_VERDICTS = {
-    "verifies": (0, "The record verifies."),
-    "wrong": (1, "The record does NOT verify."),
-    "unchecked": (
-        3,
-        "Nothing is wrong, but NOT all was checked: see the lines with a question mark.",
-    ),
-}
-"""Exit codes, and what is said last."""
+_EXIT_CODES = {"verifies": 0, "wrong": 1, "unchecked": 3}
+
+
+def _told_verdict(result: Verification) -> str:
+    if result.verdict == "wrong":
+        return "The record does NOT verify."
+    unfinished = "" if result.final else " It is NOT FINAL YET."
+    if result.verdict == "verifies":
+        return f"The record verifies.{unfinished}"
+    unchecked = "; ".join(check.message for check in result.checks if check.ok is None)
+    return f"Nothing is wrong, but something is {unchecked}.{unfinished}"
 
 
 def _print(text: str) -> int:
@@ -1187,8 +1470,11 @@ def _print(text: str) -> int:
 def _told_place(place: Place | None) -> str:
     if place is None:
         return "The record has no entrant of this buyer with this receipt."
-    told = f"Place {place.place:,} of {place.of:,}, window {place.window}: {place.outcome}"
-    return f"{told}, {_told(place.lines)}"
+    if place.outcome == "capped":
+        return "Left out at the freeze: others had used up what the fingerprint may have."
+    wish = ", ".join(f"{units} × {sku}" for sku, units, _ in place.wish)
+    told = f"Place {place.place:,} of {place.of:,}, window {place.window}, wished {wish}"
+    return f"{told}: {place.outcome.replace('_', ' ')}, {_told(place.lines)}"
 
 
 if __name__ == "__main__":

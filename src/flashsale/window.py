@@ -31,9 +31,11 @@ the others their chance is 0.693 / 0.985 / 0.999 of theirs at W = 1 / 2 / 3 s, w
 Not preventable: several accounts of one person; watching on a fast device and tapping on a slow
 one, which claims the slow one's lag (within a window that gains nothing; at the edge of two it
 counts, and it would decide everything if reaction times were ordered, which is why nothing here
-orders them); lag above the cap; viewers who are in an inserted ad, rewound or seeking; and an
-operator who adds entrants of its own choice to a committed draw (a public seed prevents choosing
-them by their luck).
+orders them); lag above the cap; viewers who are in an inserted ad, rewound or seeking. Of any draw
+a seller can add names with nobody behind them, or several of one buyer, leave entries out, or call
+a winner refused, which moves units down the order to a friend's turn; the record counts the
+refused. Who knows the seed before the freeze can also choose names by their luck, which a public
+draw prevents (`flashsale.draw` says what each kind proves).
 
 With keep="best" and limits, what somebody holds or has bought at the moment of the tap decides
 whether the tap is entered: an entrant's own direct hold may keep it out, or let it in once it has
@@ -357,6 +359,7 @@ def _read_cue(
         seed_commitment=fixed["seed_commitment"],
         closes_at_ms=closes_ms,
         reveals_at_ms=rules[12],
+        entropy_margin_ms=ENTROPY_MARGIN_MS,
     )
     names = tuple((lines[at], lines[at + 1]) for at in range(0, len(lines), 4))
 
@@ -380,6 +383,8 @@ def _read_cue(
         entropy=fields.get("entropy", b"").decode(),
         freed=int(fields["freed"]),
         cut=int(fields.get("cut", b"0")),
+        published_at_ms=number("published_at"),
+        voided_at_ms=number("voided_at"),
     )
     return seen, names
 

@@ -27,6 +27,7 @@ from flashsale import (
     window,
 )
 from flashsale.batches import run_all
+from flashsale.draw import Randomness
 from flashsale.keys import CueKeys
 from support.cues import (
     KEY,
@@ -182,7 +183,12 @@ def test_the_record_has_the_seed_the_entrants_and_their_digest(lab: Lab) -> None
     assert seed == seed_of(handle)
     (group,) = record["entrants"]
     assert group == {"window": 0, "wish": [["red", 1, 1]], "who": sorted(named(handle, BUYERS))}
-    assert record["frozen"] == {"at_ms": CLOSE, "entrants": 8, "digest": handle.view().digest}
+    assert record["frozen"] == {
+        "at_ms": CLOSE,
+        "entrants": 8,
+        "digest": handle.view().digest,
+        "published_at_ms": None,
+    }
     assert (record["entropy"], record["void"], record["format"]) == (None, None, verify.FORMAT)
     view = handle.view()
     assert (view.state, view.server_seed) == (CueState.REVEALED, seed.hex())
@@ -381,6 +387,7 @@ def test_a_public_draw_is_ordered_by_both_seeds_together(lab: Lab) -> None:
         "source": "tower",
         "round": cue.entropy_round,
         "value": b"0123456789abcdef".hex(),
+        "signature": None,
     }
     assert set(tower.asked) == {cue.entropy_round}
     assert sale.audit().problems == ()
@@ -411,9 +418,9 @@ def test_the_entries_are_frozen_before_the_public_seed_comes_and_nothing_falls_b
 
 def test_settling_waits_for_the_public_seed(lab: Lab) -> None:
     class Slow(Tower):
-        def fetch(self, round_number: int) -> bytes | None:
+        def fetch(self, round_number: int) -> Randomness | None:
             self.asked.append(round_number)
-            return bytes(32) if len(self.asked) == 2 else None
+            return Randomness(bytes(32)) if len(self.asked) == 2 else None
 
     sale, slow = lab.open(), Slow()
     handle = entered(lab, sale, entropy=slow)
@@ -440,7 +447,9 @@ def test_entries_frozen_when_the_public_seed_was_known_void_the_cue(lab: Lab, la
     assert sale.snapshot().skus["red"].set_aside == 3
     assert results(handle, ["b0"]) == {"b0": "VOID"}
     record = verified(handle)
-    assert record["void"] == view.reason
+    assert record["void"] == {"reason": view.reason, "at_ms": view.voided_at_ms}
+    assert record["frozen"]["at_ms"] == view.frozen_at_ms
+    assert record["server_seed"] == seed_of(handle).hex()
     assert handle.settle(wait=False, entropy=tower).outcome is Outcome.VOID
     assert sale.audit().problems == ()
 
@@ -470,7 +479,7 @@ def test_a_public_draw_takes_no_other_source_and_no_odd_value(lab: Lab) -> None:
             handle.settle(wait=False, entropy=wrong)
     for value in (b"", bytes(15), bytes(1_025), "x" * 32):
         tower.say(handle.cue(), value)  # type: ignore[arg-type]
-        with pytest.raises(InvalidRequest, match="entropy: must give 16 to 1024 bytes"):
+        with pytest.raises(InvalidRequest, match="value of entropy: must be 16 to 1024 bytes"):
             handle.settle(wait=False, entropy=tower)
     assert handle.view().awarded == 0
     tower.say(handle.cue())

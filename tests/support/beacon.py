@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from flashsale.beacons import TAG, Beacon, message_of
+from flashsale.beacons import TAG, Beacon, load_py_ecc, message_of
 
 TEST_KEY = 0x5EC2E7
 
@@ -13,6 +13,7 @@ def local_beacon(
     *, name: str = "local-beacon", genesis_ms: int = 0, period_ms: int = 3_000
 ) -> Beacon:
     """A beacon whose rounds `sign` makes."""
+    load_py_ecc()
     from py_ecc.bls.point_compression import compress_G2
     from py_ecc.optimized_bls12_381 import G2, multiply
 
@@ -24,6 +25,7 @@ def local_beacon(
 
 def sign(round_number: int, key: int = TEST_KEY) -> bytes:
     """The 48 bytes that the holder of the key publishes in a round."""
+    load_py_ecc()
     from py_ecc.bls.hash_to_curve import hash_to_G1
     from py_ecc.bls.point_compression import compress_G1
     from py_ecc.optimized_bls12_381 import multiply

@@ -24,6 +24,7 @@ from flashsale import (
 )
 from flashsale.batches import Item, run_all
 from flashsale.calls import Call, Compute, Operation, Pause, Receive, Send
+from flashsale.draw import Randomness
 from flashsale.keys import CueKeys, ShardKeys
 from support.lab import T0, Lab, dump_key
 
@@ -59,9 +60,10 @@ class Tower:
         number = at_ms // self.every_ms + 1
         return number, number * self.every_ms
 
-    def fetch(self, round_number: int) -> bytes | None:
+    def fetch(self, round_number: int) -> Randomness | None:
         self.asked.append(round_number)
-        return self.values.get(round_number)
+        value = self.values.get(round_number)
+        return None if value is None else Randomness(value)
 
     def say(self, cue: Cue, value: bytes = b"the value of the round") -> None:
         """Let the round of a cue have come."""
@@ -201,7 +203,8 @@ def load(lab: Lab, saved: Mapping[str, bytes | None]) -> None:
 def settlement(cue: Cue, *, value: bytes | None = None, key: Key = KEY) -> Operation[Settlement]:
     """What a process does to settle a cue, in one operation."""
     frozen = yield from settling.freeze(cue.sale, cue.id)
-    return (yield from settling.finish(frozen, key, value))
+    found = None if value is None else Randomness(value)
+    return (yield from settling.finish(frozen, key, found))
 
 
 class Hand:

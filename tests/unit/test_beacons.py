@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from hashlib import sha256
 
 import pytest
@@ -70,6 +72,7 @@ def test_what_the_beacon_did_not_sign_is_wrong_and_no_error(number: int, signatu
 @needs_py_ecc
 def test_a_point_outside_the_group_is_no_signature() -> None:
     """It is on the curve: x = 4 has a square root, and its point a factor of the cofactor."""
+    beacons.load_py_ecc()
     from py_ecc.bls.g2_primitives import pubkey_to_G1, subgroup_check
 
     outside = bytes([0x80, *bytes(46), 4])
@@ -100,3 +103,15 @@ def test_without_the_extra_nothing_is_said_about_a_signature(
     monkeypatch.setattr(beacons, "can_check_signatures", lambda: False)
     with pytest.raises(ConfigurationError, match=r"flashsale\[drand\]"):
         check_signature(KEY, 1, SIGNATURE)
+
+
+@needs_py_ecc
+def test_checking_a_signature_leaves_python_as_deep_as_it_was() -> None:
+    """py-ecc raises the limit to what overflows the stack: then deep JSON kills the process."""
+    code = (
+        "import sys; from flashsale.beacons import QUICKNET, check_signature;"
+        "before = sys.getrecursionlimit();"
+        "check_signature(bytes.fromhex(QUICKNET.public_key), 1, bytes(48));"
+        "assert sys.getrecursionlimit() == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

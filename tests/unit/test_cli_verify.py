@@ -12,6 +12,7 @@ import pytest
 from msgspec import Struct
 from typer.testing import CliRunner
 
+from flashsale.beacons import can_check_signatures
 from flashsale.cli.app import app
 from support import command
 from support.draws import (
@@ -21,6 +22,7 @@ from support.draws import (
     cue_of,
     drawn_of,
     frozen_of,
+    quicknet_cue,
     receipt_of,
     record_of,
     sealed,
@@ -184,7 +186,8 @@ def test_a_void_cue_is_said_to_be_void(path: Path) -> None:
 
 
 def test_a_hostile_record_cannot_write_to_the_terminal(path: Path) -> None:
-    record = sealed(GOOD["void"]() | {"void": "\x1b[2J[bold]gone"})
+    void = GOOD["void"]()
+    record = sealed(void | {"void": {**void["void"], "reason": "\x1b[2J[bold]gone"}})
     told = ask(path, record)
     assert told.code == 0
     assert "\x1b" not in told.out
@@ -204,7 +207,8 @@ def test_it_reads_standard_input_and_needs_no_server(path: Path) -> None:
             check=False,
         )
     assert (told.returncode, told.stderr) == (0, "")
-    assert json.loads(told.stdout)["figures"]["draw"] == "round 77 of local"
+    draw = json.loads(told.stdout)["figures"]["draw"]
+    assert draw == "round 77 of local, an unknown beacon: no more than a committed draw"
 
 
 def test_where_only_ascii_can_be_shown_the_marks_are_words(path: Path) -> None:
@@ -213,3 +217,56 @@ def test_where_only_ascii_can_be_shown_the_marks_are_words(path: Path) -> None:
     assert code == 0
     assert "ok  seal" in out
     assert out.isascii()
+
+
+def test_what_a_receipt_does_not_prove_is_told_with_it(path: Path) -> None:
+    options = ("--buyer", "buyer-0-7", "--receipt", receipt_of("buyer-0-7"))
+    told = " ".join(ask(path, GOOD["committed"](), *options).out.split())
+    assert "It is yours only if you know the ID independently of the seller" in told
+    assert "anybody can make up a receipt for anybody" in told
+    assert "independently" not in ask(path, GOOD["committed"]()).out
+
+
+def test_who_was_left_out_for_a_fingerprint_is_told_so(path: Path) -> None:
+    record, entries = GOOD["capped"](), [f"buyer-0-{at}" for at in range(7)]
+    told = [ask(path, record, "--buyer", who, "--receipt", receipt_of(who)) for who in entries]
+    left_out = [one for one in told if "your entry  left out at the freeze" in one.out]
+    assert len(left_out) == 5
+    assert {one.code for one in told} == {0}
+    assert "5 left out for their fingerprint" in told[0].out
+
+
+def test_a_record_that_is_not_final_says_so_at_the_top(path: Path) -> None:
+    record = GOOD["promoted"]()
+    early = sealed(record | {"told_at_ms": record["final_at_ms"] - 1})
+    told = ask(path, early)
+    assert told.code == 0
+    assert told.out.startswith("cue lipstick of sale 1111  verifies: not final yet")
+    assert ask(path, early, "--json").json["final"] is False
+    assert ask(path, record, "--json").json["final"] is True
+
+
+def quicknet() -> Record:
+    return record_of(drawn_of(quicknet_cue(), crowd(20)))
+
+
+def test_without_the_extra_a_beacons_signature_is_left_unchecked_and_that_is_said(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flashsale.cli.verifying.can_check_signatures", lambda: False)
+    told = ask(path, quicknet())
+    assert told.code == 3
+    assert "nothing wrong, but not all was checked" in told.out
+    assert "verifies" not in told.out
+    assert "?  beacon     unchecked: the beacon's signature" in told.out
+    assert "install flashsale[drand]" in told.err
+    assert ask(path, quicknet(), "--json").json["verdict"] == "unchecked"
+
+
+@pytest.mark.skipif(not can_check_signatures(), reason="needs the extra drand")
+def test_with_the_extra_a_real_round_of_quicknet_verifies(path: Path) -> None:
+    told = ask(path, quicknet())
+    assert told.code == 0
+    assert told.out.startswith("cue lipstick of sale 1111  verifies")
+    assert "'drand-quicknet' signed round 1" in told.out
+    assert "the draw: round 1 of drand-quicknet" in told.out

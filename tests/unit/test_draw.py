@@ -322,7 +322,12 @@ def test_a_public_draw_needs_its_entropy_and_a_committed_one_takes_none() -> Non
 def test_public_entropy_changes_the_order() -> None:
     frozen = frozen_of(public_cue(), crowd(30))
     seed = seed_of()
-    assert draw.draw(frozen, seed, b"one" * 9).order != draw.draw(frozen, seed, b"two" * 9).order
+    one, two = (draw.Randomness(value * 9) for value in (b"one", b"two"))
+    assert draw.draw(frozen, seed, one).order != draw.draw(frozen, seed, two).order
+    assert (
+        draw.draw(frozen, seed, one).order
+        == draw.draw(frozen, seed, draw.Randomness(one.value, b"signed")).order
+    )
 
 
 def test_no_record_before_every_winner_is_judged() -> None:
@@ -351,9 +356,9 @@ def test_local_entropy_comes_at_its_time_and_not_before() -> None:
     assert source.round_after(at_ms) == (number + 1, at_ms + 3_000)
     assert source.fetch(number) is None
     now = at_ms
-    value = source.fetch(number)
-    assert value is not None
-    assert len(value) == 32
-    assert value != source.fetch(number - 1)
+    found = source.fetch(number)
+    assert found is not None
+    assert (len(found.value), found.signature) == (32, None)
+    assert found != source.fetch(number - 1)
     checked: draw.EntropySource = source
     assert checked.name == "local"

@@ -381,7 +381,7 @@ KNOWN = Known(
     bytes(32),
     (("red", 0),),
 )  # fmt: skip
-DRAWN = draw.Drawn(draw.Frozen(KNOWN.cue, 1, [], "", {}, {"00": "ann"}), b"", None, [], [])
+DRAWN = draw.Drawn(draw.Frozen(KNOWN.cue, 1, [], "", {}, {"00": "ann"}, []), b"", None, [], [])
 PAGE = Page(1, 9, 0, "", 5, {}, ())
 REQUEST = ("ann", {"red": 1}, "h", "", "")
 ROOM = waiting_room._read_room(

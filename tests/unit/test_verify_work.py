@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from flashsale import draw, verify
+from flashsale import verify
 from support.draws import (
-    KEY,
     Record,
     crowd,
     cue_of,
@@ -24,6 +23,7 @@ from support.draws import (
     groups_of,
     record_of,
     sealed,
+    seed_of,
 )
 
 SKUS = [f"sku-{at:02}" for at in range(32)]
@@ -83,7 +83,7 @@ def many_moved_up_with_two_skus_each(size: int) -> Record:
     """No basket has more of both than another one, and no wish is covered by any."""
     cue = cue_of(stock={"lipstick": 1, "mug": 1}, reserve_ms=60_000)
     frozen = drawn_of(cue, crowd(size)).frozen
-    seed = draw.server_seed(KEY, cue.sale, cue.id)
+    seed = seed_of()
     order = [frozen.buyers[who] for who in verify.order_of(seed, cue.sale, cue.id, frozen.groups)]
     half, entries, units = size // 2, [], 10**6
     for at, buyer in enumerate(order):

@@ -178,7 +178,9 @@ class AsyncCueHandle(NotPickled):
 
     async def record(self, *, timeout_ms: int = 120_000) -> dict[str, object]:
         """The public record of the draw, for `flashsale.verify`; Rejected before it is revealed."""
-        return await self._shop.perform(settling.record(self.sale, self.id), timeout_ms)
+        return await self._shop.perform(
+            settling.record(self.sale, self.id, self._shop._draw_keys), timeout_ms
+        )
 
     async def _known(self, timeout_ms: int | None) -> window.Known:
         self._shop._check_owner()  # what is kept must not answer where nothing can be asked

@@ -15,12 +15,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from flashsale.beacons import BEACONS, can_check_signatures, check_signature
 from flashsale.cli import words
 from flashsale.cli.options import Debug, Json
 from flashsale.cli.reporting import REFUSED, Report, reporting
 from flashsale.cli.tables import plain_table
 from flashsale.errors import InvalidRequest
-from flashsale.verify import InvalidRecord, Place, Verification, find, load, verify
+from flashsale.verify import RECEIPT_LIMITS, InvalidRecord, Place, Verification, find, load, verify
 
 _WINDOWS_SHOWN = 12
 UNCHECKED = 3
@@ -49,9 +50,10 @@ def verify_record(
     """Check the record of a draw: repeat all of it, and say what no record can prove.
 
     It needs no server and takes nothing on trust. The same checks are in one file that anybody
-    may copy and run alone: python verify.py RECORD.json. Exit code 0 if the record verifies, 1 if
-    it does not or does not have the buyer, 2 if there is nothing to check, 3 if nothing is wrong
-    but not all could be checked.
+    may copy and run alone: python verify.py RECORD.json, but for a beacon's signature, which takes
+    the extra drand. With --buyer and --receipt it finds your own entry. Exit code 0 if the record
+    verifies, 1 if it does not or does not have the buyer, 2 if there is nothing to check, 3 if
+    nothing is wrong but not all could be checked.
     """
     with reporting(json=json, debug=debug) as report, _without_collecting():
         if (buyer is None) != (receipt is None):
@@ -59,7 +61,8 @@ def verify_record(
             raise InvalidRequest(missing, "must be given: --buyer and --receipt go together")
         read = _load(record)
         with report.err.status("drawing again"):
-            result = verify(read, published_digest=digest)
+            checker = check_signature if can_check_signatures() else None
+            result = verify(read, published_digest=digest, check_signature=checker)
             sought = receipt is not None and result.verdict != "wrong"
             place = _find(read, buyer, receipt) if sought else None
         whole = any(check.name == "seal" for check in result.checks)  # it was read to the end
@@ -67,6 +70,7 @@ def verify_record(
         value = {
             "ok": result.ok,
             "verdict": result.verdict,
+            "final": result.final,
             "void": bool(figures) and figures["void"] is not None,
             **{name: figures.get(name) for name in ("sale", "cue")},
             "checks": [asdict(check) for check in result.checks],
@@ -77,11 +81,14 @@ def verify_record(
         report.give(value, _shown(report, result, figures))
         if place and not json:
             report.out.print(_place_view(place))
+            report.out.print(_list_of(RECEIPT_LIMITS))
         if sought and not place:
             report.note(f"the record has no entrant {buyer!r} with the receipt {receipt!r}")
         if result.verdict == "wrong" or (sought and not place):
             raise typer.Exit(REFUSED)
         if result.verdict == "unchecked":
+            if any(check.name == "beacon" and check.ok is None for check in result.checks):
+                report.note("to check a beacon's signature, install flashsale[drand]")
             raise typer.Exit(UNCHECKED)
 
 
@@ -137,17 +144,24 @@ def _figures(read: Any) -> dict[str, Any]:
         "void": read["void"],
         "stock": cue["stock"],
         "window_ms": cue["window_ms"],
-        "draw": f"round {cue['entropy_round']} of {cue['entropy_source']}"
-        if cue["entropy_source"]
-        else "committed",
+        "draw": _draw_of(cue),
         "entrants": sum(row["entrants"] for row in windows.values()),
         "entrants_complete": read["entrants_complete"],
+        "capped": len(read["capped"]),
         "drawn": len(drawn),
         "held": sum(held[: len(drawn)]),
         "promoted": sum(held[len(drawn) :]),
         "returned": read["returned"],
         "windows": {str(window): row for window, row in sorted(windows.items())},
     }
+
+
+def _draw_of(cue: dict[str, Any]) -> str:
+    source = cue["entropy_source"]
+    if not source:
+        return "committed"
+    known = "" if source in BEACONS else ", an unknown beacon: no more than a committed draw"
+    return f"round {cue['entropy_round']} of {source}{known}"
 
 
 # --- for people ---------------------------------------------------------------------------------
@@ -162,7 +176,9 @@ def _shown(report: Report, result: Verification, figures: dict[str, Any]) -> Ren
     if result.ok and figures["void"] is not None:
         verdict = Text("verifies: the cue is void", "bold yellow")
     name = f"cue {figures['cue']} of sale {figures['sale']}" if figures else "the record"
-    parts: list[RenderableType] = [Text.assemble((name, "bold"), "  ", verdict)]
+    unfinished = "" if result.final or result.verdict == "wrong" else ": not final yet"
+    heading = Text.assemble((name, "bold"), "  ", verdict, (unfinished, "bold yellow"))
+    parts: list[RenderableType] = [heading]
     parts.append(Padding(_checks_table(result, ascii_only=report.ascii_only), (1, 0, 0, 0)))
     if result.verdict != "wrong" and figures["void"] is None:
         parts += [Padding(_summary(figures), (1, 0, 0, 0)), _windows_table(figures)]
@@ -196,6 +212,8 @@ def _summary(figures: dict[str, Any]) -> Text:
     told = f"{figures['entrants']:,} entrants{kept} for {words.lines(figures['stock'])}: "
     told += f"{figures['drawn']:,} drawn, {figures['held']:,} of them awarded, "
     told += f"{figures['promoted']:,} moved up"
+    if figures["capped"]:
+        told += f", {figures['capped']:,} left out for their fingerprint"
     return Text(f"{told}; the draw: {figures['draw']}")
 
 
@@ -223,6 +241,9 @@ def _list_of(sentences: tuple[str, ...]) -> Table:
 
 
 def _place_view(place: Place) -> RenderableType:
+    if place.outcome == "capped":
+        told = "left out at the freeze: others had used up what the fingerprint may have"
+        return Padding(Text.assemble(("your entry", "bold"), f"  {told}"), (1, 0, 0, 0))
     told = f"place {place.place:,} of {place.of:,}, window {place.window}, "
     style = "bold green" if place.outcome == "held" else "bold yellow"
     outcome = "not drawn" if place.outcome == "not_drawn" else place.outcome.replace("_", " ")

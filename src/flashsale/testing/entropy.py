@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from hashlib import blake2b
 
+from flashsale.draw import Randomness
+
 
 class LocalEntropy:
     """An `EntropySource` without a network: rounds at fixed times, values from a secret.
@@ -31,8 +33,9 @@ class LocalEntropy:
         number = at_ms // self._period_ms + 1
         return number, number * self._period_ms
 
-    def fetch(self, round_number: int) -> bytes | None:
-        """32 bytes; None while the round has not come."""
+    def fetch(self, round_number: int) -> Randomness | None:
+        """32 bytes, without a signature; None while the round has not come."""
         if self._now_ms() < round_number * self._period_ms:
             return None
-        return blake2b(self._secret + round_number.to_bytes(8, "big"), digest_size=32).digest()
+        made = self._secret + round_number.to_bytes(8, "big")
+        return Randomness(blake2b(made, digest_size=32).digest())
