@@ -91,7 +91,7 @@ async def test_the_live_room_example_draws_500_of_600() -> None:
     code = block_after("## Live rooms", "python")
     stock = 'stock={"lipstick": 500}'
     assert stock in code
-    brief = f"{stock}, window_ms=2_000, lag_cap_ms=0, grace_ms=300"
+    brief = f"{stock}, window_ms=2_000, lag_cap_ms=500, grace_ms=300"
     example: dict[str, Any] = {}
     exec(compile(code.replace(stock, brief), "README.md", "exec"), example)
     async with AsyncFlashSale.embedded() as shop:
