@@ -87,7 +87,7 @@ def test_labels_that_jump_without_a_discontinuity_tag_are_followed(plain: Stream
     assert clock.elapsed(cue, tap, now_ms=now_ms).ms == 8_000
 
 
-def test_dates_are_never_continued_across_a_discontinuity() -> None:
+def test_across_a_discontinuity_dates_are_continued_only_if_it_has_none_and_in_doubt() -> None:
     runs = [Run(6), Run(6, server_ms=T0 + 60_000)]
     stream = replace(make_stream(runs), dates="first", listed=8)
     now_ms = T0 + 63_000
@@ -101,9 +101,12 @@ def test_dates_are_never_continued_across_a_discontinuity() -> None:
         "#EXT-X-DISCONTINUITY\n#EXT-X-PROGRAM-DATE-TIME", "#EXT-X-DISCONTINUITY\n#X"
     )
     reading = HlsTimeline().read(undated, now_ms)
-    assert [s.discontinuity for s in reading.stretches] == [0]
-    assert reading.edge is None  # m3u8 would date it 57 s early
-    assert m3u8.loads(undated).segments[-1].current_program_date_time is not None
+    assert [(s.discontinuity, s.doubt_ms) for s in reading.stretches] == [(0, 0), (1, 10_000)]
+    # Players and m3u8 continue it too, here 54 s early, and none of them says that it is in doubt.
+    assert reading.edge == Position(T0 + 9_000, 1)
+    naive = m3u8.loads(undated).segments[-1].current_program_date_time
+    assert round(naive.timestamp() * 1_000) == T0 + 8_000
+    assert reading.edge_doubt_ms == 10_000
 
 
 def test_numbers_of_discontinuities_hold_when_the_packager_does_not_count_them() -> None:

@@ -364,3 +364,64 @@ def test_wrong_values_are_named_with_their_rule(call: object, rule: str) -> None
     clock = fed([(0, T0)])
     with pytest.raises(InvalidRequest, match=rule):
         call(clock)  # type: ignore[operator]
+
+
+# --- what is told stands wild samples -----------------------------------------------------
+
+
+@pytest.mark.parametrize("early_ms", [150, 552, 999, 5_000])
+@pytest.mark.parametrize("when", [0, 3, 30, 59])
+def test_one_early_sample_among_sixty_moves_nothing(early_ms: int, when: int) -> None:
+    pairs = steady(T0, T0, [1_000] * 60)
+    pairs[when] = (pairs[when][0], pairs[when][1] - early_ms)
+    position_ms, now_ms = pairs[-1][0], T0 + 60_000
+    mapped = fed(pairs).server_time(position_ms, now_ms=now_ms)
+    assert mapped.server_ms == now_ms
+
+
+@st.composite
+def wild(draw: st.DrawFn) -> tuple[int, dict[int, int]]:
+    """How many samples, and by how much a quarter of them, at most, is off: early or late.
+
+    Never five in a row, which would be a step and not wild.
+    """
+    count = draw(st.integers(4, 64))
+    least = draw(st.sampled_from([-5_000, -1_000, -300]))
+    most = draw(st.sampled_from([-1, 1_000, 10**6]))
+    places = draw(st.sets(st.integers(0, count - 1), max_size=count // 4))
+    in_row = {n for n in places if {n - 1, n - 2, n - 3, n - 4} <= places}
+    return count, {n: draw(st.integers(least, most)) for n in places - in_row}
+
+
+@given(wild(), st.integers(0, 2**32))
+def test_the_told_doubt_of_late_samples_stands_a_quarter_of_wild_ones(
+    story: tuple[int, dict[int, int]], seed: int
+) -> None:
+    """Every good sample is late by up to the clock's doubt, and one of them is not late at all."""
+    count, off = story
+    rng, jitter_ms = random.Random(seed), 200
+    pairs = steady(T0, T0, [1_000] * count)
+    prompt = rng.choice([n for n in range(count) if n not in off])
+    late = [0 if n == prompt else rng.randint(0, jitter_ms) for n in range(count)]
+    noisy = [(p, s + off.get(n, late[n])) for n, (p, s) in enumerate(pairs)]
+    clock = fed(noisy, doubt_ms=jitter_ms)
+    position_ms, now_ms = pairs[-1]
+    mapped = clock.server_time(position_ms, now_ms=now_ms)
+    assert abs(mapped.server_ms - now_ms) <= mapped.uncertainty_ms
+
+
+@given(wild(), st.integers(0, 2**32))
+def test_the_told_doubt_of_samples_that_err_to_both_sides_stands_a_quarter_too(
+    story: tuple[int, dict[int, int]], seed: int
+) -> None:
+    count, off = story
+    rng, sigma_ms = random.Random(seed), 60
+    pairs = steady(T0, T0, [1_000] * count)
+    noisy = [
+        (p, s + off.get(n, max(-180, min(180, round(rng.gauss(0, sigma_ms))))))
+        for n, (p, s) in enumerate(pairs)
+    ]
+    clock = fed(noisy, noise="both", doubt_ms=200)
+    position_ms, now_ms = pairs[-1]
+    mapped = clock.server_time(position_ms, now_ms=now_ms)
+    assert abs(mapped.server_ms - now_ms) <= mapped.uncertainty_ms

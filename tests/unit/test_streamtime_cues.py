@@ -57,6 +57,11 @@ def test_a_nonce_may_come_as_a_hexadecimal_sequence(written: str) -> None:
     assert cue.nonce == NONCE
 
 
+def test_a_start_date_without_a_zone_is_utc() -> None:
+    line = write_cue("c", position_ms=AT, nonce=NONCE, window_ms=1)
+    assert read_cue(line.replace("123Z", "123")) == read_cue(line)
+
+
 def test_other_lines_are_no_cues() -> None:
     assert read_cue("#EXTINF:4.0,") is None
     assert read_cue('#EXT-X-DATERANGE:ID="ad",START-DATE="2026-11-18T11:06:40Z"') is None
@@ -78,7 +83,7 @@ GOOD = f'ID="c",CLASS="flashsale.cue",START-DATE="2026-11-18T11:06:40Z",DURATION
         ("DURATION=3", "DURATION=0", "window_ms: must be from 1"),
         (NONCE, "abc", "nonce: must be 32 hexadecimal digits"),
         (f",X-NONCE={NONCE}", "", "nonce: must be 32 hexadecimal digits"),
-        ("40Z", "40", "START-DATE: must be a date and time of ISO 8601 with a time zone"),
+        ("40Z", "40X", "START-DATE: must be a date and time of ISO 8601, such as"),
         ('ID="c"', 'ID="c",ID="d"', "must name ID once"),
         ('ID="c"', 'ID="c', "must be a list NAME=value"),
         ('ID="c"', 'ID="c d"', "cue id: must be 1 to 64 characters"),

@@ -35,7 +35,6 @@ A tap behind a discontinuity lies on another timeline than the cue: pass the cue
 `clock.elapsed(cue, tap, now_ms=now).ms`.
 
 All times are whole milliseconds; nothing here does I/O or reads a clock.
-Playlists need the extra `stream`: ``pip install 'flashsale[stream]'`` (m3u8).
 """
 
 from flashsale.streamtime.clock import StreamClock

@@ -28,14 +28,19 @@ class StreamClock:
 
     The map is piecewise: one piece a discontinuity, each with slope 1, so that differences of
     positions within a piece are exact whatever the offset. A piece's offset is that of the newest
-    samples that agree (`flashsale.streamtime.fitting` tells the method): up to half of the samples
-    may be wild, and clocks that drift apart by up to 2,000 ppm are followed. Samples that step
-    aside together, an unmarked discontinuity, begin a piece of their own after the fifth.
+    samples that agree (`flashsale.streamtime.fitting` tells the method); clocks that drift apart
+    by up to 2,000 ppm are followed. Samples that step aside together, an unmarked discontinuity,
+    begin a piece of their own after the fifth.
 
     What the offset means depends on the samples. `noise="late"` (the default) is for samples
     stamped when the stream was seen, such as a playlist's edge when it was fetched: delays only
-    ever add, the least one counts, and the delay that every sample shares stays in. `noise="both"`
+    ever add, the least ones count, and the delay that every sample shares stays in. `noise="both"`
     is for pairs stamped at the source, which err to either side.
+
+    Wild samples: those off by more than `doubt_ms` ("late") or three deviations ("both") move
+    nothing as long as they are a third or fewer. Of nearer ones, which cannot be told apart, one
+    in sixteen that is early does not move a "late" clock; and while they are a quarter or fewer,
+    wherever and however far off, the uncertainty told covers what they move (in 99 of 100 cases).
 
     `max_age_ms`: how old the newest sample may be and how far a position may lie outside what was
     sampled; beyond, the clock says so instead of guessing (1 to 3,600,000, default 30,000).
@@ -121,15 +126,16 @@ class StreamClock:
         """
         start, end = as_position("since", since), as_position("until", until)
         named = start.discontinuity is not None and start.discontinuity == end.discontinuity
-        if named and len(self._numbered(end.discontinuity)) <= 1:
-            return Elapsed(end.ms - start.ms, 0)
+        pieces = self._numbered(end.discontinuity)
+        if named and len(pieces) <= 1:
+            return Elapsed(end.ms - start.ms, max((p.label_doubt_ms for p in pieces), default=0))
         if now_ms is None:
             rule = "must be the server time now when positions of two stretches are compared"
             raise InvalidRequest("now_ms", rule)
         age_ms = self._age_ms(now_ms)
         first, second = self._piece_of(start), self._piece_of(end)
         if first is second:
-            return Elapsed(end.ms - start.ms, 0)
+            return Elapsed(end.ms - start.ms, first.label_doubt_ms)
         begun = self._mapped(first, start.ms, age_ms)
         ended = self._mapped(second, end.ms, age_ms)
         doubt_ms = begun.uncertainty_ms + ended.uncertainty_ms

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 
 from msgspec import Struct
@@ -29,12 +30,13 @@ from msgspec.structs import force_setattr
 from flashsale.errors import InvalidRequest
 from flashsale.limits import DURATION_MAX_MS, TIME_MAX_MS, check_id, check_int, plain_text, shown
 from flashsale.streamtime.attributes import parse_attributes, quoted
-from flashsale.streamtime.dates import format_date, parse_date_ms
+from flashsale.streamtime.dates import format_date, read_date_us, us_to_ms
 
 CUE_CLASS = "flashsale.cue"
 SEI_UUID = uuid.UUID("0d7e4f2b-5d5a-4d0c-9a51-6b1f5c8e2a77")
 DATERANGE = "#EXT-X-DATERANGE:"
 
+_FIELD = "EXT-X-DATERANGE"
 _NONCE = re.compile(r"[0-9a-f]{32}")
 
 
@@ -101,19 +103,90 @@ def read_cue(line: str) -> StreamCue | None:
 
 
 def read_date_range(line: str) -> DateRange:
-    """Read an EXT-X-DATERANGE tag; InvalidRequest if it breaks the rules of RFC 8216."""
-    field = "EXT-X-DATERANGE"
+    """Read an EXT-X-DATERANGE tag; InvalidRequest if it breaks the rules of RFC 8216.
+
+    A START-DATE without a time zone is UTC. Of a range that is split over several tags, none of
+    which need have all of it, use `HlsReading.date_ranges`.
+    """
+    return _date_range(read_tag(line))
+
+
+class DateRangeTag(Struct, frozen=True):
+    """One EXT-X-DATERANGE line: of a range, perhaps, that has others of the same id."""
+
+    line: str
+    attributes: dict[str, str]
+
+
+def read_tag(line: str) -> DateRangeTag:
+    """The attributes of an EXT-X-DATERANGE line; InvalidRequest if it has no ID."""
     if not line.startswith(DATERANGE):
-        raise InvalidRequest(field, f"must begin with {DATERANGE}, not {shown(line)}")
-    attributes = parse_attributes(field, line.removeprefix(DATERANGE).strip())
-    for name in ("ID", "START-DATE"):
-        if name not in attributes:
-            raise InvalidRequest(field, f"must have {name}")
+        raise InvalidRequest(_FIELD, f"must begin with {DATERANGE}, not {shown(line)}")
+    attributes = parse_attributes(_FIELD, line.removeprefix(DATERANGE).strip())
+    if "ID" not in attributes:
+        raise InvalidRequest(_FIELD, "must have ID")
+    return DateRangeTag(line, attributes)
+
+
+class DateRanges(Struct, frozen=True):
+    """What a playlist's EXT-X-DATERANGE tags say together.
+
+    `unread`: lines that break the rules; `notes`: why, and what was read in spite of it.
+    """
+
+    ranges: tuple[DateRange, ...]
+    cues: tuple[StreamCue, ...]
+    unread: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def merge_tags(tags: Iterable[DateRangeTag]) -> DateRanges:
+    """Date ranges from tags, those of one ID as one, in the order of their first tags.
+
+    As draft-pantos-hls-rfc8216bis (4.4.5.1) has it: an attribute may stand in any of the tags of
+    an ID, START-DATE too, but must have the same value in all of them. A tag that says otherwise
+    than an earlier one is left out.
+    """
+    lines: dict[str, list[str]] = {}
+    merged: dict[str, dict[str, str]] = {}
+    unread: list[str] = []
+    notes: list[str] = []
+    for tag in tags:
+        known = merged.setdefault(tag.attributes["ID"], {})
+        differ = [n for n, value in tag.attributes.items() if known.get(n, value) != value]
+        if differ:
+            unread.append(tag.line)
+            notes.append(f"{_FIELD}: {shown(tag.attributes['ID'])} has two values of {differ[0]}")
+            continue
+        known.update(tag.attributes)
+        lines.setdefault(tag.attributes["ID"], []).append(tag.line)
+    ranges: list[DateRange] = []
+    cues: list[StreamCue] = []
+    for name, attributes in merged.items():
+        try:
+            one = _date_range(DateRangeTag("", attributes))
+            cue = as_cue(one)
+        except InvalidRequest as error:
+            unread += lines[name]
+            notes.append(f"{_FIELD}: {shown(name)} cannot be read: {error}")
+            continue
+        if not read_date_us("START-DATE", attributes["START-DATE"])[1]:
+            notes.append(f"{_FIELD}: a START-DATE without a time zone is read as UTC")
+        ranges.append(one)
+        if cue is not None:
+            cues.append(cue)
+    return DateRanges(tuple(ranges), tuple(cues), tuple(unread), tuple(dict.fromkeys(notes)))
+
+
+def _date_range(tag: DateRangeTag) -> DateRange:
+    attributes = dict(tag.attributes)
+    if "START-DATE" not in attributes:
+        raise InvalidRequest(_FIELD, "must have START-DATE")
     duration = attributes.pop("DURATION", None)
     return DateRange(
         id=attributes.pop("ID"),
         class_name=attributes.pop("CLASS", None),
-        start_ms=parse_date_ms("START-DATE", attributes.pop("START-DATE")),
+        start_ms=us_to_ms(read_date_us("START-DATE", attributes.pop("START-DATE"))[0]),
         duration_ms=None if duration is None else _seconds_ms(duration),
         others=attributes,
     )
@@ -125,7 +198,7 @@ def as_cue(date_range: DateRange) -> StreamCue | None:
         return None
     nonce = date_range.others.get("X-NONCE", "")
     if date_range.duration_ms is None:
-        raise InvalidRequest("EXT-X-DATERANGE", "must have DURATION, the cue's window")
+        raise InvalidRequest(_FIELD, "must have DURATION, the cue's window")
     nonce = nonce.lower().removeprefix("0x")
     return StreamCue(date_range.id, date_range.start_ms, nonce, date_range.duration_ms)
 

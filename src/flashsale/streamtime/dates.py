@@ -8,28 +8,36 @@ from flashsale.errors import InvalidRequest
 from flashsale.limits import TIME_MAX_MS, check_int, shown
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_RULE = "must be a date and time of ISO 8601 with a time zone, such as 2026-11-11T00:00:00.000Z"
+_FORM = "must be a date and time of ISO 8601"
+_EXAMPLE = "such as 2026-11-11T00:00:00.000Z"
 
 
-def parse_date_us(field: str, text: str) -> int:
-    """An ISO 8601 date as microseconds since the epoch.
+def read_date_us(field: str, text: str) -> tuple[int, bool]:
+    """An ISO 8601 date as microseconds since the epoch, and whether it names its time zone.
 
-    A date without a time zone is refused: JavaScript reads it in each viewer's own zone.
+    One that names none is read as UTC, as draft-pantos-hls-rfc8216bis has it for playlists.
     """
     try:
         date = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise InvalidRequest(field, f"{_RULE}, not {shown(text)}") from None
-    if date.tzinfo is None or "T" not in text.upper():
-        raise InvalidRequest(field, f"{_RULE}, not {shown(text)}")
-    micros = (date - _EPOCH) // timedelta(microseconds=1)
+        raise InvalidRequest(field, f"{_FORM}, {_EXAMPLE}, not {shown(text)}") from None
+    if "T" not in text.upper():
+        raise InvalidRequest(field, f"{_FORM}, {_EXAMPLE}, not {shown(text)}")
+    zoned = date.tzinfo is not None
+    micros = ((date if zoned else date.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
     check_int(field, micros // 1_000, 0, TIME_MAX_MS)
-    return micros
+    return micros, zoned
 
 
 def parse_date_ms(field: str, text: str) -> int:
-    """An ISO 8601 date as milliseconds since the epoch, halves rounded up."""
-    return us_to_ms(parse_date_us(field, text))
+    """An ISO 8601 date with a time zone as milliseconds since the epoch, halves rounded up.
+
+    Without one it is refused: JavaScript reads such a date in each viewer's own zone.
+    """
+    micros, zoned = read_date_us(field, text)
+    if not zoned:
+        raise InvalidRequest(field, f"{_FORM} with a time zone, {_EXAMPLE}, not {shown(text)}")
+    return us_to_ms(micros)
 
 
 def format_date(ms: int) -> str:

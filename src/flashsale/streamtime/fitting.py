@@ -11,7 +11,13 @@ An offset is server time minus position. Three steps, each with a breakdown poin
   JASA 88, 1993).
 - *Level*: the median of the rest if samples err to either side; if they can only be late, their
   lower envelope, for the least delayed sample tells the most (S. B. Moon, P. Skelly, D. Towsley,
-  "Estimation and removal of clock skew from network delay measurements", INFOCOM 1999).
+  "Estimation and removal of clock skew from network delay measurements", INFOCOM 1999). One
+  sample in sixteen may be wildly early without moving it: the level is the lowest but so many.
+
+What is told of the error (`spread_ms`) stands a quarter of wild samples, wherever they are. If
+samples can only be late, the truth lies between the earliest, less what all of them are late, and
+the median of all. If they err to either side, the median of the good ones is among the middle
+quarter of all. The drift's own error counts by the distance of the newest sample from the middle.
 """
 
 from __future__ import annotations
@@ -31,6 +37,7 @@ _SIGMAS = 3 * 1.4826  # 1.4826 median absolute deviations are one standard devia
 _SLOPE_SAMPLES = 8
 _SLOPE_SPAN_MS = 10_000
 _TOLERATED_MS = 5  # a smaller deviation is never an outlier
+_EARLY = 16  # of so many samples that can only be late, one that is early is left out
 
 
 class Line(Struct, frozen=True):
@@ -65,7 +72,7 @@ def fit(samples: Sequence[Sample], noise: Noise, doubt_ms: int) -> Line:
     tell the most, and when most are late by the same time they would look like outliers.
     """
     middle = median(sample.position_ms for sample in samples)
-    drift = _drift(samples)
+    drift, drift_doubt = _drift(samples)
     rest = [
         sample.server_ms - sample.position_ms - drift * (sample.position_ms - middle)
         for sample in samples
@@ -77,13 +84,16 @@ def fit(samples: Sequence[Sample], noise: Noise, doubt_ms: int) -> Line:
     kept = [(r, s) for r, s in zip(rest, samples, strict=True) if abs(r - centre) <= cut]
     values = [r for r, _ in kept]
     if noise == "late":
-        level = min(values)
-        spread = (median(values) - level) / 2
+        values.sort()
+        level = values[len(values) // _EARLY]
+        spread = max(centre - level, level - values[0])
     else:
         level = median(values)
         # At the end of a line the standard error is twice that of the middle.
-        spread = 2 * _SIGMAS * deviation / math.sqrt(len(values))
+        spread = 2 * _SIGMAS * deviation / math.sqrt(len(values)) + _middle_quarter(values, level)
     reference = max(sample.position_ms for _, sample in kept)
+    if noise == "late":
+        spread += drift_doubt * abs(reference - middle)
     return Line(
         offset_ms=round(level + drift * (reference - middle)),
         drift=drift,
@@ -97,16 +107,27 @@ def fit(samples: Sequence[Sample], noise: Noise, doubt_ms: int) -> Line:
     )
 
 
-def _drift(samples: Sequence[Sample]) -> float:
-    """The repeated median of the offsets' slopes; 0 while too little is known."""
+def _middle_quarter(values: list[float], level: float) -> float:
+    """How far the middle quarter of the sorted values reaches from their median."""
+    values = sorted(values)
+    away = -(-len(values) // 8)
+    last = len(values) - 1
+    low, high = values[max(0, last // 2 - away)], values[min(last, (last + 1) // 2 + away)]
+    return max(level - low, high - level)
+
+
+def _drift(samples: Sequence[Sample]) -> tuple[float, float]:
+    """The repeated median of the offsets' slopes, and its doubt; 0 while too little is known."""
     if len(samples) < _SLOPE_SAMPLES:
-        return 0.0
+        return 0.0, 0.0
     points = [(s.position_ms, s.server_ms - s.position_ms) for s in samples]
     if max(x for x, _ in points) - min(x for x, _ in points) < _SLOPE_SPAN_MS:
-        return 0.0
+        return 0.0, 0.0
     slopes: list[float] = []
     for x, y in points:
         others = [(v - y) / (u - x) for u, v in points if u != x]
         if others:
             slopes.append(median(others))
-    return max(-DRIFT_MAX, min(DRIFT_MAX, median(slopes)))
+    drift = median(slopes)
+    doubt = _SIGMAS * median(abs(slope - drift) for slope in slopes) / math.sqrt(len(slopes))
+    return max(-DRIFT_MAX, min(DRIFT_MAX, drift)), min(DRIFT_MAX, doubt)

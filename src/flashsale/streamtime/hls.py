@@ -5,32 +5,44 @@ RFC 8216 and its successor draft-pantos-hls-rfc8216bis (for partial segments and
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Sequence
+from itertools import takewhile
 from statistics import median_low
 
 from msgspec import Struct
 
 from flashsale.errors import InvalidRequest
 from flashsale.limits import TIME_MAX_MS, check_int
-from flashsale.streamtime.daterange import DateRange, StreamCue, as_cue, read_date_range
+from flashsale.streamtime.daterange import (
+    DateRange,
+    DateRanges,
+    DateRangeTag,
+    StreamCue,
+    merge_tags,
+)
 from flashsale.streamtime.dates import us_to_ms
-from flashsale.streamtime.placing import Place, continue_numbers, place_rows
-from flashsale.streamtime.playlists import Playlist, Row, parse_playlist
+from flashsale.streamtime.placing import Known, Place, continue_numbers, extend_places, place_rows
+from flashsale.streamtime.playlists import Playlist, parse_playlist
+from flashsale.streamtime.restarts import Judge, Verdict
 from flashsale.streamtime.values import Position, Relabel, Sample, StreamEvent
 
-RESTART_MS = 10_000
-"""Labels of known segments that moved by more than this belong to a stream that started over."""
-
-_JUMP_US = 500_000  # between one label and the next: a break that has no tag
-_NOWHERE = (-1, 0, 0)
+NOTES_TOLD_MAX = 32
+"""Notes of one reading."""
 
 
 class Stretch(Struct, frozen=True):
-    """The part of a playlist that lies in one discontinuity, in positions."""
+    """The part of a playlist that lies in one discontinuity, in positions.
+
+    `doubt_ms`: 0 if a date in the discontinuity tells them; otherwise they are continued across
+    the break in front of it, whose length nobody knows.
+    """
 
     discontinuity: int
     first_ms: int
     last_ms: int
+    doubt_ms: int = 0
 
 
 class HlsReading(Struct, frozen=True):
@@ -39,19 +51,23 @@ class HlsReading(Struct, frozen=True):
     `events`: for `StreamClock.take`; none if the refresh brought nothing new.
     `edge`: the end of the media that is there, None if no date is known for it. A preload hint is
     not there yet: `hint_uri` names it, and its first position is the edge.
-    `stretches`: the positions covered, a discontinuity each.
+    `edge_doubt_ms`: how far the edge's label may differ from the one that a player reports: 0 if a
+    date tells it, 10,000 for each discontinuity without a date that it was continued across.
     `shift_ms`: by how much the encoder moved its labels since the last refresh (the largest, with
     its sign). Positions reported by players before and after differ by that much, so a cue whose
     window is open across a large shift should be voided.
     `stale`: an older playlist than one read before, from a cache; nothing is taken from it.
     `ended`: the stream is over, or was never live.
-    `cues`, `date_ranges`: in the order of the playlist; `unread` has the date ranges that break
-    the rules of RFC 8216.
+    `cues`, `date_ranges`: in the order of the playlist, the tags of one id merged; `unread` has the
+    lines that break the rules of RFC 8216.
+    `notes`: what is odd about the playlist and was read all the same, at most 32 of them: dates
+    without a time zone (taken as UTC), positions in doubt, bad values that are not needed.
+    `places`: of every segment; `stretches` sums them up.
     """
 
     events: tuple[StreamEvent, ...]
     edge: Position | None
-    stretches: tuple[Stretch, ...]
+    edge_doubt_ms: int
     shift_ms: int
     stale: bool
     ended: bool
@@ -59,6 +75,22 @@ class HlsReading(Struct, frozen=True):
     cues: tuple[StreamCue, ...]
     date_ranges: tuple[DateRange, ...]
     unread: tuple[str, ...]
+    notes: tuple[str, ...]
+    places: tuple[Place, ...]
+
+    @property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """The positions covered, a discontinuity each; every segment is looked at for it."""
+        found: dict[int, Stretch] = {}
+        for place in self.places:
+            if place.start_us is None or place.end_us is None:
+                continue
+            number = place.discontinuity
+            first_ms, last_ms = us_to_ms(place.start_us), us_to_ms(place.end_us)
+            if (one := found.get(number)) is not None:
+                first_ms, last_ms = min(one.first_ms, first_ms), max(one.last_ms, last_ms)
+            found[number] = Stretch(number, first_ms, last_ms, place.doubt_ms)
+        return tuple(found.values())
 
 
 class HlsTimeline:
@@ -71,157 +103,161 @@ class HlsTimeline:
       left the playlist; a constant error does not matter to a clock.
     - changed between refreshes: the same segment's old and new label tell the shift exactly, and
       what the clock knows is relabelled.
-    - a discontinuity: nothing is continued across. Numbers go on even if the packager forgets
-      EXT-X-DISCONTINUITY-SEQUENCE when old ones leave the playlist, or starts over.
-    - low-latency parts count as soon as they are listed.
+    - a discontinuity: numbers go on even if the packager forgets EXT-X-DISCONTINUITY-SEQUENCE when
+      old ones leave the playlist, or starts over. Without a date behind it positions are continued
+      from before it, as players do, in doubt by 10 s (`HlsReading.edge_doubt_ms`, and part of the
+      clock's uncertainty) until a date comes.
+    - started over (lower sequence numbers, later dates): read anew, as a discontinuity. An old
+      copy from a cache has no later date and stays stale; a stream that starts over with earlier
+      dates is believed when it has grown for 60 s in which nothing else was new.
+    - low-latency parts count as soon as they are listed, and a date anywhere before its segment's
+      URI, behind parts too.
 
     Samples are the edge of the playlist and the server time at which it was read: late by at most
     the time since the last reading, so read it once a segment or part, and use
     `StreamClock(noise="late")`. No I/O: the caller fetches the text. One rendition only; labels of
-    several may differ by a frame. What is remembered is one playlist, of at most 4 Mi characters.
+    several may differ by a frame. What is remembered is one playlist, of at most 4 Mi characters
+    and 50,000 segments; a refresh reads only what it adds. The first reading of a large playlist
+    takes long (`read_in_thread`). Safe for threads.
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, Place] = {}
+        self._playlist: Playlist | None = None
+        self._known = Known()
         self._newest_discontinuity = -1
-        self._edge = _NOWHERE
+        self._judge = Judge()
+        self._merged: tuple[list[DateRangeTag], DateRanges] = ([], merge_tags(()))
+        self._lock = threading.Lock()
 
     def read(self, text: str, server_ms: int) -> HlsReading:
         """Read a refresh fetched at `server_ms` (server time, when the answer had come).
 
         InvalidRequest if it is no media playlist; if it is a delta update (EXT-X-SKIP) whose
         predecessor was not read: fetch the whole one; if no EXT-X-PROGRAM-DATE-TIME was seen, so
-        that players cannot tell positions either.
+        that players cannot tell positions either. Of one that is refused nothing is remembered.
         """
         check_int("server_ms", server_ms, 0, TIME_MAX_MS)
-        playlist = parse_playlist(text)
-        if not playlist.rows or self._is_stale(playlist.rows[-1]):
-            return _reading(playlist, (), (), stale=bool(self._known))
-        if self._known and playlist.rows[-1].sequence < min(self._known):
-            self._forget()
-        places = self._places(playlist)
-        shifts = self._shifts(places)
-        if any(abs(shift) > RESTART_MS for shift in shifts.values()):
-            self._forget()
-            places, shifts = self._places(playlist), {}
+        with self._lock:
+            return self._read(parse_playlist(text, self._playlist), server_ms)
+
+    async def read_in_thread(self, text: str, server_ms: int) -> HlsReading:
+        """`read`, off the event loop. Await one call before the next: their order counts."""
+        return await asyncio.to_thread(self.read, text, server_ms)
+
+    def _read(self, playlist: Playlist, server_ms: int) -> HlsReading:
+        if not playlist.rows:
+            return self._reading(playlist, (), (), stale=bool(self._known))
+        places, shifts = self._places(playlist)
+        verdict = self._judge.judge(places, self._known, shifts, server_ms)
+        if verdict is Verdict.STALE:
+            return self._reading(playlist, (), (), stale=True)
+        edge = self._known.last.order if self._known else _NOWHERE
+        if verdict is Verdict.STARTED_OVER:
+            places, shifts, edge = self._place_all(playlist, Known()), {}, _NOWHERE
         if not any(place.start_us is not None for place in places):
             raise InvalidRequest(
                 "playlist",
-                "must have EXT-X-PROGRAM-DATE-TIME: without it players report no positions; "
-                "for a stream without dates use PTS (PtsTimeline)",
+                "must have EXT-X-PROGRAM-DATE-TIME: without it players report no positions; for "
+                f"a stream without dates use PTS (PtsTimeline){_noted(playlist)}",
             )
         relabels = [Relabel(shift, server_ms, number) for number, shift in shifts.items() if shift]
-        samples = [] if playlist.ended else self._samples(places, server_ms)
-        self._remember(places)
-        return _reading(playlist, (*relabels, *samples), places)
+        added = _newer(places, edge)
+        samples = [] if playlist.ended else _samples(added, server_ms)
+        self._playlist, self._known = playlist, Known(places)
+        self._newest_discontinuity = max(self._newest_discontinuity, places[-1].discontinuity)
+        self._judge.accept(added)
+        return self._reading(playlist, (*relabels, *samples), tuple(places))
 
-    def _is_stale(self, last: Row) -> bool:
-        """Whether a refresh ends before what was known ended, and yet overlaps it."""
-        if not self._known:
-            return False
-        order = (last.sequence, int(last.complete), last.parts)
-        return order < self._edge and last.sequence >= min(self._known)
+    def _places(self, playlist: Playlist) -> tuple[list[Place], dict[int, int]]:
+        """Where its segments lie, and by discontinuity how far known labels have moved."""
+        places = extend_places(playlist, self._known)
+        if places is not None:
+            return places, {self._known.last.discontinuity: 0}
+        places = self._place_all(playlist, self._known)
+        return places, _shifts(places, self._known)
 
-    def _forget(self) -> None:
-        """The stream started over: its numbers and labels have nothing to do with the old ones."""
-        self._known, self._edge = {}, _NOWHERE
+    def _place_all(self, playlist: Playlist, known: Known) -> list[Place]:
+        numbers = continue_numbers(playlist, known, self._newest_discontinuity)
+        return place_rows(playlist.rows, numbers, known)
 
-    def _places(self, playlist: Playlist) -> list[Place]:
-        numbers = continue_numbers(playlist, self._known, self._newest_discontinuity)
-        return place_rows(playlist.rows, numbers, self._known)
-
-    def _shifts(self, places: list[Place]) -> dict[int, int]:
-        """By discontinuity: how far the labels of segments seen before have moved."""
-        moved: dict[int, list[int]] = {}
-        for place in places:
-            known = self._known.get(place.sequence)
-            if known is None or known.start_us is None or place.start_us is None:
-                continue
-            shift = us_to_ms(place.start_us) - us_to_ms(known.start_us)
-            moved.setdefault(place.discontinuity, []).append(shift)
-        return {number: median_low(shifts) for number, shifts in moved.items()}
-
-    def _samples(self, places: Sequence[Place], server_ms: int) -> list[Sample]:
-        """The end of every discontinuity that has grown since the last reading."""
-        first_us: dict[int, int] = {}
-        newest: dict[int, Place] = {}
-        for place in places:
-            if place.start_us is None:
-                continue
-            number = place.discontinuity
-            before_us = newest[number].end_us if number in newest else None
-            if before_us is None or abs(place.start_us - before_us) > _JUMP_US:
-                first_us[number] = place.start_us
-            newest[number] = place
-        samples: list[Sample] = []
-        for number, place in newest.items():
-            if place.end_us is not None and place.order > self._edge:
-                end_ms, first_ms = us_to_ms(place.end_us), us_to_ms(first_us[number])
-                samples.append(Sample(end_ms, server_ms, number, min(first_ms, end_ms)))
-        return samples
-
-    def _remember(self, places: list[Place]) -> None:
-        self._known = {place.sequence: place for place in places}
-        self._newest_discontinuity = max(
-            self._newest_discontinuity, *(place.discontinuity for place in places)
+    def _reading(
+        self,
+        playlist: Playlist,
+        events: tuple[StreamEvent, ...],
+        places: tuple[Place, ...],
+        *,
+        stale: bool = False,
+    ) -> HlsReading:
+        ranges = self._date_ranges(playlist)
+        edge, doubt_ms = None, 0
+        if places and (end_us := places[-1].end_us) is not None:
+            edge = Position(us_to_ms(end_us), places[-1].discontinuity)
+            doubt_ms = places[-1].doubt_ms
+        doubts = [] if not doubt_ms else [_in_doubt(places[-1])]
+        shifts = [event.shift_ms for event in events if isinstance(event, Relabel)]
+        return HlsReading(
+            events=events,
+            edge=edge,
+            edge_doubt_ms=doubt_ms,
+            shift_ms=max(shifts, key=abs, default=0),
+            stale=stale,
+            ended=playlist.ended,
+            hint_uri=playlist.hint_uri,
+            cues=ranges.cues,
+            date_ranges=ranges.ranges,
+            unread=(*(line for _, line in playlist.unread), *ranges.unread),
+            notes=(*doubts, *playlist.notes, *ranges.notes)[:NOTES_TOLD_MAX],
+            places=places,
         )
-        self._edge = places[-1].order
+
+    def _date_ranges(self, playlist: Playlist) -> DateRanges:
+        """Merged anew only if there are others than in the last refresh."""
+        tags = [tag for _, tag in playlist.tags]
+        if tags != self._merged[0]:
+            self._merged = (tags, merge_tags(tags))
+        return self._merged[1]
 
 
-def _reading(
-    playlist: Playlist,
-    events: tuple[StreamEvent, ...],
-    places: Sequence[Place],
-    *,
-    stale: bool = False,
-) -> HlsReading:
-    ranges, cues, unread = _date_ranges(playlist.date_range_lines)
-    edge = None
-    if places and (end_us := places[-1].end_us) is not None:
-        edge = Position(us_to_ms(end_us), places[-1].discontinuity)
-    shifts = [event.shift_ms for event in events if isinstance(event, Relabel)]
-    return HlsReading(
-        events=events,
-        edge=edge,
-        stretches=_stretches(places),
-        shift_ms=max(shifts, key=abs, default=0),
-        stale=stale,
-        ended=playlist.ended,
-        hint_uri=playlist.hint_uri,
-        cues=cues,
-        date_ranges=ranges,
-        unread=unread,
-    )
+_NOWHERE = (-1, 0, 0)
 
 
-def _stretches(places: Sequence[Place]) -> tuple[Stretch, ...]:
-    found: dict[int, tuple[int, int]] = {}
+def _shifts(places: Sequence[Place], known: Known) -> dict[int, int]:
+    """By discontinuity: how far the labels of segments seen before have moved."""
+    moved: dict[int, list[int]] = {}
     for place in places:
-        if place.start_us is None or place.end_us is None:
+        was = known.at(place.sequence)
+        if was is None or was.start_us is None or place.start_us is None:
             continue
-        first_us, last_us = found.get(place.discontinuity, (place.start_us, place.end_us))
-        found[place.discontinuity] = (min(first_us, place.start_us), max(last_us, place.end_us))
-    return tuple(
-        Stretch(number, us_to_ms(first_us), us_to_ms(last_us))
-        for number, (first_us, last_us) in found.items()
+        shift = us_to_ms(place.start_us) - us_to_ms(was.start_us)
+        moved.setdefault(place.discontinuity, []).append(shift)
+    return {number: median_low(shifts) for number, shifts in moved.items()}
+
+
+def _newer(places: Sequence[Place], edge: tuple[int, int, int]) -> list[Place]:
+    """The places behind what was there at the last reading."""
+    newer = list(takewhile(lambda place: place.order > edge, reversed(places)))
+    newer.reverse()
+    return newer
+
+
+def _samples(added: Sequence[Place], server_ms: int) -> list[Sample]:
+    """The end of every discontinuity that has grown since the last reading."""
+    newest = {place.discontinuity: place for place in added if place.start_us is not None}
+    samples: list[Sample] = []
+    for number, place in newest.items():
+        if place.end_us is not None and place.run_us is not None:
+            end_ms, first_ms = us_to_ms(place.end_us), us_to_ms(place.run_us)
+            first_ms = min(first_ms, end_ms)
+            samples.append(Sample(end_ms, server_ms, number, first_ms, place.doubt_ms))
+    return samples
+
+
+def _in_doubt(place: Place) -> str:
+    return (
+        f"no EXT-X-PROGRAM-DATE-TIME behind discontinuity {place.discontinuity}: positions are "
+        f"continued from before it, in doubt by {place.doubt_ms} ms"
     )
 
 
-def _date_ranges(
-    lines: tuple[str, ...],
-) -> tuple[tuple[DateRange, ...], tuple[StreamCue, ...], tuple[str, ...]]:
-    """Those that can be read, the cues among them, and the lines that cannot be."""
-    ranges: list[DateRange] = []
-    cues: list[StreamCue] = []
-    unread: list[str] = []
-    for line in lines:
-        try:
-            one = read_date_range(line)
-            cue = as_cue(one)
-        except InvalidRequest:
-            unread.append(line)
-            continue
-        ranges.append(one)
-        if cue is not None:
-            cues.append(cue)
-    return tuple(ranges), tuple(cues), tuple(unread)
+def _noted(playlist: Playlist) -> str:
+    return "".join(f"; {note}" for note in playlist.notes)

@@ -94,7 +94,12 @@ class Piece:
         since = line.newest_server_ms - self._window_ms
         shifts = max((size for seen_ms, size in self._shifts if seen_ms >= since), default=0)
         doubt = self._doubt_ms * min(1, 3 / line.inliers)
-        return math.ceil(line.spread_ms + doubt + away) + shifts
+        return math.ceil(line.spread_ms + doubt + away) + shifts + self.label_doubt_ms
+
+    @property
+    def label_doubt_ms(self) -> int:
+        """How far its labels may differ from a player's, as the newest sample has it."""
+        return self._samples[-1].doubt_ms
 
     def _known(self) -> Line:
         if self._line is None:

@@ -40,12 +40,14 @@ class Sample(Struct, frozen=True):
 
     `first_ms`: the earliest position known to lie in the same discontinuity, if that is known; it
     is how a clock tells positions of neighbouring discontinuities apart.
+    `doubt_ms`: how far the position may differ from what a player calls the same moment.
     """
 
     position_ms: int
     server_ms: int
     discontinuity: int = 0
     first_ms: int | None = None
+    doubt_ms: int = 0
 
     def __post_init__(self) -> None:
         check_position("position_ms", self.position_ms)
@@ -53,6 +55,7 @@ class Sample(Struct, frozen=True):
         check_int("discontinuity", self.discontinuity, 0, DISCONTINUITY_MAX)
         if self.first_ms is not None:
             check_int("first_ms", self.first_ms, -TIME_MAX_MS, self.position_ms)
+        check_int("doubt_ms", self.doubt_ms, 0, TIME_MAX_MS)
 
 
 class Relabel(Struct, frozen=True):
@@ -103,8 +106,9 @@ class Mapped(Struct, frozen=True):
 class Elapsed(Struct, frozen=True):
     """By how much one position lies after another.
 
-    `ms`: negative if it lies before. `uncertainty_ms`: 0 within one discontinuity, where the
-    labels' difference is exact and no clock is involved; otherwise that of both mappings.
+    `ms`: negative if it lies before. `uncertainty_ms`: within one discontinuity, where the labels'
+    difference is exact and no clock is involved, 0 unless its labels are in doubt (a discontinuity
+    without a date); otherwise that of both mappings.
     """
 
     ms: int
