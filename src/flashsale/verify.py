@@ -93,7 +93,8 @@ ID is 1 to 64 characters out of ``A-Z a-z 0-9 . _ ~ @ + = / -``.
                 engine refused (no lines then): "limit_reached", "too_many_holds", "key_limit" (of
                 the fingerprint), "conflict"
 ``returned``    {sku: units} that winners gave up or did not pay, and that went to the next
-``final_at_ms`` until then what winners give up goes to the next, and the record may grow
+``final_at_ms`` until then what winners give up goes to the next, and the record may grow: at least
+                reserve_ms after reveals_at_ms, unless nobody is left to whom it could go
 ``told_at_ms``  when the record was made, at most final_at_ms: a final record stays the same
 ``void``        null, or {``reason``: why the cue does not count, 1 to 256 characters, ``at_ms``:
                 since when; final_at_ms and told_at_ms are the same}. Then ``frozen`` is null if the
@@ -1150,10 +1151,9 @@ def _check_promoted(read: _Record, ordered: list[str]) -> str:
             raise _Wrong("units are said to have gone to the next, but nobody moved up")
         return "nobody moved up"
     refused = any(outcome != "held" for _, outcome, _ in read.awarded[: len(read.drawn)])
-    if read.returned and not read.cue["reserve_ms"]:
-        raise _Wrong("units are said to have come back, but the cue gives none of them to the next")
-    if not read.returned and not refused:
-        raise _Wrong(f"{promoted[0][0]} moved up, but no winner was refused or gave anything up")
+    gained = next((entrant for entrant, outcome, _ in promoted if outcome == "held"), None)
+    if gained and not refused and not read.returned:
+        raise _Wrong(f"{gained} moved up, but no winner was refused and nothing came back")
     for entrant, outcome, lot in promoted:
         if entrant not in read.wishes:
             raise _Wrong(f"{entrant} moved up, but is not among the entrants")
@@ -1250,7 +1250,7 @@ def _check_told(read: _Record) -> str:
         raise _Wrong(f"the record was told less than {wait} ms after the digest was published")
     if read.told_at_ms > read.final_at_ms:
         raise _Wrong("the record was told later than when it was final")
-    if read.final_at_ms < reveals + reserve:
+    if read.final_at_ms < reveals + reserve and len(read.awarded) < read.count:
         raise _Wrong(f"the record is final before places went to the next for {reserve} ms")
     if not read.final:
         ends = _time(read.final_at_ms)

@@ -421,17 +421,11 @@ FORGERIES: dict[str, tuple[str, Callable[[Record], Record], str, str]] = {
         "awarded",
         "said to hold something, but has nothing",
     ),
-    "moved up without a reserve": (
-        "committed",
-        lambda r: moved_up(r, 5),
-        "promoted",
-        "said to have come back, but the cue gives none of them to the next",
-    ),
-    "moved up for nothing": (
+    "moved up though nothing was free": (
         "committed",
         lambda r: sealed(moved_up(r, 5) | {"returned": {}}),
         "promoted",
-        "moved up, but no winner was refused or gave anything up",
+        "but no winner was refused and nothing came back",
     ),
     "left out, but among the entrants": (
         "capped",
