@@ -428,7 +428,7 @@ def _record(seen: CueView, frozen: draw.Frozen, verdicts: dict[str, Verdict]) ->
         drawn,
         awards,
         returned,
-        final_at_ms=seen.reserve_until_ms or seen.revealed_at_ms or seen.at_ms,
+        final_at_ms=seen.reserve_until_ms or max(seen.revealed_at_ms or 0, seen.cue.reveals_at_ms),
         told_at_ms=seen.at_ms,
         published_at_ms=seen.published_at_ms,
     )

@@ -851,6 +851,17 @@ def test_no_altered_record_verifies_and_nothing_is_raised(name: str, data: st.Da
         assert all(len(message) < 400 for message in wrong.values())
 
 
+def without_sayings(record: Record) -> Record:
+    """Without what nothing but the seal covers: times that are the seller's word, and the signature
+    of a source that is not known."""
+    kept = {key: value for key, value in record.items() if key not in (*TIMES, "seal")}
+    if isinstance(record.get("frozen"), dict):
+        kept["frozen"] = record["frozen"] | {"published_at_ms": None}
+    if isinstance(record.get("entropy"), dict):
+        kept["entropy"] = record["entropy"] | {"signature": None}
+    return kept
+
+
 @LARGE
 @given(
     st.sampled_from(["committed", "public", "baskets", "best", "nobody", "capped", "published"]),
@@ -872,7 +883,7 @@ def test_no_altered_record_verifies_for_being_sealed_again(name: str, data: st.D
             return
         forged = [record]
     for one in forged:
-        if text_of(one) != text_of(RECORDS[name]):
+        if text_of(without_sayings(one)) != text_of(without_sayings(RECORDS[name])):
             assert wrong_of(one, published_digest=published)
 
 
