@@ -223,6 +223,30 @@ def test_a_delta_update_that_skips_what_is_only_there_in_part_is_refused() -> No
     assert timeline.read(delta(0, 10, 12), T0).edge == Position(T0 + 48_000, 0)
 
 
+def test_of_a_skip_only_the_count_is_needed() -> None:
+    timeline = HlsTimeline()
+    timeline.read(event(10), T0)
+    reading = timeline.read(delta(0, 8, 11, ",RECENTLY-REMOVED-DATERANGES=a\tb"), T0)
+    assert reading.edge == Position(T0 + 44_000, 0)
+    assert "RECENTLY-REMOVED-DATERANGES" in reading.notes[0]
+
+
+def test_a_date_that_a_packager_rounds_to_milliseconds_moves_no_label(placed: list[int]) -> None:
+    """One date, on the first segment of each refresh, worked out from segments of 4.004004 s."""
+    timeline, edges = HlsTimeline(), []
+    for first in range(50):
+        start_ms = round(T0 + first * 4_004.004)
+        lines = [f"#EXT-X-MEDIA-SEQUENCE:{first}"]
+        lines += [f"#EXT-X-PROGRAM-DATE-TIME:{format_date(start_ms)}"]
+        lines += [line for n in range(6) for line in ("#EXTINF:4.004004,", f"{first + n}.ts")]
+        reading = timeline.read("\n".join(["#EXTM3U", *lines]), T0)
+        assert reading.shift_ms == 0
+        assert reading.edge is not None
+        edges.append(reading.edge.ms)
+    assert placed == [6] + [1] * 49
+    assert edges == [round(T0 + (first + 6) * 4_004.004) for first in range(50)]
+
+
 # --- bounds -------------------------------------------------------------------------------
 
 

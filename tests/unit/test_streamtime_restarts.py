@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashsale.streamtime import HlsReading, HlsTimeline, Position, StreamClock
+from flashsale import InvalidRequest
+from flashsale.streamtime import HlsReading, HlsTimeline, Position, StreamClock, write_cue
 from flashsale.streamtime.dates import format_date
 
 T0 = 1_795_000_000_000
@@ -105,6 +106,35 @@ def test_a_copy_that_grows_is_no_restart_while_the_stream_goes_on() -> None:
     for passed in range(60):
         read_at_its_end(timeline, T0, 800 + passed, 850 + passed)
         assert read_at_its_end(timeline, T0, 700 + passed, 750 + passed).stale
+
+
+def test_neither_the_end_nor_the_cues_of_an_old_copy_count() -> None:
+    timeline = HlsTimeline()
+    cue = write_cue("c", position_ms=T0, nonce="0" * 32, window_ms=3_000)
+    old = show(T0, 0, 5, end=True) + cue
+    assert len(timeline.read(old, T0 + HOUR_MS).cues) == 1
+    read_at_its_end(timeline, T0 + 2 * HOUR_MS, 0, 3)
+    stale = timeline.read(old, T0 + 2 * HOUR_MS + 13_000)
+    assert (stale.stale, stale.ended, stale.cues, stale.date_ranges) == (True, False, (), ())
+
+
+def test_a_stream_that_starts_over_without_dates_is_told_so_in_the_end() -> None:
+    timeline = HlsTimeline()
+    read_at_its_end(timeline, T0, 800, 900)
+    undated = "#EXTM3U\n" + "#EXTINF:4,\na.ts\n"
+    assert timeline.read(undated, T0 + HOUR_MS).stale
+    with pytest.raises(InvalidRequest, match="must have EXT-X-PROGRAM-DATE-TIME"):
+        timeline.read(undated + "#EXTINF:4,\nb.ts\n" * 16, T0 + HOUR_MS + 64_000)
+
+
+def test_a_delta_update_of_a_stream_that_started_over_is_refused() -> None:
+    timeline = HlsTimeline()
+    read_at_its_end(timeline, T0, 0, 20)
+    skips = "#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-SKIP:SKIPPED-SEGMENTS=5"
+    text = show(T0 + HOUR_MS, 5, 10).replace("#EXT-X-MEDIA-SEQUENCE:5", skips)
+    with pytest.raises(InvalidRequest, match="must be a whole one, not a delta update"):
+        timeline.read(text, T0 + 2 * HOUR_MS)
+    assert read_at_its_end(timeline, T0 + HOUR_MS, 0, 10).edge == Position(T0 + HOUR_MS + 40_000, 1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 40)), min_size=1, max_size=30))

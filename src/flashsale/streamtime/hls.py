@@ -24,8 +24,9 @@ from flashsale.streamtime.daterange import (
 )
 from flashsale.streamtime.dates import us_to_ms
 from flashsale.streamtime.placing import Known, Place, continue_numbers, extend_places, place_rows
-from flashsale.streamtime.playlists import Playlist, parse_playlist
+from flashsale.streamtime.playlists import WHOLE_ONE, parse_playlist
 from flashsale.streamtime.restarts import Judge, Verdict
+from flashsale.streamtime.rows import Playlist
 from flashsale.streamtime.values import Position, Relabel, Sample, StreamEvent
 
 NOTES_TOLD_MAX = 32
@@ -56,7 +57,8 @@ class HlsReading(Struct, frozen=True):
     `shift_ms`: by how much the encoder moved its labels since the last refresh (the largest, with
     its sign). Positions reported by players before and after differ by that much, so a cue whose
     window is open across a large shift should be voided.
-    `stale`: an older playlist than one read before, from a cache; nothing is taken from it.
+    `stale`: an older playlist than one read before, from a cache; nothing is taken from it, neither
+    its cues nor its end.
     `ended`: the stream is over, or was never live.
     `cues`, `date_ranges`: in the order of the playlist, the tags of one id merged; `unread` has the
     lines that break the rules of RFC 8216.
@@ -146,13 +148,15 @@ class HlsTimeline:
 
     def _read(self, playlist: Playlist, server_ms: int) -> HlsReading:
         if not playlist.rows:
-            return self._reading(playlist, (), (), stale=bool(self._known))
+            return _STALE if self._known else self._reading(playlist, (), ())
         places, shifts = self._places(playlist)
         verdict = self._judge.judge(places, self._known, shifts, server_ms)
         if verdict is Verdict.STALE:
-            return self._reading(playlist, (), (), stale=True)
+            return _STALE
         edge = self._known.last.order if self._known else _NOWHERE
         if verdict is Verdict.STARTED_OVER:
+            if playlist.read_from:
+                raise InvalidRequest("playlist", WHOLE_ONE)
             places, shifts, edge = self._place_all(playlist, Known()), {}, _NOWHERE
         if not any(place.start_us is not None for place in places):
             raise InvalidRequest(
@@ -174,7 +178,8 @@ class HlsTimeline:
         if places is not None:
             return places, {self._known.last.discontinuity: 0}
         places = self._place_all(playlist, self._known)
-        return places, _shifts(places, self._known)
+        # What a delta update skips is our own memory of it and confirms nothing.
+        return places, _shifts(places[playlist.read_from :], self._known)
 
     def _place_all(self, playlist: Playlist, known: Known) -> list[Place]:
         numbers = continue_numbers(playlist, known, self._newest_discontinuity)
@@ -185,8 +190,6 @@ class HlsTimeline:
         playlist: Playlist,
         events: tuple[StreamEvent, ...],
         places: tuple[Place, ...],
-        *,
-        stale: bool = False,
     ) -> HlsReading:
         ranges = self._date_ranges(playlist)
         edge, doubt_ms = None, 0
@@ -200,7 +203,7 @@ class HlsTimeline:
             edge=edge,
             edge_doubt_ms=doubt_ms,
             shift_ms=max(shifts, key=abs, default=0),
-            stale=stale,
+            stale=False,
             ended=playlist.ended,
             hint_uri=playlist.hint_uri,
             cues=ranges.cues,
@@ -219,6 +222,20 @@ class HlsTimeline:
 
 
 _NOWHERE = (-1, 0, 0)
+_STALE = HlsReading(
+    events=(),
+    edge=None,
+    edge_doubt_ms=0,
+    shift_ms=0,
+    stale=True,
+    ended=False,
+    hint_uri=None,
+    cues=(),
+    date_ranges=(),
+    unread=(),
+    notes=(),
+    places=(),
+)
 
 
 def _shifts(places: Sequence[Place], known: Known) -> dict[int, int]:

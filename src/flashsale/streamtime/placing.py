@@ -7,7 +7,7 @@ from itertools import groupby
 
 from msgspec import Struct
 
-from flashsale.streamtime.playlists import Playlist, Row
+from flashsale.streamtime.rows import Playlist, Row
 
 UNDATED_DOUBT_MS = 10_000
 """Doubt of a position that is continued across a discontinuity: the break's length is unknown.
@@ -18,6 +18,10 @@ was down; its packager has a date to write.)
 
 JUMP_US = 500_000
 """Between the end of one label and the next label: a break that has no tag."""
+
+
+ROUNDED_US = 1_000
+"""A date that differs by so little from the same segment's label is that label, rounded."""
 
 
 class Place(Struct, frozen=True):
@@ -104,7 +108,7 @@ def place_rows(
         stretch = [row for row, _ in group]
         start_us, doubt_ms = _anchor(stretch, number, known, before)
         for row in stretch:
-            start_us = start_us if row.date_us is None else row.date_us
+            start_us = start_us if row.date_us is None else _label_us(row, known)
             place = Place(
                 sequence=row.sequence,
                 discontinuity=number,
@@ -127,7 +131,7 @@ def extend_places(playlist: Playlist, known: Known) -> list[Place] | None:
     seen = known.at(front.sequence)
     if last is None or seen is None or not seen.complete or front.available_us != seen.available_us:
         return None
-    if front.date_us not in (None, seen.start_us):
+    if front.date_us is not None and _label_us(front, known) != seen.start_us:
         return None
     base = playlist.rows[0].sequence
     added = playlist.rows[playlist.same_until + 1 - base :]
@@ -165,8 +169,9 @@ def _anchor(
         return known_first
     into_us = 0
     for row in stretch:
-        if row.date_us is not None:
-            return row.date_us - into_us, 0
+        label_us = _label_us(row, known)
+        if label_us is not None:
+            return label_us - into_us, 0
         into_us += row.available_us
     if known_first is not None:
         return known_first
@@ -190,9 +195,17 @@ def _is_restamped(stretch: Sequence[Row], known: Known) -> bool:
     """Whether a date contradicts what the same segment was labelled before."""
     for row in stretch:
         seen = known.at(row.sequence)
-        if row.date_us is not None and seen is not None and seen.start_us != row.date_us:
+        if seen is not None and row.date_us is not None and _label_us(row, known) != seen.start_us:
             return True
     return False
+
+
+def _label_us(row: Row, known: Known) -> int | None:
+    """A row's date, or what the same segment was labelled before if that is the same, rounded."""
+    seen = known.at(row.sequence)
+    if seen is None or seen.start_us is None or row.date_us is None:
+        return row.date_us
+    return seen.start_us if abs(row.date_us - seen.start_us) <= ROUNDED_US else row.date_us
 
 
 def _run_us(

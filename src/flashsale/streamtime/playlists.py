@@ -14,14 +14,19 @@ import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from msgspec import Struct
-
 from flashsale.errors import InvalidRequest
 from flashsale.limits import plain_text, shown
 from flashsale.streamtime.attributes import parse_attributes
 from flashsale.streamtime.daterange import DATERANGE, DateRangeTag, read_tag
 from flashsale.streamtime.dates import read_date_us
-from flashsale.streamtime.tags import MULTIVARIANT, UNNEEDED, read_number, read_part_us, read_us
+from flashsale.streamtime.rows import Playlist, Row, last_same
+from flashsale.streamtime.tags import (
+    MULTIVARIANT,
+    UNNEEDED,
+    read_number,
+    read_unquoted,
+    read_us,
+)
 
 PLAYLIST_MAX = 4 * 1024 * 1024
 """Characters of a playlist."""
@@ -32,49 +37,14 @@ ROWS_MAX = 50_000
 NOTES_MAX = 16
 """Notes of one playlist; further ones are left out."""
 
+WHOLE_ONE = "must be a whole one, not a delta update (EXT-X-SKIP) that begins behind what was read"
+
 _NUMBER_MAX = 2**53  # of a segment
 _BREAKS_MAX = 2**30  # discontinuities counted by the packager
-_COMPARED = 1_024  # rows compared at once
 _DATE = "EXT-X-PROGRAM-DATE-TIME"
 
 # Comments and empty lines are passed over without a call; a tag or URI may be indented.
 _LINE = re.compile(r"[^\S\n]*(#EXT[^\n]*|[^#\s][^\n]*)|[^\n]+")
-
-
-class Row(Struct, frozen=True):
-    """One media segment, or the parts there are of one. `available_us`: how much of it is there."""
-
-    sequence: int
-    discontinuous: bool
-    date_us: int | None
-    available_us: int
-    parts: int
-    complete: bool
-
-
-class Playlist(Struct, frozen=True):
-    """One refresh of a media playlist, as far as it was read, and what the next can build on.
-
-    `rows`: consecutive segments, the last perhaps incomplete; those that a delta update skips are
-    the earlier refresh's. `read_from`: index of the first that stands in the text.
-    `same_until`: the sequence number up to which rows after that one are the earlier refresh's.
-    `ends`: where in the text the line of each URI ends, less `ends_at`.
-    `tags`, `unread`, `notes`: EXT-X-DATERANGE tags and notes, with the
-    segment they stand in front of.
-    """
-
-    text: str
-    discontinuity: int
-    ended: bool
-    rows: list[Row]
-    read_from: int
-    same_until: int
-    ends: list[int]
-    ends_at: int
-    tags: list[tuple[int, DateRangeTag]]
-    unread: list[tuple[int, str]]
-    notes: dict[str, int]
-    hint_uri: str | None
 
 
 def parse_playlist(text: str, before: Playlist | None = None) -> Playlist:
@@ -122,11 +92,7 @@ class _Reader:
         if self.before is not None and self.rows:
             self._take_skipped(self.before)
         if self.skipped:
-            raise InvalidRequest(
-                "playlist",
-                "must be a whole one, not a delta update (EXT-X-SKIP) that begins behind what was "
-                "read",
-            )
+            raise InvalidRequest("playlist", WHOLE_ONE)
         return Playlist(
             text=self.text,
             discontinuity=self.discontinuity,
@@ -152,7 +118,7 @@ class _Reader:
         index = first.sequence - before.rows[offset].sequence if before.ends else -1
         if not 0 <= index < len(before.ends):
             return at
-        last = _last_same(before, index, self.text, at)
+        last = last_same(before, index, self.text, at)
         if last == index:
             return at
         rows = before.rows[offset + index + 1 : offset + last + 1]
@@ -184,8 +150,9 @@ class _Reader:
         self.tags = sorted(tags + self.tags, key=_segment_of)
         unread = [mark for mark in before.unread if first <= mark[0] <= last]
         self.unread = sorted(unread + self.unread, key=_segment_of)
-        kept = {note: at for note, at in before.notes.items() if first <= at <= last}
-        self.notes = dict(list((kept | self.notes).items())[:NOTES_MAX])
+        for note, at in before.notes.items():
+            if first <= at <= last and (note in self.notes or len(self.notes) < NOTES_MAX):
+                self.notes[note] = max(at, self.notes.get(note, at))
 
     # --- lines --------------------------------------------------------------------------------
 
@@ -232,7 +199,7 @@ class _Reader:
             raise InvalidRequest("playlist", f"must have at most {ROWS_MAX} segments")
         for part in self.parts:
             try:
-                read_part_us(part)
+                read_us(read_unquoted(part, "DURATION"))
             except InvalidRequest as error:
                 self.note(f"EXT-X-PART of a segment that is there: {error}")
         self._add_row(self.duration_us, complete=True)
@@ -244,7 +211,9 @@ class _Reader:
     def _pending(self) -> None:
         """The parts of a segment that is not complete yet."""
         if self.parts:
-            self._add_row(sum(read_part_us(part) for part in self.parts), complete=False)
+            self._add_row(
+                sum(read_us(read_unquoted(part, "DURATION")) for part in self.parts), complete=False
+            )
 
     def _add_row(self, available_us: int, *, complete: bool) -> None:
         row = Row(
@@ -272,13 +241,13 @@ class _Reader:
         self.discontinuity = read_number("EXT-X-DISCONTINUITY-SEQUENCE", value, _BREAKS_MAX)
 
     def skip(self, value: str) -> None:
-        attributes = parse_attributes("playlist", value)
-        skipped = read_number("EXT-X-SKIP", attributes.get("SKIPPED-SEGMENTS", ""), _NUMBER_MAX)
+        skipped = read_number("EXT-X-SKIP", read_unquoted(value, "SKIPPED-SEGMENTS"), _NUMBER_MAX)
         if self.rows:
             self.note("EXT-X-SKIP behind a segment does not count")
             return
         self.sequence += skipped - self.skipped
         self.skipped = skipped
+        attributes = self._attributes("EXT-X-SKIP", value)
         self.removed = frozenset(attributes.get("RECENTLY-REMOVED-DATERANGES", "").split("\t"))
 
     def extinf(self, value: str) -> None:
@@ -312,13 +281,17 @@ class _Reader:
             self.note(str(error))
 
     def hint(self, value: str) -> None:
-        try:
-            attributes = parse_attributes("EXT-X-PRELOAD-HINT", value)
-        except InvalidRequest as error:
-            self.note(str(error))
-            return
+        attributes = self._attributes("EXT-X-PRELOAD-HINT", value)
         if attributes.get("TYPE") == "PART":
             self.hint_uri = attributes.get("URI")
+
+    def _attributes(self, name: str, value: str) -> dict[str, str]:
+        """Those of a tag that is read as far as it can be."""
+        try:
+            return parse_attributes(name, value)
+        except InvalidRequest as error:
+            self.note(str(error))
+            return {}
 
     def end(self, _value: str) -> None:
         self.ended = True
@@ -342,22 +315,3 @@ _TAGS: Mapping[str, Callable[[_Reader, str], None]] = MappingProxyType(
 
 def _segment_of(mark: tuple[int, object]) -> int:
     return mark[0]
-
-
-def _last_same(before: Playlist, index: int, text: str, at: int) -> int:
-    """The last row of a refresh up to which another text, from `at` on, has the same lines.
-
-    Compared in pieces, the size halved at a difference: every character about once.
-    """
-    old, ends = before.text, before.ends
-    good, size = index, _COMPARED
-    while size and good < len(ends) - 1:
-        upto = min(good + size, len(ends) - 1)
-        piece = old[ends[good] + before.ends_at : ends[upto] + before.ends_at]
-        if text.startswith(piece, at + ends[good] - ends[index]):
-            good = upto
-        else:
-            size //= 2
-    # The line of the last URI must end there too, and not go on.
-    stop = at + ends[good] - ends[index]
-    return good if text[stop : stop + 1] in ("", "\n") else max(index, good - 1)

@@ -13,6 +13,7 @@ from flashsale.streamtime.attributes import parse_attributes
 
 _SECONDS_MAX = 86_400
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d{0,40})?|\.\d{1,40}", re.ASCII)
+_QUOTED = re.compile(r'"[^"]*"')
 _INTEGER = re.compile(r"\d{1,20}", re.ASCII)
 
 MULTIVARIANT = frozenset({"#EXT-X-STREAM-INF", "#EXT-X-I-FRAME-STREAM-INF", "#EXT-X-MEDIA"})
@@ -35,9 +36,10 @@ def read_us(seconds: str) -> int:
     return round(float(seconds) * 1_000_000)
 
 
-def read_part_us(value: str) -> int:
-    """How long the partial segment of an EXT-X-PART is, in microseconds."""
-    return read_us(parse_attributes("playlist", value).get("DURATION", ""))
+def read_unquoted(attributes: str, name: str) -> str:
+    """The value of one attribute that is no quoted string, whatever else is in the list; or ""."""
+    found = re.search(rf"(?:^|,)\s*{name}=([^,\s]*)", _QUOTED.sub("", attributes))
+    return found[1] if found else ""
 
 
 def _is_list(value: str) -> bool:
