@@ -1,7 +1,8 @@
 -- A cue's state and rules, or nil and an outcome code.
 local function load_cue(k_cue)
   local CUE_UNKNOWN = 'm' -- outcomes
-  local cue = redis.call('HMGET', k_cue, 'format', 'state', 'rules', 'lines', 'id', 'cut')
+  local cue = redis.call('HMGET', k_cue, 'format', 'state', 'rules', 'lines', 'id',
+    'published_at', 'cut')
   if not cue[1] then
     return nil, CUE_UNKNOWN
   end
@@ -9,9 +10,10 @@ local function load_cue(k_cue)
     error({ err = 'FLASHSALE_FORMAT the cue is in format ' .. cue[1] .. ', this script reads 1' })
   end
   local rules = cmsgpack.unpack(cue[3])
+  local published_at, publish_wait = tonumber(cue[6]), rules[14]
   return {
     id = cue[5],
-    cut = tonumber(cue[6] or 0), -- how many taps' positions were cut down to live
+    cut = tonumber(cue[7] or 0), -- how many taps' positions were cut down to live
     state = cue[2], -- open, frozen, revealed, void
     position = rules[1], -- of the cue on the media timeline, ms
     at = rules[2], -- the server's time of that moment, ms
@@ -26,6 +28,9 @@ local function load_cue(k_cue)
     entries_max = rules[11],
     limit = rules[12], -- the sale's, or false
     reveals = rules[13], -- when the result is announced for
+    publish_wait = publish_wait, -- from the digest being published to the awards, or false
+    published_at = published_at, -- nil: it is not
+    awards = publish_wait and (published_at or math.huge) + publish_wait or 0, -- not before
     lines = cmsgpack.unpack(cue[4]), -- {sku, index, units set aside, limit or false, …}
   }
 end

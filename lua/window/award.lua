@@ -91,6 +91,8 @@ elseif phase == 'drawn' and seeds[1] and (seeds[1] ~= seed or seeds[2] ~= entrop
   code = TRY_AGAIN
 elseif new > 0 and shard.jumped then
   code = CLOCK_JUMP
+elseif new > 0 and shard.now < cue.awards then
+  code = FROZEN
 elseif new > 0 and phase == 'next' and cue.state ~= 'revealed' then
   code = FROZEN
 elseif new > 0 and (book.closed_cues[cue.id] or (phase == 'drawn' and cue.state ~= 'frozen')

@@ -13,7 +13,8 @@
 --       units       msgpack: {sku, qty, …}; a qty of 0 is all that there is. None: all of the void
 --                   cue's
 --       times       msgpack: {position, cue's server time, ahead, window, windows, credit, closes,
---                   entropy time or false, reserve, kept or false, entries_max, reveals}
+--                   entropy time or false, reserve, kept or false, entries_max, reveals,
+--                   wait from the digest's publication or false}
 --       fields      msgpack: {name, value, …}: what else the cue's hash is to keep
 --       sealed      msgpack: the same, of its secrets
 -- CODES c CUED, Q CONFLICT, Z ENDED, N NOT_OPEN, K CLOSED, U SKU_UNKNOWN, S SOLD_OUT,
@@ -70,9 +71,10 @@ for _, values in ipairs({ fields, sealed }) do
     writable = writable and (type(values[k]) == 'string' or type(values[k]) == 'number')
   end
 end
-if not is_id(id) or #times ~= 12 or (#units == 0 and stock_of == '') or #units % 2 ~= 0
+if not is_id(id) or #times ~= 13 or (#units == 0 and stock_of == '') or #units % 2 ~= 0
   or #units > 2 * LINES_MAX
-  or not writable or type(times[12]) ~= 'number' or times[12] > TIME_MAX - DURATION_MAX then
+  or not writable or type(times[12]) ~= 'number' or times[12] > TIME_MAX - DURATION_MAX
+  or (times[13] and type(times[13]) ~= 'number') then
   return { epoch, shard.now, 0, MALFORMED, '' }
 end
 local number_of_cues = redis.call('HLEN', keys.cues)
@@ -177,7 +179,7 @@ if lines then
   book.parts['x:' .. id] = table.concat(indexes, ',')
 end
 if lines then
-  times[12], times[13] = shard.limit, times[12]
+  times[12], times[13], times[14] = shard.limit, times[12], times[13]
   also_write(book, 'HSET', keys.cues, { id, shard.sequence + 1 })
   also_write(book, 'HSET', keys.secrets, sealed)
   also_write(book, 'HSET', keys.cue, { 'format', '1', 'id', id, 'definition', definition,

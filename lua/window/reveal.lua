@@ -48,7 +48,7 @@ elseif cue.state == 'revealed' then
   return { epoch, shard.now, SETTLED, ends }
 elseif cue.state == 'open' or not digest then
   return { epoch, shard.now, NOT_CLOSED, 0 }
-elseif redis.call('HLEN', keys.awarded) < tonumber(drawn) then
+elseif shard.now < cue.awards or redis.call('HLEN', keys.awarded) < tonumber(drawn) then
   return { epoch, shard.now, FROZEN, 0 }
 elseif shard.jumped then
   return { epoch, shard.now, CLOCK_JUMP, 0 }

@@ -7,7 +7,15 @@ from flashsale.aio import (
     AsyncQueueHandle,
     AsyncSaleHandle,
 )
-from flashsale.cues import Cue, CueState, CueView, LagHistogram, Settlement, UnfairWindowWarning
+from flashsale.cues import (
+    Cue,
+    CueState,
+    CueView,
+    Freeze,
+    LagHistogram,
+    Settlement,
+    UnfairWindowWarning,
+)
 from flashsale.errors import (
     ConfigurationError,
     FlashSaleError,
@@ -69,6 +77,7 @@ __all__ = [
     "EventKind",
     "FlashSale",
     "FlashSaleError",
+    "Freeze",
     "Hold",
     "HoldRequest",
     "HoldState",

@@ -92,6 +92,14 @@ class Cue(Struct, frozen=True):
     publish_wait_ms: int = 0
 
     @property
+    def freeze_by_ms(self) -> int | None:
+        """Before this time the entries of a public draw must be frozen and their digest published.
+
+        Otherwise the cue is void, because somebody may have known the seed. None: a committed draw.
+        """
+        return self.entropy_at_ms
+
+    @property
     def hold_id(self) -> str:
         """The id of a winner's hold."""
         return HOLD_PREFIX + self.id
@@ -151,6 +159,27 @@ class EntryAnswer(Struct, frozen=True):
     at_ms: int
 
 
+class Freeze(Struct, frozen=True):
+    """A cue's entries, frozen.
+
+    outcome: FROZEN, NOT_CLOSED, VOID (frozen too late for the public seed, or made void), SETTLED
+    (the result is revealed), or CLOCK_JUMP (freeze again). digest: over the cue's parameters and
+    all entrants, the same whoever freezes; "" before. entrants: how many. published_at_ms: when
+    `settle` was told that the digest is published. freeze_by_ms: a public draw must be frozen, and
+    its digest published, before this time.
+    """
+
+    outcome: Outcome
+    sale: str
+    cue: str
+    digest: str
+    entrants: int
+    frozen_at_ms: int | None
+    published_at_ms: int | None
+    freeze_by_ms: int | None
+    at_ms: int
+
+
 class Settlement(Struct, frozen=True):
     """How far a cue's settlement has come.
 
@@ -159,7 +188,8 @@ class Settlement(Struct, frozen=True):
     drawn: how many the draw gave something, awarded: how many of those got their holds, promoted:
     how many took places that fell free.
     reserve_until_ms: until then places that fall free go to the next, so settle again; None: no
-    reserve is kept (any more).
+    reserve is kept (any more). freeze_by_ms: a public draw must be frozen, and its digest
+    published, before this time, or it is void.
     """
 
     outcome: Outcome
@@ -171,6 +201,7 @@ class Settlement(Struct, frozen=True):
     promoted: int = 0
     reserve_until_ms: int | None = None
     at_ms: int = 0
+    freeze_by_ms: int | None = None
 
 
 class LagHistogram(Struct, frozen=True):
@@ -209,8 +240,11 @@ class CueRequest(Struct, frozen=True, kw_only=True):
     window_ms 100 to 600,000; windows 1 to 100; lag_cap_ms 0 to 120,000; grace_ms 0 to 60,000;
     spread_ms 0 to 60,000; reserve_ms 0 to 30 days; keep "best" only for one sku and a committed
     draw, with `reserve` places beyond the stock (default: as many as the stock; at most 10^6 kept);
-    entries_max 1 to 10^7. stock_of: a void cue from whose stock this one takes its own; without
-    `stock` all that it still keeps.
+    entries_max 1 to 10^7; entropy_margin_ms 5,000 to one day: the public seed comes so much later
+    than the close, at least, so there is that much time to freeze and publish. publish: the one
+    place where the digest is published, 1 to 256 bytes, or None; publish_wait_ms 0 to one day: how
+    long after that winners are given their holds, at the earliest. stock_of: a void cue from whose
+    stock this one takes its own; without `stock` all that it still keeps.
     """
 
     id: str
@@ -228,6 +262,9 @@ class CueRequest(Struct, frozen=True, kw_only=True):
     proof: bool = True
     entries_max: int = 10_000_000
     stock_of: str | None = None
+    entropy_margin_ms: int = 60_000
+    publish: str | None = None
+    publish_wait_ms: int = 0
 
     def __post_init__(self) -> None:
         force_setattr(self, "id", check_cue_id(self.id))
@@ -244,6 +281,12 @@ class CueRequest(Struct, frozen=True, kw_only=True):
             raise InvalidRequest("proof", f"must be True or False, not {limits.shown(self.proof)}")
         if self.entropy is not None:
             force_setattr(self, "entropy", limits.check_id("name of entropy", self.entropy))
+        if self.publish is not None:
+            force_setattr(self, "publish", limits.check_note("publish", self.publish))
+            if not self.publish:
+                raise InvalidRequest("publish", "must name a place, or be None")
+        elif self.publish_wait_ms != 0:
+            raise InvalidRequest("publish_wait_ms", "must be 0 without publish")
         if self.reserve is not None and self.keep != "best":
             raise InvalidRequest("reserve", 'is for keep="best": otherwise all are kept')
         limits.check_fields(self, _BOUNDS, optional=("reserve",))
@@ -254,6 +297,8 @@ class CueRequest(Struct, frozen=True, kw_only=True):
             raise InvalidRequest("stock", 'must name one sku with keep="best"')
 
 
+_DAY_MS = 86_400_000
+
 _BOUNDS = {
     "window_ms": (100, 600_000),
     "windows": (1, 100),
@@ -263,6 +308,8 @@ _BOUNDS = {
     "reserve_ms": (0, limits.DURATION_MAX_MS),
     "reserve": (0, 1_000_000),
     "entries_max": (1, limits.BUYERS_MAX),
+    "entropy_margin_ms": (5_000, _DAY_MS),
+    "publish_wait_ms": (0, _DAY_MS),
 }
 
 

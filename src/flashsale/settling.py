@@ -7,17 +7,19 @@ and another go on, also at the same time: the result is the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from flashsale import draw, limits, verify
 from flashsale.baskets import encode
 from flashsale.batches import CHUNK, Item, Kind, judged_of, perform_once, read_answers, shard_call
 from flashsale.calls import Call, Compute, Operation, expect, outcome_of
-from flashsale.cues import Cue, CueState, CueView, Settlement, check_cue_id
-from flashsale.errors import ConfigurationError, InvalidRequest, ProtocolError, Rejected
+from flashsale.cues import Cue, CueState, CueView, Freeze, Settlement, check_cue_id
+from flashsale.errors import ConfigurationError, InvalidRequest, ProtocolError, Rejected, StoreError
 from flashsale.keyring import Key, Keyring
 from flashsale.keys import CueKeys, ShardKeys
 from flashsale.models import Answer, Outcome
@@ -26,6 +28,9 @@ from flashsale.window import Known, reject, seed_of, show, view
 
 Lines: TypeAlias = Iterable[tuple[str, int, int]]
 """A basket as it is asked for: sku, units, least units."""
+
+Publish: TypeAlias = Callable[[str, Cue], object]
+"""What publishes a digest, given that and the cue."""
 
 PAGE = 2_000
 """Entries read by one call."""
@@ -96,31 +101,61 @@ def key_for(frozen: Frozen, keyring: Keyring) -> Key | None:
     return None if frozen.server_seed else keyring.named(frozen.known.cue.key)
 
 
-def freeze(sale: str, cue: str) -> Operation[Frozen]:
-    """Freeze a closed cue's entries and publish their digest; does nothing that is done already."""
+def freeze(sale: str, cue: str, source: draw.EntropySource | None = None) -> Operation[Frozen]:
+    """Freeze a closed cue's entries and keep their digest; does nothing that is done already.
+
+    source: of a public draw. A value that is there before the digest is kept voids the cue,
+    whatever the server's clock says.
+    """
     known, seen = yield from show(sale, cue)
-    outcome, *seeds = yield from _freeze(sale, cue, "", 0)
+    is_out = yield from _is_out(known.cue, seen, source)
+    outcome, *seeds = yield from _freeze(sale, cue, known=is_out)
     if outcome is Outcome.SETTLED and _keeps_reserve(seen):
         yield from _sweep(sale)  # who has not paid makes room, though nobody else calls
     seen = yield from view(sale, cue)
+    if outcome is Outcome.VOID:
+        yield from _keep_digest(known, seen)
+        return Frozen(outcome, known, (yield from view(sale, cue)))
     passed_on = outcome is Outcome.SETTLED and not any(seen.set_aside.values())
     if outcome not in (Outcome.FROZEN, Outcome.SETTLED) or passed_on:
         return Frozen(outcome, known, seen)
     entrants = yield from _read_entrants(known, seen)
     if outcome is Outcome.FROZEN and not seen.digest:
-        outcome, *seeds = yield from _freeze(sale, cue, entrants.digest, len(entrants.buyers))
+        is_out = yield from _is_out(known.cue, seen, source)
+        outcome, *seeds = yield from _freeze(
+            sale, cue, entrants.digest, len(entrants.buyers), known=is_out
+        )
         if outcome is Outcome.CONFLICT:
             raise ProtocolError(f"cue {cue!r}: two processes read different entrants")
         seen = yield from view(sale, cue)
     return Frozen(outcome, known, seen, entrants, *seeds)
 
 
-def _freeze(sale: str, cue: str, digest: str, entrants: int) -> Operation[tuple[Outcome, str, str]]:
+def _is_out(cue: Cue, seen: CueView, source: draw.EntropySource | None) -> Operation[bool]:
+    """Whether the public seed's value is there before the digest is; asked of the source."""
+    if cue.entropy_source is None or seen.digest or seen.state is CueState.VOID:
+        return False
+    asked = check_source(cue, source)
+    value = yield Compute(lambda: asked.fetch(cue.entropy_round or 0))
+    return value is not None
+
+
+def _keep_digest(known: Known, seen: CueView) -> Operation[None]:
+    """Of a cue that froze its entries when it was made void: its record tells who had entered."""
+    if seen.frozen_at_ms is not None and not seen.digest:
+        found = yield from _read_entrants(known, seen)
+        yield from _freeze(known.cue.sale, known.cue.id, found.digest, len(found.buyers))
+
+
+def _freeze(
+    sale: str, cue: str, digest: str = "", entrants: int = 0, *, known: bool = False
+) -> Operation[tuple[Outcome, str, str]]:
     """What has become of the freeze, and the seeds of those who were drawn already."""
     base = shard_call("expire", ShardKeys.of(sale))
     own = CueKeys.of(sale, cue)
     used = (*base.keys, own.cue, own.secrets)
-    reply = yield Call(load_script("window/freeze"), used, (digest, entrants))
+    args = (digest, entrants, "1" if known else "")
+    reply = yield Call(load_script("window/freeze"), used, args)
     _, _, code, _, _, server_seed, entropy = expect(reply, 7, "freeze")
     outcome = outcome_of(code.decode(), "freeze")
     if outcome in (Outcome.CUE_UNKNOWN, Outcome.SALE_UNKNOWN, Outcome.PURGED):
@@ -138,6 +173,51 @@ def _sweep(sale: str) -> Operation[None]:
     while more:
         reply = yield shard_call("expire", ShardKeys.of(sale), limits.SWEEP_MAX)
         _, _, _, more, _ = expect(reply, 5, "expire")
+
+
+def check_publish(frozen: Frozen, publish: Publish | None) -> Publish | None:
+    """What is to publish the digest now, or None if nothing is; InvalidRequest if it is missing."""
+    place = frozen.known.cue.publish
+    if publish is not None and (place is None or not callable(publish)):
+        rule = "must be a function of the digest and the cue, or None"
+        if place is None:
+            rule = "must be None: the cue was opened without a place for its digest"
+        raise InvalidRequest("publish", f"{rule}, not {limits.shown(publish)}")
+    if place is None or frozen.outcome is not Outcome.FROZEN or frozen.view.published_at_ms:
+        return None
+    if publish is None:
+        rule = "must be given: the cue's digest has still to be published at"
+        raise InvalidRequest("publish", f"{rule} {place!r}")
+    return publish
+
+
+def published(frozen: Frozen, source: draw.EntropySource | None) -> Operation[Frozen]:
+    """Note that the digest is published; too late for the public seed it voids the cue."""
+    cue = frozen.known.cue
+    is_out = yield from _is_out(cue, replace(frozen.view, digest=""), source)
+    base = shard_call("expire", ShardKeys.of(cue.sale))
+    own = (*base.keys, CueKeys.of(cue.sale, cue.id).cue)
+    reply = yield Call(load_script("window/publish"), own, ("1" if is_out else "",))
+    _, _, code, _ = expect(reply, 4, "publish")
+    outcome = outcome_of(code.decode(), "publish")
+    seen = yield from view(cue.sale, cue.id)
+    return replace(frozen, outcome=outcome, view=seen)
+
+
+def told(frozen: Frozen) -> Freeze:
+    """What came of a freeze, for everybody."""
+    cue, seen = frozen.known.cue, frozen.view
+    return Freeze(
+        outcome=frozen.outcome,
+        sale=cue.sale,
+        cue=cue.id,
+        digest=seen.digest,
+        entrants=seen.entrants,
+        frozen_at_ms=seen.frozen_at_ms,
+        published_at_ms=seen.published_at_ms,
+        freeze_by_ms=cue.freeze_by_ms,
+        at_ms=seen.at_ms,
+    )
 
 
 def _pages(known: Known, key: str) -> Operation[dict[str, str]]:
@@ -336,6 +416,7 @@ def _settlement(outcome: Outcome, known: Known) -> Operation[Settlement]:
         promoted=sum(one.outcome is Outcome.HELD and one.promoted for one in verdicts),
         reserve_until_ms=seen.reserve_until_ms if _keeps_reserve(seen) else None,
         at_ms=seen.at_ms,
+        freeze_by_ms=cue.freeze_by_ms,
     )
 
 
@@ -363,7 +444,11 @@ def void(sale: str, cue: str, reason: str) -> Operation[Answer]:
     own = CueKeys.of(sale, cue)
     base = shard_call("expire", ShardKeys.of(sale))
     call = Call(load_script("window/void"), (*base.keys, own.cue, own.awarded), (reason,))
-    return (yield from perform_once(sale, call, "void"))
+    answer = yield from perform_once(sale, call, "void")
+    if answer.outcome is Outcome.VOID:
+        with suppress(StoreError):  # it is void all the same, and its record has the digest
+            yield from _keep_digest(*(yield from show(sale, cue)))
+    return answer
 
 
 def give_back(sale: str, cue: str) -> Operation[Answer]:

@@ -83,10 +83,7 @@ from flashsale.models import Answer, Basket, Outcome
 from flashsale.scripts import load_script
 
 SETTLING_MS = 2_000
-"""From the close (or the public seed) to the time the result is announced for."""
-
-ENTROPY_MARGIN_MS = 10_000
-"""The public seed comes at least so long after the close: time to freeze and publish the digest."""
+"""From the close and the wait for its digest (or the public seed) to the announced time."""
 
 LAGS_MAX = 100_000
 """Reports of lag that one call takes."""
@@ -189,8 +186,8 @@ def open_cue(
     width_ms = request.windows * request.window_ms
     credit_ms = request.lag_cap_ms + request.spread_ms + request.grace_ms
     closes_ms = cue_time_ms + width_ms + credit_ms
-    round_number, entropy_at = _round_after(entropy, closes_ms + ENTROPY_MARGIN_MS)
-    reveals_ms = _reveals_at(closes_ms if entropy_at is None else entropy_at)
+    round_number, entropy_at = _round_after(entropy, closes_ms, request.entropy_margin_ms)
+    reveals_ms = _reveals_at(max(closes_ms + request.publish_wait_ms, entropy_at or 0))
     stock = _stock_of(request)
     kept = None
     if request.keep == "best":
@@ -214,6 +211,7 @@ def open_cue(
         False if kept is None else kept,
         request.entries_max,
         reveals_ms,
+        False if request.publish is None else request.publish_wait_ms,
     )
     fixed = {
         "request": msgspec.to_builtins(request),
@@ -266,15 +264,18 @@ def _reveals_at(ready_ms: int) -> int:
     return ready_ms + SETTLING_MS
 
 
-def _round_after(entropy: draw.EntropySource | None, at_ms: int) -> tuple[int | None, int | None]:
+def _round_after(
+    entropy: draw.EntropySource | None, closes_ms: int, margin_ms: int
+) -> tuple[int | None, int | None]:
     """The round of a public draw and when it comes; what a source says is not just believed."""
     if entropy is None:
         return None, None
+    at_ms = closes_ms + margin_ms
     number, round_at = entropy.round_after(at_ms)
     number = limits.check_int("round of entropy", number, 0, 2**53)
     round_at = limits.check_time("time of entropy's round", round_at)
     if round_at <= at_ms:
-        rule = f"must be later than {at_ms}, the close and {ENTROPY_MARGIN_MS} ms"
+        rule = f"must be later than {at_ms}, the close and {margin_ms} ms"
         raise InvalidRequest("time of entropy's round", f"{rule}, not {round_at}")
     return number, round_at
 
@@ -359,7 +360,9 @@ def _read_cue(
         seed_commitment=fixed["seed_commitment"],
         closes_at_ms=closes_ms,
         reveals_at_ms=rules[12],
-        entropy_margin_ms=ENTROPY_MARGIN_MS,
+        entropy_margin_ms=asked.entropy_margin_ms,
+        publish=asked.publish,
+        publish_wait_ms=asked.publish_wait_ms,
     )
     names = tuple((lines[at], lines[at + 1]) for at in range(0, len(lines), 4))
 

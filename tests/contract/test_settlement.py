@@ -420,13 +420,13 @@ def test_settling_waits_for_the_public_seed(lab: Lab) -> None:
     class Slow(Tower):
         def fetch(self, round_number: int) -> Randomness | None:
             self.asked.append(round_number)
-            return Randomness(bytes(32)) if len(self.asked) == 2 else None
+            return Randomness(bytes(32)) if len(self.asked) == 4 else None
 
     sale, slow = lab.open(), Slow()
     handle = entered(lab, sale, entropy=slow)
     close(lab, sale, handle)
     assert handle.settle(entropy=slow).outcome is Outcome.SETTLED
-    assert len(slow.asked) == 2
+    assert len(slow.asked) == 4  # twice while the entries were frozen
 
 
 @pytest.mark.parametrize("late_ms", [-1, 0])
@@ -437,7 +437,7 @@ def test_entries_frozen_when_the_public_seed_was_known_void_the_cue(lab: Lab, la
     assert at is not None
     tower.say(handle.cue())
     lab.set_time(sale, at + late_ms)
-    told = handle.settle(wait=False, entropy=tower)
+    told = settled(lab, sale, handle, entropy=tower)
     if late_ms < 0:
         assert told.outcome is Outcome.SETTLED
         return
@@ -477,6 +477,7 @@ def test_a_public_draw_takes_no_other_source_and_no_odd_value(lab: Lab) -> None:
     for wrong, text in [(None, "not None"), (Tower("beacon"), "not 'beacon'")]:
         with pytest.raises(InvalidRequest, match=f"entropy: must be the source .*{text}"):
             handle.settle(wait=False, entropy=wrong)
+    handle.freeze(wait=False, entropy=tower)
     for value in (b"", bytes(15), bytes(1_025), "x" * 32):
         tower.say(handle.cue(), value)  # type: ignore[arg-type]
         with pytest.raises(InvalidRequest, match="value of entropy: must be 16 to 1024 bytes"):

@@ -78,7 +78,14 @@ class Scene:
     def process(self) -> Hand:
         return Hand(self.lab, settlement(self.handle.cue(), value=self.value))
 
+    def freeze(self) -> None:
+        """Before the tower speaks."""
+        if self.tower:
+            with self.tower.silent():
+                self.handle.freeze(wait=False, entropy=self.tower)
+
     def settle(self) -> Any:
+        self.freeze()
         return self.handle.settle(wait=False, entropy=self.tower)
 
     def again(self) -> None:
@@ -335,6 +342,7 @@ def test_a_key_that_is_lost_once_the_first_has_got_a_hold_is_needed_no_more(
     scene.settle()
     expected = scene.end()
     scene.again()
+    scene.freeze()
     with connect("sync", server_url) as keyless:
         handle = keyless.sale(scene.sale.id).cue_handle("drop")
         with pytest.raises(ConfigurationError, match="the key 'test' is needed"):

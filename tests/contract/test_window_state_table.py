@@ -200,7 +200,7 @@ TABLE = {
     "enter": "ENTERED TOO_LATE*7 VOID*2",
     "freeze": "NOT_CLOSED FROZEN*5 SETTLED*2 VOID*2",
     "freeze with a digest": "NOT_CLOSED FROZEN*5 SETTLED*2 VOID*2",
-    "freeze with another": "NOT_CLOSED FROZEN*2 CONFLICT*3 SETTLED*2 VOID*2",
+    "freeze with another": "NOT_CLOSED FROZEN*2 CONFLICT*3 SETTLED*2 CONFLICT*2",
     "award drawn": "NOT_CLOSED*3 HELD+3 HELD+1 HELD*3 VOID*2",
     "award drawn, others": "NOT_CLOSED*3 HELD+1*2 SOLD_OUT SETTLED*2 VOID*2",
     "award drawn, other seeds": "NOT_CLOSED*3 HELD+3 TRY_AGAIN*4 VOID*2",

@@ -94,6 +94,7 @@ OF_CUE: dict[str, Callable[[Any, int], Any]] = {
     "cue": lambda s, ms: s.cue_handle("a").cue(timeout_ms=ms),
     "view": lambda s, ms: s.cue_handle("a").view(timeout_ms=ms),
     "enter": lambda s, ms: s.cue_handle("a").enter("b", {"a": 1}, position_ms=1, timeout_ms=ms),
+    "freeze": lambda s, ms: s.cue_handle("a").freeze(timeout_ms=ms),
     "settle": lambda s, ms: s.cue_handle("a").settle(timeout_ms=ms),
     "void": lambda s, ms: s.cue_handle("a").void("rain", timeout_ms=ms),
     "give_back": lambda s, ms: s.cue_handle("a").give_back(timeout_ms=ms),

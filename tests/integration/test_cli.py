@@ -226,6 +226,10 @@ def test_cues_and_their_records(
         early = cli("record", sale.id, "first")
         assert (early.code, early.out) == (1, "")
         assert "the cue still takes entries" in early.err
+        cue.freeze()
+        frozen = cli("cue", "freeze", sale.id, "first", "--json").json
+        assert (frozen["digest"], frozen["entrants"]) == (cue.view().digest, 1)
+        assert cli("cue", "freeze", sale.id, "later").code == 1
         cue.settle()
         early = cli("cue", "give-back", sale.id, "later")
         assert (early.code, early.out) == (1, "")

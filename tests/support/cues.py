@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -65,6 +66,13 @@ class Tower:
         value = self.values.get(round_number)
         return None if value is None else Randomness(value)
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Let no round have come meanwhile."""
+        values, self.values = self.values, {}
+        yield
+        self.values = values
+
     def say(self, cue: Cue, value: bytes = b"the value of the round") -> None:
         """Let the round of a cue have come."""
         assert cue.entropy_round is not None
@@ -114,9 +122,13 @@ def close(lab: Lab, sale: SaleHandle, handle: CueHandle) -> None:
 
 
 def settled(lab: Lab, sale: SaleHandle, handle: CueHandle, **more: Any) -> Settlement:
-    """Settle at the close, or later if it is later already."""
+    """Settle at the close, or later if it is later already; public seeds come after the freeze."""
     now = sale.snapshot().at_ms
     lab.set_time(sale, max(now, handle.cue().closes_at_ms))
+    source = more.get("entropy")
+    if isinstance(source, Tower):
+        with source.silent():
+            handle.freeze(wait=False, entropy=source)
     return handle.settle(wait=False, **more)
 
 
@@ -202,7 +214,8 @@ def load(lab: Lab, saved: Mapping[str, bytes | None]) -> None:
 
 def settlement(cue: Cue, *, value: bytes | None = None, key: Key = KEY) -> Operation[Settlement]:
     """What a process does to settle a cue, in one operation."""
-    frozen = yield from settling.freeze(cue.sale, cue.id)
+    source = Tower(cue.entropy_source) if cue.entropy_source else None
+    frozen = yield from settling.freeze(cue.sale, cue.id, source)
     found = None if value is None else Randomness(value)
     return (yield from settling.finish(frozen, key, found))
 

@@ -34,7 +34,7 @@ from flashsale import (
 )
 from flashsale.batches import Item, Kind, Target, run_batch
 from flashsale.calls import Call, Operation, Send
-from flashsale.cues import CueRequest
+from flashsale.cues import CueRequest, CueState, CueView
 from flashsale.keyring import Keyring
 from flashsale.keys import PREFIX, SEALED, CueKeys, ShardKeys
 from flashsale.ledger import Entry, Names, Page
@@ -375,12 +375,16 @@ NAMES = Names(("red",), 1_000)
 KNOWN = Known(
     Cue(
         SALE, "cue", {"red": 1}, 1, 1, 0, 3_000, 1, 0, 0, 0, 0, "all", None, None, None, None, True,
-        "", "k", "", 3_001, 5_001,
+        "", "k", "", 3_001, 5_001, 60_000,
     ),
     bytes(32),
     bytes(32),
     (("red", 0),),
 )  # fmt: skip
+VIEW = CueView(
+    KNOWN.cue, CueState.FROZEN, 1, 0, 0, {}, 1, "00", 0, None, None, "", "", "",
+)  # fmt: skip
+FROZEN = settling.Frozen(Outcome.FROZEN, KNOWN, VIEW)
 DRAWN = draw.Drawn(draw.Frozen(KNOWN.cue, 1, [], "", {}, {"00": "ann"}, []), b"", None, [], [])
 PAGE = Page(1, 9, 0, "", 5, {}, ())
 REQUEST = ("ann", {"red": 1}, "h", "", "")
@@ -443,6 +447,7 @@ OPERATIONS = {
     "window/entries": settling._pages(KNOWN, CueKeys.of(SALE, "cue").entries),
     "window/award": settling._award_some(KNOWN, DRAWN, "drawn", [("00", [("red", 1, 1)])]),
     "window/reveal": settling._reveal(KNOWN.cue, DRAWN),
+    "window/publish": settling.published(FROZEN, None),
     "window/void": settling.void(SALE, "cue", "rain"),
     "window/give_back": settling.give_back(SALE, "cue"),
     "window/result": batch(window.result_kind(SALE, "cue"), window.result_item("cue", "ann")),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 
 from flashsale import draw, limits, settling, window
-from flashsale.cues import Cue, CueView, EntryAnswer, Settlement, check_cue_id
+from flashsale.cues import Cue, CueView, EntryAnswer, Freeze, Settlement, check_cue_id
 from flashsale.models import Answer, Basket
 from flashsale.pickling import NotPickled
 
@@ -121,10 +122,28 @@ class AsyncCueHandle(NotPickled):
                 watch = watches.join(self.sale, self.id, ask, pauses)
             await watch.wait(deadline - time.monotonic())
 
+    async def freeze(
+        self,
+        *,
+        entropy: draw.EntropySource | None = None,
+        wait: bool = True,
+        timeout_ms: int = 120_000,
+    ) -> Freeze:
+        """End the entering for ever, and tell the digest of the entrants, which fixes them.
+
+        Published before anybody can know the result, the digest proves that nobody was chosen by
+        their luck. Any process may freeze, also several at once and again: it is done once. wait:
+        until the cue closes; without it NOT_CLOSED is answered at once. entropy: the source of a
+        public draw, asked first: where its value is there already the cue is void, as it is when
+        it is frozen later than `freeze_by_ms`. timeout_ms: 1 to 600,000, not for the waiting.
+        """
+        return settling.told(await self._freeze(entropy, timeout_ms, wait=wait))
+
     async def settle(
         self,
         *,
         entropy: draw.EntropySource | None = None,
+        publish: settling.Publish | None = None,
         wait: bool = True,
         timeout_ms: int = 120_000,
     ) -> Settlement:
@@ -141,14 +160,14 @@ class AsyncCueHandle(NotPickled):
         until it closes, and for the public seed; without it NOT_CLOSED or FROZEN is answered at
         once. entropy: the source the cue was opened with. timeout_ms is for each part of the work
         (1 to 600,000), not for the waiting.
+
+        publish: for a cue that was opened with a place for its digest: called with the digest and
+        the cue (`AsyncFlashSale` awaits it, if need be) until it has returned once, so perhaps
+        twice; what it raises reaches you, and nothing is noted. Winners are given their holds
+        `publish_wait_ms` later. Without it such a cue raises InvalidRequest.
         """
-        while True:
-            step = settling.freeze(self.sale, self.id)
-            frozen = await self._shop.perform(step, timeout_ms)
-            wake_ms = settling.wait_for_close(frozen) if wait else 0
-            if not wake_ms:
-                break
-            await asyncio.sleep(wake_ms / 1000)
+        frozen = await self._freeze(entropy, timeout_ms, wait=wait)
+        frozen = await self._publish(frozen, publish, entropy, timeout_ms)
         cue = frozen.known.cue
         key = settling.key_for(frozen, self._shop._draw_keys)
         value = None
@@ -159,6 +178,32 @@ class AsyncCueHandle(NotPickled):
                 break
             await asyncio.sleep(0.5)
         return await self._shop.perform(settling.finish(frozen, key, value), timeout_ms)
+
+    async def _freeze(
+        self, entropy: draw.EntropySource | None, timeout_ms: int, *, wait: bool
+    ) -> settling.Frozen:
+        while True:
+            step = settling.freeze(self.sale, self.id, entropy)
+            frozen = await self._shop.perform(step, timeout_ms)
+            wake_ms = settling.wait_for_close(frozen) if wait else 0
+            if not wake_ms:
+                return frozen
+            await asyncio.sleep(wake_ms / 1000)
+
+    async def _publish(
+        self,
+        frozen: settling.Frozen,
+        publish: settling.Publish | None,
+        entropy: draw.EntropySource | None,
+        timeout_ms: int,
+    ) -> settling.Frozen:
+        publish = settling.check_publish(frozen, publish)
+        if publish is None:
+            return frozen
+        done = publish(frozen.view.digest, frozen.known.cue)
+        if inspect.isawaitable(done):
+            await done
+        return await self._shop.perform(settling.published(frozen, entropy), timeout_ms)
 
     async def void(self, reason: str, *, timeout_ms: int | None = None) -> Answer:
         """Say that the cue does not count; its stock stays set aside until you say where it goes.

@@ -52,7 +52,7 @@ app.add_typer(queue, name="queue", rich_help_panel=_STEER)
 cue = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Void a sale's cue, and say where its stock goes.",
+    help="Freeze a sale's cue, void it, and say where its stock goes.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cue, name="cue", rich_help_panel=_STEER)
@@ -106,6 +106,7 @@ _add(steering.restock, _STEER, "restock 1111 lipstick=+500 mug=-20 --op-id truck
 _add(steering.repair, _STEER, "repair 1111", "repair 1111 --json")
 _add(steering.end, _STEER, "end 1111")
 _add(steering.purge, _STEER, "purge 1111")
+_add(cueing.freeze, _STEER, "cue freeze 1111 lipstick", to=cue)
 _add(cueing.void, _STEER, "cue void 1111 lipstick 'the stream broke off'", to=cue)
 _add(cueing.give_back, _STEER, "cue give-back 1111 lipstick", name="give-back", to=cue)
 _add(

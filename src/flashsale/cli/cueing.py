@@ -1,4 +1,4 @@
-"""The commands about fairness windows: cues, record, cue void, cue give-back."""
+"""The commands about fairness windows: cues, record, cue freeze, cue void, cue give-back."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from flashsale.cli.options import Debug, Json, SaleId, Url, Yes
 from flashsale.cli.reporting import done, make_sure, operating, print_line
 from flashsale.cli.words import clock
 from flashsale.cues import CueState, CueView
+from flashsale.errors import Rejected
 from flashsale.models import Outcome
 
 CueId = Annotated[str, typer.Argument(metavar="CUE", help="The cue's id.", show_default=False)]
@@ -52,6 +53,21 @@ def record(
         else:
             out.write_text(text, "utf-8")
             report.note(f"{out}: {len(text):,} bytes")
+
+
+def freeze(
+    sale: SaleId, cue: CueId, url: Url = None, json: Json = False, debug: Debug = False
+) -> None:
+    """Freeze a closed cue's entries, and print the digest that fixes them.
+
+    Publish it before anybody can know the result. A public draw is frozen by its service, which
+    has the source.
+    """
+    with operating(url, json=json, debug=debug) as (report, shop):
+        told = shop.sale(sale).cue_handle(cue).freeze(wait=False)
+        if told.outcome not in (Outcome.FROZEN, Outcome.SETTLED):
+            raise Rejected(told.outcome, f"cue {cue!r} of sale {sale!r}")
+        report.give(msgspec.to_builtins(told), f"{told.digest}  {told.entrants:,} entrants")
 
 
 def void(

@@ -231,6 +231,9 @@ class SaleHandle(NotPickled):
         proof: bool = True,
         entries_max: int = 10_000_000,
         stock_of: str | None = None,
+        entropy_margin_ms: int = 60_000,
+        publish: str | None = None,
+        publish_wait_ms: int = 0,
         timeout_ms: int | None = None,
     ) -> CueHandle:
         """Open a fairness window on the stream: the moment at which the link goes up.
@@ -259,6 +262,9 @@ class SaleHandle(NotPickled):
             proof=proof,
             entries_max=entries_max,
             stock_of=stock_of,
+            entropy_margin_ms=entropy_margin_ms,
+            publish=publish,
+            publish_wait_ms=publish_wait_ms,
         )
         key = self._shop._draw_keys.newest()
         operation = window.open_cue(
