@@ -1,6 +1,6 @@
 -- The number of a place: lib/place_of the other way round.
 local function number_of(seed, present, place)
-  local ROUNDS = 10
+  local ROUNDS = 14
   if place > present then
     return place
   end

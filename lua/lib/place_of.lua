@@ -4,7 +4,7 @@
 -- what a script can compute; here it is a pseudo-random function of a secret, not a collision-free
 -- one. flashsale.shuffle is the same in Python.
 local function place_of(seed, present, number)
-  local ROUNDS = 10
+  local ROUNDS = 14
   if number > present then
     return number
   end
