@@ -46,7 +46,7 @@ def test_one_date_anywhere_dates_every_segment_of_its_discontinuity(
     (stretch,) = reading.stretches
     assert (stretch.first_ms, stretch.last_ms) == (T0, T0 + sum(lengths))
     assert reading.edge == Position(T0 + sum(lengths), 0)
-    assert reading.events == (Sample(T0 + sum(lengths), T0, 0, T0),)
+    assert reading.events == (Sample(T0 + sum(lengths), T0, 0, T0, late_ms=lengths[-1]),)
 
 
 def test_only_what_is_new_is_a_sample() -> None:
@@ -55,7 +55,8 @@ def test_only_what_is_new_is_a_sample() -> None:
     two = playlist(date(T0), *segments(3))
     assert len(timeline.read(one, T0 + 4_000).events) == 1
     assert timeline.read(one, T0 + 5_000).events == ()
-    assert timeline.read(two, T0 + 6_000).events == (Sample(T0 + 6_000, T0 + 6_000, 0, T0),)
+    told = Sample(T0 + 6_000, T0 + 6_000, 0, T0, late_ms=1_000)
+    assert timeline.read(two, T0 + 6_000).events == (told,)
 
 
 def test_dates_that_left_the_playlist_are_remembered() -> None:
@@ -93,7 +94,8 @@ def test_a_stream_that_starts_over_is_a_new_discontinuity_from_its_first_reading
         reading = timeline.read(again, T0 + 3_610_000)
         assert reading.shift_ms == 0
         edge_ms = T0 + 3_610_000
-        assert reading.events == (Sample(edge_ms, edge_ms, 1, T0 + 3_600_000),)
+        told = Sample(edge_ms, edge_ms, 1, T0 + 3_600_000, late_ms=2_000)
+        assert reading.events == (told,)
 
 
 def test_dates_are_not_continued_backwards_across_a_discontinuity() -> None:

@@ -80,7 +80,7 @@ def test_the_doubt_is_part_of_what_the_clock_tells_until_a_date_comes() -> None:
     assert reading.edge is not None
     mapped = clock.server_time(reading.edge, now_ms=now_ms)
     assert mapped.server_ms == now_ms
-    assert 10_000 <= mapped.uncertainty_ms <= 10_600
+    assert mapped.uncertainty_ms == 10_000 + 2_000 * 3 // 5
     one, other = Position(T0 + 12_000, 1), Position(T0 + 13_000, 1)
     assert clock.elapsed(one, other, now_ms=now_ms).uncertainty_ms == 10_000
 
@@ -102,6 +102,42 @@ def test_what_was_continued_once_is_not_continued_anew_from_a_later_playlist() -
     text = "#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:4\n#EXT-X-DISCONTINUITY-SEQUENCE:1\n"
     reading = timeline.read(text + "\n".join(segments(3)), T0)
     assert (reading.edge, reading.edge_doubt_ms) == (Position(T0 + 14_000, 1), 10_000)
+
+
+# --- how late a sighting is ---------------------------------------------------------------
+
+
+@given(
+    st.integers(500, 10_000),
+    st.integers(0, 10_000),
+    st.lists(st.integers(100, 30_000), max_size=2),
+    st.integers(0, 2_000),
+)
+def test_the_first_readings_tell_how_far_off_they_may_be(
+    length_ms: int, phase_ms: int, waits_ms: list[int], doubt_ms: int
+) -> None:
+    """However rarely it is read, and however long its segments are: each is listed at its end."""
+    clock, timeline = StreamClock(doubt_ms=doubt_ms), HlsTimeline()
+    now_ms = T0 + length_ms + phase_ms
+    for wait_ms in [0, *waits_ms]:
+        now_ms += wait_ms
+        there = segments((now_ms - T0) // length_ms, length_ms / 1_000)
+        reading = read(date(T0), *there, timeline=timeline, now_ms=now_ms)
+        clock.take(reading.events)
+        assert reading.edge is not None
+        mapped = clock.server_time(reading.edge, now_ms=now_ms)
+        assert abs(mapped.server_ms - reading.edge.ms) <= mapped.uncertainty_ms
+
+
+def test_a_discontinuity_that_was_over_at_the_first_reading_gives_no_sample() -> None:
+    clock, timeline = StreamClock(), HlsTimeline()
+    lines = [date(T0 - 3_600_000), *segments(3), BREAK, date(T0), *segments(3)]
+    clock.take(read(*lines, timeline=timeline, now_ms=T0 + 6_000).events)
+    with pytest.raises(InvalidRequest, match=r"must be one the clock has samples of \(\[1\]\)"):
+        clock.server_time(Position(T0 - 3_600_000, 0), now_ms=T0 + 6_000)
+    lines += [BREAK, date(T0 + 60_000), *segments(1)]  # one that ends between two readings does
+    clock.take(read(*lines, timeline=timeline, now_ms=T0 + 10_000).events)
+    assert clock.server_time(Position(T0 + 60_000, 2), now_ms=T0 + 10_000).samples == 1
 
 
 # --- dates that are odd -------------------------------------------------------------------

@@ -46,7 +46,7 @@ class StreamClock:
     sampled; beyond, the clock says so instead of guessing (1 to 3,600,000, default 30,000).
     `window_ms`: how long a sample counts (1,000 to 3,600,000, default 60,000; at most 64 samples
     of a piece are kept). `doubt_ms`: how far off a lone sample may be; n samples that agree leave
-    3/n of it (0 to 60,000, default 1,000; for a playlist the time between two readings).
+    3/n of it (0 to 60,000, default 1,000). `HlsTimeline` says itself if a sample may be later.
 
     Pure: no I/O and no clock of its own, the same calls give the same results. Memory is bounded
     by 16 pieces of 64 samples. Not safe for threads by itself. Errors are InvalidRequest.

@@ -116,17 +116,21 @@ class HlsTimeline:
       URI, behind parts too.
 
     Samples are the edge of the playlist and the server time at which it was read: late by at most
-    the time since the last reading, so read it once a segment or part, and use
-    `StreamClock(noise="late")`. No I/O: the caller fetches the text. One rendition only; labels of
-    several may differ by a frame. What is remembered is one playlist, of at most 4 Mi characters
-    and 50,000 segments; a refresh reads only what it adds. The first reading of a large playlist
-    takes long (`read_in_thread`). Safe for threads.
+    the time since the last reading and by a segment (or part), which each sample says. So read it
+    more often than segments or parts come, and use `StreamClock(noise="late")`. Discontinuities
+    that a first reading finds before the edge give no sample: nobody knows when they were there.
+
+    No I/O: the caller fetches the text. One rendition only; labels of several may differ by a
+    frame. What is remembered is one playlist, of at most 4 Mi characters and 50,000 segments; a
+    refresh reads only what it adds. The first reading of a large playlist takes long
+    (`read_in_thread`). Safe for threads.
     """
 
     def __init__(self) -> None:
         self._playlist: Playlist | None = None
         self._known = Known()
         self._newest_discontinuity = -1
+        self._read_ms: int | None = None
         self._judge = Judge()
         self._merged: tuple[list[DateRangeTag], DateRanges] = ([], merge_tags(()))
         self._lock = threading.Lock()
@@ -153,11 +157,14 @@ class HlsTimeline:
         verdict = self._judge.judge(places, self._known, shifts, server_ms)
         if verdict is Verdict.STALE:
             return _STALE
-        edge = self._known.last.order if self._known else _NOWHERE
+        edge, since_ms = _NOWHERE, self._read_ms
+        if self._known:
+            edge = self._known.last.order
         if verdict is Verdict.STARTED_OVER:
             if playlist.read_from:
                 raise InvalidRequest("playlist", WHOLE_ONE)
-            places, shifts, edge = self._place_all(playlist, Known()), {}, _NOWHERE
+            places, shifts = self._place_all(playlist, Known()), {}
+            edge, since_ms = _NOWHERE, None
         if not any(place.start_us is not None for place in places):
             raise InvalidRequest(
                 "playlist",
@@ -166,8 +173,8 @@ class HlsTimeline:
             )
         relabels = [Relabel(shift, server_ms, number) for number, shift in shifts.items() if shift]
         added = _newer(places, edge)
-        samples = [] if playlist.ended else _samples(added, server_ms)
-        self._playlist, self._known = playlist, Known(places)
+        samples = [] if playlist.ended else _samples(added, server_ms, since_ms)
+        self._playlist, self._known, self._read_ms = playlist, Known(places), server_ms
         self._newest_discontinuity = max(self._newest_discontinuity, places[-1].discontinuity)
         self._judge.accept(added)
         return self._reading(playlist, (*relabels, *samples), tuple(places))
@@ -257,15 +264,20 @@ def _newer(places: Sequence[Place], edge: tuple[int, int, int]) -> list[Place]:
     return newer
 
 
-def _samples(added: Sequence[Place], server_ms: int) -> list[Sample]:
-    """The end of every discontinuity that has grown since the last reading."""
+def _samples(added: Sequence[Place], server_ms: int, since_ms: int | None) -> list[Sample]:
+    """The end of every discontinuity that has grown since the last reading, if there was one."""
     newest = {place.discontinuity: place for place in added if place.start_us is not None}
     samples: list[Sample] = []
     for number, place in newest.items():
+        if since_ms is None and number != added[-1].discontinuity:
+            continue
         if place.end_us is not None and place.run_us is not None:
             end_ms, first_ms = us_to_ms(place.end_us), us_to_ms(place.run_us)
+            late_ms = us_to_ms(place.unit_us)
+            if since_ms is not None:
+                late_ms = min(late_ms, max(0, server_ms - since_ms))
             first_ms = min(first_ms, end_ms)
-            samples.append(Sample(end_ms, server_ms, number, first_ms, place.doubt_ms))
+            samples.append(Sample(end_ms, server_ms, number, first_ms, place.doubt_ms, late_ms))
     return samples
 
 

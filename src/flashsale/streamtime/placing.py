@@ -46,6 +46,11 @@ class Place(Struct, frozen=True):
         return None if self.start_us is None else self.start_us + self.available_us
 
     @property
+    def unit_us(self) -> int:
+        """How long its newest part is, or all of it if it has none: what comes next is as long."""
+        return self.available_us // max(1, self.parts)
+
+    @property
     def order(self) -> tuple[int, int, int]:
         """Grows with every segment and part. (The parts of whole segments leave the playlist.)"""
         return (self.sequence, int(self.complete), 0 if self.complete else self.parts)

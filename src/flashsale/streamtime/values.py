@@ -41,6 +41,7 @@ class Sample(Struct, frozen=True):
     `first_ms`: the earliest position known to lie in the same discontinuity, if that is known; it
     is how a clock tells positions of neighbouring discontinuities apart.
     `doubt_ms`: how far the position may differ from what a player calls the same moment.
+    `late_ms`: how late the sighting may be; it counts where that is more than the clock's doubt.
     """
 
     position_ms: int
@@ -48,6 +49,7 @@ class Sample(Struct, frozen=True):
     discontinuity: int = 0
     first_ms: int | None = None
     doubt_ms: int = 0
+    late_ms: int = 0
 
     def __post_init__(self) -> None:
         check_position("position_ms", self.position_ms)
@@ -56,6 +58,7 @@ class Sample(Struct, frozen=True):
         if self.first_ms is not None:
             check_int("first_ms", self.first_ms, -TIME_MAX_MS, self.position_ms)
         check_int("doubt_ms", self.doubt_ms, 0, TIME_MAX_MS)
+        check_int("late_ms", self.late_ms, 0, TIME_MAX_MS)
 
 
 class Relabel(Struct, frozen=True):
