@@ -1,8 +1,7 @@
 -- A cue's state and rules, or nil and an outcome code.
 local function load_cue(k_cue)
   local CUE_UNKNOWN = 'm' -- outcomes
-  local cue = redis.call('HMGET', k_cue, 'format', 'state', 'rules', 'lines', 'id',
-    'published_at', 'cut')
+  local cue = redis.call('HMGET', k_cue, 'format', 'state', 'rules', 'lines', 'id', 'published_at')
   if not cue[1] then
     return nil, CUE_UNKNOWN
   end
@@ -13,7 +12,6 @@ local function load_cue(k_cue)
   local published_at, publish_wait = tonumber(cue[6]), rules[14]
   return {
     id = cue[5],
-    cut = tonumber(cue[7] or 0), -- how many taps' positions were cut down to live
     state = cue[2], -- open, frozen, revealed, void
     position = rules[1], -- of the cue on the media timeline, ms
     at = rules[2], -- the server's time of that moment, ms

@@ -179,7 +179,8 @@ if lines then
   book.parts['x:' .. id] = table.concat(indexes, ',')
 end
 if lines then
-  times[12], times[13], times[14] = shard.limit, times[12], times[13]
+  times[12], times[13], times[14], times[15] = shard.limit, times[12], times[13],
+    shard.key_holds_max
   also_write(book, 'HSET', keys.cues, { id, shard.sequence + 1 })
   also_write(book, 'HSET', keys.secrets, sealed)
   also_write(book, 'HSET', keys.cue, { 'format', '1', 'id', id, 'definition', definition,

@@ -66,6 +66,12 @@ LAG_BUCKETS = 481
 CUES_MAX = 1_000
 """Cues of one sale."""
 
+ENTRY_BYTES = 128
+"""Ids, baskets and keys of a cue's entries together: so much for each of its entries_max,"""
+
+ENTRIES_BYTES_LEAST = 65_536
+"""and at least so much."""
+
 PLACES_MAX = 100_000_000
 """Numbers that a waiting room gives in all."""
 

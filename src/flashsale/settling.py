@@ -14,7 +14,7 @@ from typing import TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from flashsale import draw, limits, verify
+from flashsale import draw, limits
 from flashsale.baskets import encode
 from flashsale.batches import CHUNK, Item, Kind, judged_of, perform_once, read_answers, shard_call
 from flashsale.calls import Call, Compute, Operation, expect, outcome_of
@@ -24,7 +24,7 @@ from flashsale.keyring import Key, Keyring
 from flashsale.keys import CueKeys, ShardKeys
 from flashsale.models import Answer, Outcome
 from flashsale.scripts import load_script
-from flashsale.window import Known, reject, seed_of, show, view
+from flashsale.window import Known, read_entry, reject, seed_of, show, view
 
 Lines: TypeAlias = Iterable[tuple[str, int, int]]
 """A basket as it is asked for: sku, units, least units."""
@@ -243,29 +243,14 @@ def _read_entrants(known: Known, seen: CueView) -> Operation[draw.Frozen]:
     texts = yield from _pages(known, CueKeys.of(cue.sale, cue.id).entries)
 
     def name_all() -> draw.Frozen:
-        shared = {text: _read_entry(known, text) for text in set(texts.values())}
+        shared = {text: read_entry(known, text) for text in set(texts.values())}
         entries = ((buyer, *shared[text]) for buyer, text in texts.items())
-        return draw.freeze(cue, known.salt, entries, at_ms=at_ms)
+        return draw.freeze(cue, known.salt, entries, at_ms=at_ms, share=known.share)
 
     found: draw.Frozen = yield Compute(name_all)
     if seen.digest and seen.digest != found.digest:
         raise ProtocolError(f"cue {cue.id!r}: its entrants are not those that were frozen")
     return found
-
-
-def _read_entry(known: Known, text: str) -> tuple[int, verify.Wish]:
-    """An entry as the server keeps it: "window" or "window|index*qty~least,…"."""
-    window, _, basket = text.partition("|")
-    if not basket:
-        return int(window), ((known.lines[0][0], 1, 1),)
-    names = {index: sku for sku, index in known.lines}
-    lines = []
-    for line in basket.split(","):
-        wanted, _, least = line.partition("~")
-        index, _, qty = wanted.partition("*")
-        units = int(qty or 1)
-        lines.append((names[int(index)], units, int(least or units)))
-    return int(window), tuple(sorted(lines))
 
 
 def finish(

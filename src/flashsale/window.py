@@ -21,12 +21,25 @@ order, repetition and batching of taps, crashes of the settlement, and whatever 
 meanwhile change nothing. With several windows the first goes first, and there is a race at each
 edge.
 
-Its limits. A perfect bot, or a false claim of lag within the cap, gains at most 1/F(W), F being the
-distribution of human reactions and W the window: for a median of 0.65 s, Normal(0.40, 0.08) +
-Exponential(0.35), that is 1.23 at 1 s, 1.011 at 2 s, 1.0006 at 3 s. Players of one cohort whose
-positions are late by a constant bias lose as those with slow hands do: with a bias of 0.3 s against
-the others their chance is 0.693 / 0.985 / 0.999 of theirs at W = 1 / 2 / 3 s, with 1 s it is 0 /
-0.824 / 0.990. So a window below 2 s warns that it is not fair.
+Its limits. With one window (`windows=1`) a perfect bot, or a false claim of lag within the cap,
+gains at most 1/F(W), F being the distribution of human reactions and W the window: for a median of
+0.65 s, Normal(0.40, 0.08) + Exponential(0.35), that is 1.23 at 1 s, 1.011 at 2 s, 1.0006 at 3 s.
+Players of one cohort whose positions are late by a constant bias lose as those with slow hands do:
+with a bias of 0.3 s against the others their chance is 0.693 / 0.985 / 0.999 of theirs at W = 1 / 2
+/ 3 s, with 1 s it is 0 / 0.824 / 0.990. So a window below 2 s warns that it is not fair.
+
+With several windows none of this holds: a false claim of lag, up to the cap, decides in which
+window a tap counts, and so may decide everything; viewers with less lag than the clock's reference
+gain the difference; reaction times count at each edge. One window, unless you mean a race.
+
+Where the sale has `key_holds_max`, `enter` takes a `key=` (a device, a card, an address). Of one
+key's entrants so many take part in the draw, those with the smallest names in the record, decided
+at the freeze: not those who came first, or a copied key would shut its owner out. Their awards are
+counted by key, too. With keep="best" there are no keys, so nothing is capped by them.
+
+A cue takes `entries_max` buyers, and of ids, baskets and keys together 128 bytes for each of those
+(64 KiB at least): beyond either new entries are ENTRIES_FULL, and so is a tap that would make a
+buyer's entry longer; what counted before counts.
 
 Not preventable: several accounts of one person; watching on a fast device and tapping on a slow
 one, which claims the slow one's lag (within a window that gains nothing; at the edge of two it
@@ -54,14 +67,21 @@ import secrets
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from flashsale import draw, limits, verify, views
 from flashsale.baskets import Lines, check_basket, encode, pack_baskets
-from flashsale.batches import Item, Kind, check_sequence, perform_once, shard_call
+from flashsale.batches import (
+    Item,
+    Kind,
+    check_sequence,
+    perform_once,
+    read_answers,
+    shard_call,
+)
 from flashsale.calls import Call, Operation, Reply, expect, outcome_of
 from flashsale.cues import (
     FAIR_WINDOW_MS,
@@ -102,12 +122,21 @@ class Known(Struct, frozen=True):
     """What a process remembers of a cue: it never changes.
 
     fresh: random bytes of which, with the draw key, the seed is made. The salt names the entrants.
+    lines: of each sku the index in the sale. share: how many entrants of one `key=` take part in
+    the draw, the sale's key_holds_max; None where keys are not counted.
     """
 
     cue: Cue
     fresh: bytes
     salt: bytes
     lines: tuple[tuple[str, int], ...]
+    share: int | None = None
+
+
+class _Entered(Answer, frozen=True, gc=False):
+    """counts: the entry that counts, as the server keeps it, if it is not the one that was sent."""
+
+    counts: str = ""
 
 
 class Position(Protocol):
@@ -291,16 +320,16 @@ def know(sale: str, cue: str) -> Operation[Known]:
 
 def view(sale: str, cue: str) -> Operation[CueView]:
     """A cue at this moment, as anybody may see it who looks on: without its nonce."""
-    seen, _ = yield from _look(sale, cue)
+    seen, _, _ = yield from _look(sale, cue)
     return seen
 
 
 def show(sale: str, cue: str) -> Operation[tuple[Known, CueView]]:
     """Both."""
-    seen, lines = yield from _look(sale, cue)
+    seen, lines, share = yield from _look(sale, cue)
     fresh, salt, nonce = yield from _secrets(sale, seen.cue.id)
     whole = msgspec.structs.replace(seen.cue, nonce=nonce)
-    return Known(whole, bytes.fromhex(fresh), bytes.fromhex(salt), lines), seen
+    return Known(whole, bytes.fromhex(fresh), bytes.fromhex(salt), lines, share), seen
 
 
 def _secrets(sale: str, cue: str) -> Operation[tuple[str, str, str]]:
@@ -313,8 +342,11 @@ def _secrets(sale: str, cue: str) -> Operation[tuple[str, str, str]]:
     return fresh.decode(), salt.decode(), nonce.decode()
 
 
-def _look(sale: str, cue: str) -> Operation[tuple[CueView, tuple[tuple[str, int], ...]]]:
-    """The view, and of each of the cue's skus the index in the sale."""
+_Seen: TypeAlias = tuple[CueView, tuple[tuple[str, int], ...], int | None]
+"""A view, and what `Known` has of the cue that is no secret."""
+
+
+def _look(sale: str, cue: str) -> Operation[_Seen]:
     cue = check_cue_id(cue)
     keys = ShardKeys.of(sale)
     used = (keys.sale, keys.stock, CueKeys.of(sale, cue).cue)
@@ -327,9 +359,7 @@ def _look(sale: str, cue: str) -> Operation[tuple[CueView, tuple[tuple[str, int]
         raise ProtocolError(f"cue {cue!r} cannot be read: {error!r}") from error
 
 
-def _read_cue(
-    sale: str, cue: str, now: int, raw: Reply, units: Reply
-) -> tuple[CueView, tuple[tuple[str, int], ...]]:
+def _read_cue(sale: str, cue: str, now: int, raw: Reply, units: Reply) -> _Seen:
     fields = {raw[at].decode(): raw[at + 1] for at in range(0, len(raw), 2)}
     fixed = msgspec.json.decode(fields["fixed"])
     asked = msgspec.convert(fixed["request"], CueRequest)
@@ -389,7 +419,7 @@ def _read_cue(
         published_at_ms=number("published_at"),
         voided_at_ms=number("voided_at"),
     )
-    return seen, names
+    return seen, names, rules[14] or None
 
 
 def reject(sale: str, cue: str, code: bytes) -> None:
@@ -405,7 +435,7 @@ def reject(sale: str, cue: str, code: bytes) -> None:
 
 def enter_kind(sale: str, known: Known) -> Kind:
     """Enter buyers into a cue's draw."""
-    return Kind("enter", sale, (known.cue.id, known.cue.keep), _enter_call)
+    return Kind("enter", sale, (known.cue.id, known.cue.keep), _enter_call, _read_entered)
 
 
 def _enter_call(kind: Kind, items: Sequence[Item]) -> Call:
@@ -415,7 +445,20 @@ def _enter_call(kind: Kind, items: Sequence[Item]) -> Call:
     ranks = bytes.fromhex("".join(item.second for item in items)) if keep == "best" else b""
     baskets = pack_baskets([item.lines for item in items])
     used = (keys.sale, keys.buyers, own.cue, own.entries, own.best)
-    return Call(load_script("window/enter"), used, (buyers, encode(positions), baskets, ranks))
+    cap_keys = encode([item.key for item in items]) if any(item.key for item in items) else b""
+    args = (buyers, encode(positions), baskets, ranks, cap_keys)
+    return Call(load_script("window/enter"), used, args)
+
+
+def _read_entered(kind: Kind, items: Sequence[Item], reply: object) -> list[Answer]:
+    answers = read_answers(kind, items, reply)
+    details = expect(reply, 5, "enter")[4]
+    flat = msgspec.msgpack.decode(details) if details else ()
+    for at in range(0, len(flat), 4):
+        number, counts = flat[at : at + 2]
+        told = msgspec.structs.asdict(answers[number - 1])
+        answers[number - 1] = _Entered(**told, counts=counts)
+    return answers
 
 
 def enter_item(
@@ -425,9 +468,14 @@ def enter_item(
     position_ms: int,
     minimum: Mapping[str, int] | None,
     key: Key | None,
+    fingerprint: str = "",
 ) -> Item:
-    """One tap, checked."""
-    cue = known.cue
+    """One tap, checked. key: the draw key; fingerprint: the `key=` by which a sale counts holds."""
+    cue, fingerprint = known.cue, limits.check_optional_id("key", fingerprint)
+    if cue.keep == "best" and fingerprint:
+        raise InvalidRequest("key", 'must not be given with keep="best", which cannot count by it')
+    if cue.keep == "all" and known.share is not None and not fingerprint:
+        raise InvalidRequest("key", "must be given: the sale has key_holds_max, and counts by keys")
     buyer = limits.check_id("buyer", buyer)
     position_ms = limits.check_position("position_ms", position_ms, cue.position_ms)
     lines = _with_least(check_basket("basket", basket), minimum)
@@ -439,7 +487,8 @@ def enter_item(
         who = draw.entrant_of(known.salt, cue.sale, cue.id, buyer)
         seed = seed_of(known, key)
         rank = verify.rank_of(seed, cue.sale, cue.id, who)
-    return Item(buyer, HOLD_PREFIX + cue.id, lines, position_ms, rank.hex())
+    counted = fingerprint if known.share is not None else ""
+    return Item(buyer, HOLD_PREFIX + cue.id, lines, position_ms, rank.hex(), counted)
 
 
 def seed_of(known: Known, key: Key | None) -> bytes:
@@ -485,11 +534,38 @@ def check_proof(known: Known, buyer: str, proof: str | None) -> Outcome | None:
     return None if right else Outcome.WRONG_PROOF
 
 
-def entry_answer(known: Known, answer: Answer) -> EntryAnswer:
-    """What the buyer is told: never a rank, and never early who won."""
+def read_entry(known: Known, text: str) -> tuple[int, verify.Wish, str]:
+    """An entry as the server keeps it: "window", "|index*qty~least,…" if need be, "#key" if any."""
+    text, _, key = text.partition("#")
+    window, _, basket = text.partition("|")
+    if not basket:
+        return int(window), ((known.lines[0][0], 1, 1),), key
+    names = {index: sku for sku, index in known.lines}
+    lines = []
+    for line in basket.split(","):
+        wanted, _, least = line.partition("~")
+        index, _, qty = wanted.partition("*")
+        units = int(qty or 1)
+        lines.append((names[int(index)], units, int(least or units)))
+    return int(window), tuple(sorted(lines)), key
+
+
+def _what_counts(known: Known, lines: Lines, answer: Answer) -> tuple[int, verify.Wish]:
+    if isinstance(answer, _Entered) and answer.counts:
+        return read_entry(known, answer.counts)[:2]
+    sent = [iter(lines)] * 3
+    return 0, tuple((str(sku), int(qty), int(least)) for sku, qty, least in zip(*sent, strict=True))
+
+
+def entry_answer(known: Known, answer: Answer, lines: Lines = ()) -> EntryAnswer:
+    """What the buyer is told: never a rank, and never early who won. lines: of the tap."""
     cue, receipt = known.cue, ""
+    window: int | None = None
+    wish: verify.Wish = ()
     if answer.outcome is Outcome.ENTERED:
         receipt = draw.opening_of(known.salt, cue.sale, cue.id, answer.buyer).hex()
+        if cue.keep == "all":
+            window, wish = _what_counts(known, lines, answer)
     return EntryAnswer(
         answer.outcome,
         cue.sale,
@@ -499,6 +575,9 @@ def entry_answer(known: Known, answer: Answer) -> EntryAnswer:
         cue.reveals_at_ms,
         answer.replayed,
         answer.at_ms,
+        window,
+        {sku: units for sku, units, _ in wish},
+        {sku: least for sku, units, least in wish if least < units},
     )
 
 

@@ -322,6 +322,8 @@ LIMITS: dict[str, int] = {
     "HOLDS_MAX": limits.HOLDS_MAX,
     "BUYERS_MAX": limits.BUYERS_MAX,
     "CUES_MAX": limits.CUES_MAX,
+    "ENTRY_BYTES": limits.ENTRY_BYTES,
+    "ENTRIES_BYTES_LEAST": limits.ENTRIES_BYTES_LEAST,
     "LAG_BUCKETS": limits.LAG_BUCKETS,
     "REPORTS_MAX": limits.STOCK_MAX,
     "READERS_MAX": 64,

@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from flashsale import draw, limits, settling, window
 from flashsale.cues import Cue, CueView, EntryAnswer, Freeze, Settlement, check_cue_id
 from flashsale.errors import InvalidRequest
@@ -60,6 +62,7 @@ class CueHandle(NotPickled):
         position_ms: int,
         proof: str | None = None,
         minimum: Mapping[str, int] | None = None,
+        key: str = "",
         timeout_ms: int | None = None,
     ) -> CueEntry:
         """Enter a buyer into the draw: a tap, made when the player showed `position_ms`.
@@ -67,30 +70,22 @@ class CueHandle(NotPickled):
         position_ms: on the media timeline of the cue (hls.js: `playingDate`, in milliseconds).
         proof: `flashsale.draw.proof_of` of the nonce that the stream carried, made by the player.
         minimum: per sku the least units to be content with; all or nothing without it. Of several
-        taps of a buyer the smallest (window, basket) counts, so repeating is harmless.
+        taps of a buyer the smallest (window, basket, key) counts, so repeating is harmless; the
+        answer says which. key: as of `hold`, and needed if the sale has `key_holds_max`: so many
+        entrants of one key take part in the draw (`flashsale.window`). Not with keep="best".
         """
         span = self._shop._span(timeout_ms)
         known = self._known(span.left_ms)
-        key = self._shop._draw_keys.named(known.cue.key) if known.cue.keep == "best" else None
-        item = window.enter_item(known, buyer, basket, position_ms, minimum, key)
+        own = self._shop._draw_keys.named(known.cue.key) if known.cue.keep == "best" else None
+        item = window.enter_item(known, buyer, basket, position_ms, minimum, own, key)
         refused = window.check_proof(known, item.buyer, proof)
         if refused is not None:
             told = window.entry_answer(known, Answer(refused, self.sale, item.buyer))
         else:
             kind = window.enter_kind(self.sale, known)
             answer = self._shop._ask(kind, item, span.left_ms)
-            told = window.entry_answer(known, answer)
-        return CueEntry(
-            told.outcome,
-            told.sale,
-            told.cue,
-            told.buyer,
-            told.receipt,
-            told.reveals_at_ms,
-            told.replayed,
-            told.at_ms,
-            handle=self,
-        )
+            told = window.entry_answer(known, answer, item.lines)
+        return CueEntry(**msgspec.structs.asdict(told), handle=self)
 
     def result(self, buyer: str, *, wait_ms: int = 60_000) -> Answer:
         """What the draw gave a buyer: HELD, to be paid until the deadline, NOT_DRAWN, or why not.
