@@ -49,6 +49,7 @@ from flashsale.streamtime.daterange import (
     write_cue,
 )
 from flashsale.streamtime.hls import HlsReading, HlsTimeline, Stretch
+from flashsale.streamtime.placing import Place
 from flashsale.streamtime.players import media_time_ms, playing_date_ms
 from flashsale.streamtime.pts import PtsTimeline, pts_between_ms
 from flashsale.streamtime.rtp import RtpTimeline, ntp_ms
@@ -62,6 +63,7 @@ __all__ = [
     "HlsReading",
     "HlsTimeline",
     "Mapped",
+    "Place",
     "Position",
     "PtsTimeline",
     "Relabel",

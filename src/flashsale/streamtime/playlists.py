@@ -5,7 +5,8 @@ draft-pantos-hls-rfc8216bis (parts, delta updates). The values of a few others a
 noted if they break the rules.
 
 Whole lines between one segment's URI and a later one's that were read before, the same characters,
-are not read again. So the cost of a refresh is a comparison of memory and what was added.
+are not read again. So the cost of a refresh is a comparison of memory and what was added; where
+every URI changes with each refresh (a signature in it), all lines are read.
 """
 
 from __future__ import annotations
