@@ -74,7 +74,7 @@ end
 if not is_id(id) or #times ~= 13 or (#units == 0 and stock_of == '') or #units % 2 ~= 0
   or #units > 2 * LINES_MAX
   or not writable or type(times[12]) ~= 'number' or times[12] > TIME_MAX - DURATION_MAX
-  or (times[13] and type(times[13]) ~= 'number') then
+  or (times[13] and (type(times[13]) ~= 'number' or times[13] > DURATION_MAX)) then
   return { epoch, shard.now, 0, MALFORMED, '' }
 end
 local number_of_cues = redis.call('HLEN', keys.cues)
@@ -112,7 +112,7 @@ local function refuse_source()
       units[#units + 1], units[#units + 2] = source.lines[k], 0
     end
   end
-  return why_kept(shard, source) or #units == 0 and SOLD_OUT or nil
+  return why_kept(shard, source, keys.source) or #units == 0 and SOLD_OUT or nil
 end
 
 -- The lines {sku, index, units, limit or false, …}, or nil and why the cue is refused.

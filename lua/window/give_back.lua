@@ -33,7 +33,7 @@ if not cue then
 elseif cue.state == 'void' and redis.call('HEXISTS', keys.stock, 'x:' .. cue.id) == 0 then
   return { epoch, shard.now, 0, GIVEN_BACK, cmsgpack.pack({ 1, '', 0, 1 }) }
 end
-local refused = why_kept(shard, cue)
+local refused = why_kept(shard, cue, keys.cue)
 if refused then
   return { epoch, shard.now, 0, refused, '' }
 end

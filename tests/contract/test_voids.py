@@ -17,6 +17,7 @@ from flashsale import (
     StoreUnavailable,
 )
 from support.cues import (
+    POSITION,
     Hand,
     Tap,
     Tower,
@@ -113,6 +114,22 @@ def test_once_its_time_has_come_a_void_says_when_the_entries_ended(
     lab.set_time(sale, now)
     handle.void("the link was wrong")
     assert handle.view().frozen_at_ms == frozen
+
+
+def test_a_void_before_the_cues_time_that_finds_entries_is_one_after_it(lab: Lab) -> None:
+    """Who has less lag than the clock's reference enters before the cue's time by the server."""
+    sale = lab.open()
+    lab.set_time(sale, T0 - 5_000)
+    handle = open_cue(lab, sale)
+    assert tap(handle, "ann", position_ms=POSITION).outcome is Outcome.ENTERED
+    handle.void("the link was wrong")
+    view = handle.view()
+    assert (view.frozen_at_ms, view.entrants) == (T0 - 5_000, 1)
+    assert view.digest
+    assert verified(handle)["frozen"]["digest"] == view.digest
+    assert handle.give_back().outcome is Outcome.NOT_CLOSED
+    lab.set_time(sale, handle.cue().reveals_at_ms)
+    assert handle.give_back().outcome is Outcome.GIVEN_BACK
 
 
 def test_a_void_after_the_freeze_keeps_its_time_and_digest(lab: Lab) -> None:
@@ -276,3 +293,19 @@ def test_only_a_void_cues_stock_goes_to_another(lab: Lab) -> None:
 def test_what_stock_of_says_is_checked(lab: Lab, rules: dict[str, Any], text: str) -> None:
     with pytest.raises(InvalidRequest, match=text):
         open_cue(lab, lab.open(), **rules)
+
+
+# --- damage -------------------------------------------------------------------------------
+
+
+def test_a_cue_whose_set_aside_is_lost_is_not_said_to_be_settled(lab: Lab) -> None:
+    """Award answers SETTLED where no set-aside is left, whether or not the result is revealed."""
+    sale = lab.open()
+    handle = open_cue(lab, sale)
+    tap(handle, "ann")
+    close(lab, sale, handle)
+    handle.freeze()
+    lab.set_time(sale, handle.cue().reveals_at_ms)
+    lab.raw.hdel(lab.keys(sale).stock, "x:drop")
+    assert handle.settle(wait=False).outcome is not Outcome.SETTLED
+    assert handle.view().state is CueState.FROZEN

@@ -10,10 +10,18 @@ from typing import Any
 import pytest
 import redis
 
-from flashsale import AsyncFlashSale, FlashSale, FlashSaleError, HoldRequest, Outcome, SaleHandle
+from flashsale import (
+    AsyncFlashSale,
+    CueState,
+    FlashSale,
+    FlashSaleError,
+    HoldRequest,
+    Outcome,
+    SaleHandle,
+)
 from flashsale.embedded import EmbeddedServer
 from support import proven
-from support.cues import KEY, Tap, drawn_by, enter_all, open_cue, settled, verified
+from support.cues import KEY, Tap, Tower, drawn_by, enter_all, open_cue, settled, verified
 from support.lab import T0, Lab
 
 
@@ -189,6 +197,39 @@ def test_a_settlement_torn_at_any_write_is_mended_and_goes_on(shop: FlashSale, r
         assert {b for b in map("b{}".format, range(6)) if sale.holds_of(b)} == winners
         assert {cue.result(buyer).outcome for buyer in winners} == {Outcome.HELD}
     assert number > 4
+
+
+@pytest.mark.parametrize("script", ["freeze", "publish"])
+def test_a_void_by_the_scripts_themselves_torn_at_any_write_is_mended(
+    shop: FlashSale, raw: Any, script: str
+) -> None:
+    """Whoever comes too late for the public seed."""
+    lab, number, torn = Stage(shop, raw).lab, 1, True
+    while torn:
+        number += 1
+        sale, tower = lab.open({"red": 10}), Tower()
+        cue = open_cue(lab, sale, stock={"red": 4}, entropy=tower, publish="the board")
+        enter_all(lab, cue.cue(), [Tap("ann")])
+        lab.set_time(sale, cue.cue().closes_at_ms)
+        if script == "publish":
+            cue.freeze(entropy=tower)
+        tower.say(cue.cue())
+        raw.set(proven.TEAR, f"window/{script}:{number}")
+        try:
+            cue.settle(wait=False, entropy=tower, publish=lambda digest, cue: None)
+            torn = False
+        except FlashSaleError:
+            raw.delete(proven.TEAR)
+            assert cue.view().state is not CueState.VOID or number > 2
+            assert sale.repair().problems == ()
+        raw.delete(proven.TEAR)
+        view = cue.view()
+        assert (view.state, view.set_aside) == (CueState.VOID, {"red": 4}), number
+        assert view.reason.endswith("after the public seed was known")
+        assert view.frozen_at_ms == view.voided_at_ms == cue.cue().closes_at_ms
+        assert sale.audit().problems == (), number
+        assert verified(cue)["void"]
+    assert number > 3
 
 
 def test_a_repair_that_is_itself_torn_goes_on_where_it_was(shop: FlashSale, raw: Any) -> None:

@@ -115,6 +115,20 @@ def test_a_dropped_reply_to_a_void_is_made_good(
     assert books_are_right(sale).skus["red"].available == 10
 
 
+def test_a_dropped_reply_to_a_publication_is_made_good_and_the_first_time_stays(
+    lab: Lab, through: tuple[SaleHandle, SaleHandle], proxy: FaultProxy
+) -> None:
+    sale, mine = through
+    told: list[str] = []
+    handle = open_cue(lab, mine, publish="the board", publish_wait_ms=5_000)
+    close(lab, sale, handle)
+    proxy.drop_replies(times=1, only=of("publish"))
+    handle.settle(wait=False, publish=lambda digest, _: told.append(digest))
+    view = handle.view()
+    assert (told, proxy.faults) == ([view.digest], 1)
+    assert view.published_at_ms == handle.cue().closes_at_ms
+
+
 def drawn_purely(handle: CueHandle, buyers: list[str]) -> list[str]:
     """The order of the draw, by the functions alone."""
     cue = handle.cue()
