@@ -150,7 +150,8 @@ local function confirm(buyer, hold, wanted)
 end
 
 for i = 1, n do
-  if not may_judge(book, keys, buyers, i, reply, records, most) then
+  if (i > book.read or book.work >= book.most)
+    and not may_judge(book, keys, buyers, i, reply, records, most) then
     break
   end
   local buyer, id = buyers[i], ids[i]

@@ -82,7 +82,8 @@ local function extend(buyer, hold, deadline)
 end
 
 for i = 1, n do
-  if not may_judge(book, keys, buyers, i, reply) then
+  if (i > book.read or book.work >= book.most)
+    and not may_judge(book, keys, buyers, i, reply) then
     break
   end
   local buyer, id = buyers[i], ids[i]

@@ -137,7 +137,8 @@ local function take(i, buyer, id, basket, is_new)
 end
 
 for i = 1, n do
-  if not may_judge(book, keys, buyers, i, reply, records, most) then
+  if (i > book.read or book.work >= book.most)
+    and not may_judge(book, keys, buyers, i, reply, records, most) then
     break
   end
   local buyer, id, basket = buyers[i], ids[i], baskets[1]

@@ -78,7 +78,8 @@ local function refund(buyer, hold, basket, op_id)
 end
 
 for i = 1, n do
-  if not may_judge(book, keys, buyers, i, reply, nil, most) then
+  if (i > book.read or book.work >= book.most)
+    and not may_judge(book, keys, buyers, i, reply, nil, most) then
     break
   end
   local buyer, id, basket = buyers[i], ids[i], baskets[1]

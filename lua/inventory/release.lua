@@ -100,7 +100,8 @@ local function bury(buyer, id)
 end
 
 for i = 1, n do
-  if not may_judge(book, keys, buyers, i, reply, records) then
+  if (i > book.read or book.work >= book.most)
+    and not may_judge(book, keys, buyers, i, reply, records) then
     break
   end
   local buyer, id = buyers[i], ids[i]

@@ -22,7 +22,7 @@ local function hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, re
       return nil
     end
   end
-  local known, n, lines = false, #buyers, 0
+  local known, n, lines, one = false, #buyers, 0, not which and baskets[1]
   records = records or {}
   local read = #records
   for i = 1, n do
@@ -34,12 +34,11 @@ local function hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, re
         records[i + k - 1] = piece[k]
       end
     end
-    local record, basket = records[i], baskets[which and which[i] or 1]
-    known = known or record
+    local record, basket = records[i], one or baskets[which[i]]
     if not basket or (record and #record > PLAIN_MAX) then
       return nil, records
     end
-    lines = lines + #basket.lines
+    known, lines = known or record, lines + #basket.lines
   end
   if lines > 2 * FRESH_LINES_MAX then
     return nil, records

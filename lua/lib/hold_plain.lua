@@ -40,9 +40,10 @@ local function hold_plain(shard, keys, buyers, request, closed, blobs)
     local units = redis.call('HMGET', keys.stock, index .. 'a', index .. 'x', index .. 'h',
       index .. 'l')
     row = {
-      a = counter_of(units[1], index .. 'a'), x = counter_of(units[2], index .. 'x'),
-      h = counter_of(units[3], index .. 'h'),
-      limit = units[4] ~= '' and counter_of(units[4], index .. 'l') or nil,
+      a = tonumber(units[1]) or counter_of(nil, index .. 'a'),
+      x = tonumber(units[2]) or counter_of(nil, index .. 'x'),
+      h = tonumber(units[3]) or counter_of(nil, index .. 'h'),
+      limit = units[4] ~= '' and (tonumber(units[4]) or counter_of(nil, index .. 'l')) or nil,
     }
     book.rows = { row }
     code = refuse_units(book, shard, keys, { 1, qty }, {}, 0)

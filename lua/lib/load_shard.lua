@@ -4,8 +4,8 @@
 -- A wall clock that stands still or goes back leaves the time where it was. One that is far
 -- ahead of both the shard and the caller is not believed (`jumped`): the time stays where it was,
 -- and what falls due between that and `latest` is judged by nobody, see lib/is_doubtful.
--- Every field is looked at here, all in one search: what is lost must never be found missing behind
--- a write, and never be taken for "there is none".
+-- Every field is looked at here: what is lost must never be found missing behind a write, and never
+-- be taken for "there is none". Each number is read once, and all are compared together.
 local function load_shard(k_sale, caller_text)
   local CLOCK_JUMP_MAX = 60000
   local SALE_UNKNOWN, PURGED = 'u', 'p' -- outcomes
@@ -25,9 +25,12 @@ local function load_shard(k_sale, caller_text)
   if not string.find(caller_text, '^%d+$') then
     error({ err = 'FLASHSALE_MALFORMED the caller\'s time must be milliseconds' })
   end
-  local position = (sale[3] or '?') .. ' ' .. (sale[4] or '?') .. ' ' .. (sale[5] or '?') .. ' '
-    .. (sale[6] or '?') .. ' ' .. (sale[7] or '?') .. ' ' .. (sale[8] or '?')
-  if not string.find(position, '^%d+ %d+ %d+ %d* %d+:?%d* %d+$') then
+  local sequence, last, due = tonumber(sale[4]), tonumber(sale[5]), tonumber(sale[6])
+  local seats = tonumber(sale[8])
+  if not (sequence and last and (due or sale[6] == '') and seats
+    and string.find(sale[3] or '', '^%d+$') and string.find(sale[7] or '', '^%d+:?%d*$')
+    and sequence >= 0 and last >= 0 and (due or 0) >= 0 and seats >= 0
+    and (sequence + last + (due or 0) + seats) % 1 == 0) then
     local NAMES = { 'epoch', 'sequence', 'now', 'due', 'cursor', 'seats' }
     local FORMS = { '^%d+$', '^%d+$', '^%d+$', '^%d*$', '^%d+:?%d*$', '^%d+$' }
     for i, name in ipairs(NAMES) do
@@ -39,7 +42,6 @@ local function load_shard(k_sale, caller_text)
   if sale[2] ~= 'running' and sale[2] ~= 'paused' and sale[2] ~= 'ended' then
     damaged('the field state of the key sale')
   end
-  local last = tonumber(sale[5])
   local jumped = wall > last + CLOCK_JUMP_MAX and wall > tonumber(caller_text) + CLOCK_JUMP_MAX
   local now = wall
   if jumped or wall < last then
@@ -49,13 +51,13 @@ local function load_shard(k_sale, caller_text)
   return {
     state = sale[2],
     epoch = sale[3],
-    sequence = tonumber(sale[4]),
+    sequence = sequence,
     now = now,
     jumped = jumped,
     latest = jumped and wall or now, -- the time if the server's clock is right after all
-    due = tonumber(sale[6]), -- nil: nothing can fall due
+    due = due, -- nil: nothing can fall due
     cursor = sale[7], -- lib/cursor_of reads it
-    seats = tonumber(sale[8]), -- of buyers_max, kept for those who may yet win in a cue
+    seats = seats, -- of buyers_max, kept for those who may yet win in a cue
     ttl = rules[1],
     opens = rules[2], -- false, as the next two: there is none
     closes = rules[3],

@@ -2,8 +2,8 @@
 -- include lib/sku_row
 -- Moves the units of these lines from one counter (a, h, s) to another.
 local function move_units(book, k_stock, lines, from, to)
-  book.work = book.work + #lines
   if #lines > 2 then
+    book.work = book.work + #lines
     read_rows(book, k_stock, { lines })
   end
   for k = 1, #lines, 2 do

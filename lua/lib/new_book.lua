@@ -3,6 +3,7 @@
 local function new_book()
   return {
     work = 0, -- what was looked at so far, in units of about a microsecond
+    most = 6144, -- beyond that nothing more is begun
     read = 0, -- operations of the batch whose buyers' records were read: lib/may_judge
     expired = {}, -- buyers whose due holds were expired in this call
     units = {}, -- buyer → {units per sku index, in all}, until the record changes

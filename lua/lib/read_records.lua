@@ -2,12 +2,11 @@
 -- those of the first of them if this call has read them and nothing has changed them since. What
 -- is read is work in proportion to its bytes (measured: a microsecond, and one more a KiB or so).
 local function read_records(book, k_buyers, buyers, known)
-  local missing = {}
-  local function count(record)
-    book.work = book.work + 1 + (record and #record / 1024 or 0)
-  end
-  for i = 1, known and #known or 0 do
-    count(known[i])
+  local missing, read, bytes = {}, known and math.min(#known, #buyers) or 0, 0
+  for i = 1, read do
+    if known[i] then
+      bytes = bytes + #known[i]
+    end
     if book.records[buyers[i]] == nil then
       book.records[buyers[i]] = known[i]
     end
@@ -22,8 +21,11 @@ local function read_records(book, k_buyers, buyers, known)
   if #missing > 0 then
     local found = redis.call('HMGET', k_buyers, unpack(missing))
     for i = 1, #missing do
-      count(found[i])
+      if found[i] then
+        bytes = bytes + #found[i]
+      end
       book.records[missing[i]] = found[i]
     end
   end
+  book.work = book.work + read + #missing + bytes / 1024
 end

@@ -25,13 +25,14 @@ local function read_rows(book, k_stock, all_lines)
   book.work = book.work + 6 * #missing
   for m = 1, #missing do
     local at = 5 * m - 4
+    local limit = read[at + 4]
     rows[missing[m]] = {
       name = string.sub(fields[at], 1, -2),
-      a = counter_of(read[at], fields[at]),
-      x = counter_of(read[at + 1], fields[at + 1]),
-      h = counter_of(read[at + 2], fields[at + 2]),
-      s = counter_of(read[at + 3], fields[at + 3]),
-      limit = read[at + 4] ~= '' and counter_of(read[at + 4], fields[at + 4]) or nil,
+      a = tonumber(read[at]) or counter_of(nil, fields[at]),
+      x = tonumber(read[at + 1]) or counter_of(nil, fields[at + 1]),
+      h = tonumber(read[at + 2]) or counter_of(nil, fields[at + 2]),
+      s = tonumber(read[at + 3]) or counter_of(nil, fields[at + 3]),
+      limit = limit ~= '' and (tonumber(limit) or counter_of(nil, fields[at + 4])) or nil,
     }
   end
 end

@@ -9,8 +9,8 @@
 local function refuse_units(book, shard, keys, lines, per_sku, total)
   local LIMIT_REACHED, TRY_AGAIN, SOLD_OUT, SOLD_OUT_MAY_RETURN = 'L', 'T', 'S', 's' -- outcomes
   local lacking, may_return = false, true
-  book.work = book.work + #lines / 2
   if #lines > 2 then
+    book.work = book.work + #lines / 2
     read_rows(book, keys.stock, { lines })
   end
   for k = 1, #lines, 2 do

@@ -81,7 +81,8 @@ local function resolve_baskets(k_skus, request)
       basket.lines, basket.refusal = lines or basket.lines, not lines and SKU_UNKNOWN or nil
     end
   end
-  for i, number in ipairs(cut and request[2] or {}) do
+  for i = 1, cut and request[2] and #request[2] or 0 do
+    local number = request[2][i]
     if not baskets[number] and request[1][number] then
       return baskets, request[2], math.max(1, i - 1)
     end

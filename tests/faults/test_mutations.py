@@ -96,8 +96,8 @@ MUTANTS = [
     Mutant(
         "replay of a new buyer's hold",
         "lib/hold_fresh",
-        "known = known or record\n",
-        "records[i] = false\n",
+        "known, lines = known or record,",
+        "records[i], lines = false,",
     ),
     Mutant(
         "basket of a plain replay",
