@@ -16,6 +16,7 @@ from flashsale import (
     Outcome,
     Rejected,
     SaleHandle,
+    StoreUnavailable,
     UnfairWindowWarning,
     draw,
     limits,
@@ -640,3 +641,23 @@ def test_purging_a_sale_removes_the_sealed_keys_of_its_cues(lab: Lab) -> None:
     sale.end()
     sale.purge().unwrap()
     assert [key for key in keys_of(sale, "drop") if lab.raw.exists(key)] == [lab.keys(sale).sale]
+
+
+def test_lost_secrets_are_named_and_the_view_goes_on(lab: Lab, server_url: str) -> None:
+    """Without them nobody can enter, be drawn or be named; but what is set aside can be seen."""
+    sale = lab.open()
+    handle = open_cue(lab, sale)
+    lab.raw.hdel(CueKeys.of(sale.id, "drop").secrets, "salt")
+    for shell in ("sync", "async"):
+        with connect(shell, server_url, keys=[KEY]) as shop:
+            other = shop.sale(sale.id).cue_handle("drop")
+            ask: list[Callable[[], object]] = [
+                other.cue,
+                lambda other=other: other.enter("ann", {"red": 1}, position_ms=POSITION),
+                lambda other=other: other.settle(wait=False),
+            ]
+            for call in ask:
+                with pytest.raises(StoreUnavailable, match="DAMAGED the secrets of the cue drop"):
+                    call()
+            assert other.view().set_aside == {"red": 3}
+    assert handle.void("its secrets are lost").outcome is Outcome.VOID

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import random
 from typing import Any
 
 import pytest
 
-from flashsale import CueHandle, InvalidRequest, Outcome, limits
+from flashsale import CueHandle, InvalidRequest, Outcome, limits, window
 from flashsale.baskets import encode
+from flashsale.batches import run_all
 from flashsale.keys import CueKeys
+from flashsale.scripts import load_script
 from support.cues import (
     POSITION,
     Tap,
     contents,
+    known_of,
     name_of,
     named,
     open_cue,
@@ -23,7 +27,7 @@ from support.cues import (
 )
 from support.lab import T0, Lab
 
-W = 3_000
+W, LAG, GRACE = 3_000, 12_000, 1_000
 
 
 def entries(lab: Lab, handle: CueHandle) -> dict[str, str]:
@@ -117,7 +121,7 @@ def test_the_script_takes_no_key_that_is_none(lab: Lab, cap_keys: bytes, codes: 
     own = CueKeys.of(sale.id, "drop")
     keys = lab.keys(sale)
     reply: Any = lab.raw.eval(
-        lab_script(),
+        load_script("window/enter").source,
         5,
         *(keys.sale, keys.buyers, own.cue, own.entries, own.best),
         *(T0, encode(["ann", "bob"]), encode([POSITION, POSITION])),
@@ -125,12 +129,6 @@ def test_the_script_takes_no_key_that_is_none(lab: Lab, cap_keys: bytes, codes: 
     )
     assert reply[3] == codes
     assert handle.view().entries == codes.count(b"G") * (2 if codes == b"G" else 1)
-
-
-def lab_script() -> str:
-    from flashsale.scripts import load_script
-
-    return load_script("window/enter").source
 
 
 # --- what is told ---------------------------------------------------------------------------
@@ -240,3 +238,87 @@ def test_a_tap_that_would_make_an_entry_longer_leaves_what_counts_where_there_is
     assert entries(lab, handle) == {"ann": "1"}
     assert tap(handle, Tap("ann", {"sku-0": 1})).window == 0
     assert entries(lab, handle) == {"ann": "0"}
+
+
+# --- against an oracle ----------------------------------------------------------------------
+
+SKUS = {"red": 0, "blue": 1}
+
+
+def text_of(told: Tap) -> str:
+    """A basket as the server keeps it."""
+    least = dict(told.basket) | dict(told.minimum or {})
+    lines = []
+    for sku in sorted(told.basket, key=SKUS.__getitem__):
+        qty = told.basket[sku]
+        text = str(SKUS[sku]) + (f"*{qty}" if qty > 1 else "")
+        lines.append(text + (f"~{least[sku]}" if least[sku] < qty else ""))
+    joined = ",".join(lines)
+    return "" if joined == str(SKUS[min(SKUS)]) else f"|{joined}"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_taps_in_any_batches_are_kept_told_cut_and_counted_as_an_oracle_says(
+    lab: Lab, seed: int
+) -> None:
+    chance = random.Random(seed)
+    sale = lab.open({"red": 99, "blue": 99}, key_holds_max=chance.choice([None, 2]))
+    handle = open_cue(lab, sale, stock={"red": 9, "blue": 9}, windows=3)
+    known = known_of(handle)
+    counts: dict[str, tuple[int, int, str, str]] = {}
+    cut = 0
+    for live in sorted(chance.sample(range(-LAG, LAG + 3 * W), 8)):
+        lab.set_time(sale, T0 + live)
+        taps, items = [], []
+        for _ in range(chance.randrange(1, 12)):
+            basket = {
+                sku: chance.randrange(1, 4) for sku in chance.sample([*SKUS], chance.choice([1, 2]))
+            }
+            minimum = dict.fromkeys(basket, 1) if chance.random() < 0.3 else None
+            shown = chance.randrange(-W, LAG + 4 * W)
+            told, key = Tap(f"b{chance.randrange(5)}", basket, shown, minimum), chance.choice("xyz")
+            at = POSITION + shown
+            items.append(
+                window.enter_item(known, told.buyer, told.basket, at, told.minimum, None, key)
+            )
+            taps.append((told, key if known.share else ""))
+        some = run_all(window.enter_kind(sale.id, known), items, lambda item: item)
+        answers: Any = lab.shop.perform(some)
+        for (told, key), item, answer in zip(taps, items, answers, strict=True):
+            outcome, number = judged(live, told.after_ms)
+            seen = window.entry_answer(known, answer, item.lines)
+            assert seen.outcome is outcome, (live, told)
+            if outcome is not Outcome.ENTERED:
+                continue
+            cut += told.after_ms > max(live, 0)
+            entry = (number, len(text_of(told)), text_of(told), key)
+            assert seen.replayed is (told.buyer in counts)
+            counts[told.buyer] = best = min(counts.get(told.buyer, entry), entry)
+            wish = window.read_entry(known, f"{best[0]}{best[2]}")[1]
+            assert seen.window == best[0]
+            assert seen.basket == {sku: units for sku, units, _ in wish}
+            assert seen.minimum == {sku: least for sku, units, least in wish if least < units}
+    kept = {
+        buyer: f"{number}{text}" + (f"#{key}" if key else "")
+        for buyer, (number, _, text, key) in counts.items()
+    }
+    assert entries(lab, handle) == kept
+    stored: Any = lab.raw.hgetall(CueKeys.of(sale.id, "drop").cue)
+    assert int(stored.get(b"bytes", 0)) == sum(len(b) + len(text) for b, text in kept.items())
+    assert (handle.view().entries, handle.view().cut) == (len(kept), cut)
+
+
+def judged(live: int, shown: int) -> tuple[Outcome, int]:
+    """The rule of a tap, from its words: `live` and `shown` are milliseconds since the cue."""
+    if live >= LAG + GRACE + 3 * W:
+        return Outcome.TOO_LATE, 0
+    if live < -LAG:
+        return Outcome.TOO_EARLY, 0
+    if shown - live > LAG:
+        return Outcome.AHEAD_OF_LIVE, 0
+    if shown > live:
+        shown = max(live, min(shown, 0))
+    elapsed = max(shown, live - (LAG + GRACE))
+    if elapsed < 0:
+        return Outcome.TOO_EARLY, 0
+    return (Outcome.ENTERED, elapsed // W) if elapsed < 3 * W else (Outcome.TOO_LATE, 0)
