@@ -68,7 +68,8 @@ class Ground:
         self.number += 1
         self.sale = f"long-{self.number}"
         skus = [Sku(sku, 10**9, 10**8) for sku in SKUS]
-        given = {"hold_ttl_ms": TTL, "holds_max": limits.HOLDS_MAX, "limit": 10**9, **rules}
+        given = {"hold_ttl_ms": TTL, "holds_max": limits.HOLDS_MAX, "limit": 10**9}
+        given |= {"buyers_max": limits.BUYERS_MAX, **rules}  # a cue keeps a seat for each unit
         self.shop.open(Sale(self.sale, skus, **given))  # type: ignore[arg-type]
         keys = ShardKeys.of(self.sale)
         self.raw.hset(keys.sale, "now", now)
@@ -452,16 +453,18 @@ def award(lines: int, weight: int) -> Callable[[Ground], Call]:
     """256 winners; `weight` holds of 32 lines in their records."""
 
     def make(ground: Ground) -> Call:
-        cue(ground)
+        known = cue(ground)
         keys, own = ShardKeys.of(ground.sale), CueKeys.of(ground.sale, "cue")
+        ground.raw.hset(keys.sale, "now", known.cue.reveals_at_ms)
         ground.raw.hset(own.cue, mapping={"state": "frozen", "digest": "00"})
         if weight:
             ground.records(dict.fromkeys(buyers(256), heavy(T0 + TTL, "c", weight)))
         wishes = [[v for k in range(lines) for v in (k, 1 + n, 1)] for n in range(256)]
         base = shard_call("expire", keys)
         baskets = encode([wishes, list(range(1, 257))])
-        args = ("drawn", "cue~cue", encode(buyers(256)), baskets, 0, "ab", "")
-        return Call(load_script("window/award"), (*base.keys, own.cue, own.awarded), args)
+        args = ("drawn", encode(buyers(256)), baskets, 0, 256, "ab", "")
+        used = (*base.keys, own.cue, own.secrets, own.entries, own.awarded, keys.caps)
+        return Call(load_script("window/award"), used, args)
 
     return make
 

@@ -110,8 +110,9 @@ local some = {}
 for b = from, upto do
   some[#some + 1] = buyers[b]
 end
-local phase = value.hw and redis.call('HGET', keys.cue, 'state') == 'frozen' and 'd' or 'n'
-redis.call('HLEN', keys.awarded)
+local cue = redis.call('HMGET', keys.cue, 'state', 'drawn')
+local judged = redis.call('HLEN', keys.awarded)
+local phase = cue[1] == 'frozen' and judged < (tonumber(cue[2]) or judged + 1) and 'd' or 'n'
 local records, sets, removals, verdicts, unsure = {}, {}, {}, {}, {}
 local found = some[1] and redis.call('HMGET', keys.buyers, unpack(some)) or {}
 for i, buyer in ipairs(some) do

@@ -13,8 +13,8 @@
 --       units       msgpack: {sku, qty, …}; a qty of 0 is all that there is. None: all of the void
 --                   cue's
 --       times       msgpack: {position, cue's server time, ahead, window, windows, credit, closes,
---                   entropy time or false, reserve, kept or false, entries_max, reveals,
---                   wait from the digest's publication or false}
+--                   entropy time or false, reserve or false (the sale's ttl), kept or false,
+--                   entries_max, reveals, wait from the digest's publication or false}
 --       fields      msgpack: {name, value, …}: what else the cue's hash is to keep
 --       sealed      msgpack: the same, of its secrets
 -- CODES c CUED, Q CONFLICT, Z ENDED, N NOT_OPEN, K CLOSED, U SKU_UNKNOWN, S SOLD_OUT,
@@ -73,7 +73,7 @@ for _, values in ipairs({ fields, sealed }) do
 end
 if not is_id(id) or #times ~= 13 or (#units == 0 and stock_of == '') or #units % 2 ~= 0
   or #units > 2 * LINES_MAX
-  or not writable or type(times[12]) ~= 'number' or times[12] > TIME_MAX - DURATION_MAX
+  or not writable or type(times[12]) ~= 'number' or times[12] > TIME_MAX - 2 * DURATION_MAX
   or (times[13] and (type(times[13]) ~= 'number' or times[13] > DURATION_MAX)) then
   return { epoch, shard.now, 0, MALFORMED, '' }
 end
@@ -179,6 +179,7 @@ if lines then
   book.parts['x:' .. id] = table.concat(indexes, ',')
 end
 if lines then
+  times[9] = times[9] or shard.ttl
   times[12], times[13], times[14], times[15] = shard.limit, times[12], times[13],
     shard.key_holds_max
   also_write(book, 'HSET', keys.cues, { id, shard.sequence + 1 })

@@ -59,9 +59,9 @@ class Cue(Struct, frozen=True):
     live a position may be (it is cut down to that), and how long before the cue a tap: as long as
     lag_cap_ms. The windows are `windows` times
     `window_ms` long. lag_cap_ms: the lag that is granted in full; grace_ms: time for sending;
-    spread_ms: how long players may delay their sending. reserve_ms: how long, from reveals_at_ms or
-    from the reveal if that is later, places that fall free go to the next in order before they are
-    on open sale. keep "all" or "best": of all entries or only of those that can still win, `kept`
+    spread_ms: how long players may delay their sending. reserve_ms: how long, from the end of the
+    winners' time to pay, places that fall free go to the next in order before they are on open
+    sale; 0: never. keep "all" or "best": of all entries or only of those that can still win, `kept`
     of them. entropy: name, round and time of the public seed's source, or None. nonce: 16 bytes in
     hexadecimal, shown inside the stream; with `proof` an entry must show that its player saw it. A
     CueView's cue has "" for it: whoever only looks on could enter without having watched. key: id
@@ -197,7 +197,8 @@ class Settlement(Struct, frozen=True):
     """How far a cue's settlement has come.
 
     outcome: SETTLED (the result is revealed), NOT_CLOSED, FROZEN (the public seed has not come),
-    VOID, or CLOCK_JUMP (what is due is not known: settle again). entrants: how many were frozen.
+    VOID, or CLOCK_JUMP (what is due is not known: settle again). NOT_CLOSED is also said before the
+    announced time. entrants: how many were frozen.
     drawn: how many the draw gave something, awarded: how many of those got their holds, promoted:
     how many took places that fell free.
     reserve_until_ms: until then places that fall free go to the next, so settle again; None: no
@@ -259,13 +260,14 @@ class CueRequest(Struct, frozen=True, kw_only=True):
 
     stock: units to set aside, by sku; None: all that is available of the sku named like the cue.
     window_ms 100 to 600,000; windows 1 to 100; lag_cap_ms 0 to 120,000; grace_ms 0 to 60,000;
-    spread_ms 0 to 60,000; reserve_ms 0 to 30 days; keep "best" only for one sku and a committed
-    draw, with `reserve` places beyond the stock (default: as many as the stock; at most 10^6 kept);
-    entries_max 1 to 10^7; entropy_margin_ms 5,000 to one day: the public seed comes so much later
-    than the close, at least, so there is that much time to freeze and publish. publish: the one
-    place where the digest is published, 1 to 256 bytes, or None; publish_wait_ms 0 to one day: how
-    long after that winners are given their holds, at the earliest. stock_of: a void cue from whose
-    stock this one takes its own; without `stock` all that it still keeps.
+    spread_ms 0 to 60,000; reserve_ms 0 to 30 days, or None: the sale's hold_ttl_ms; keep "best"
+    only for one sku and a committed draw, with `reserve` places beyond the stock (default: as many
+    as the stock; at most 10^6 kept); entries_max 1 to 10^7; entropy_margin_ms 5,000 to one day: the
+    public seed comes so much later than the close, at least, so there is that much time to freeze
+    and publish. publish: the one place where the digest is published, 1 to 256 bytes, or None;
+    publish_wait_ms 0 to one day: how long after that winners are given their holds, at the
+    earliest. stock_of: a void cue from whose stock this one takes its own; without `stock` all that
+    it still keeps.
     """
 
     id: str
@@ -276,7 +278,7 @@ class CueRequest(Struct, frozen=True, kw_only=True):
     lag_cap_ms: int = 12_000
     grace_ms: int = 1_000
     spread_ms: int = 0
-    reserve_ms: int = 0
+    reserve_ms: int | None = None
     keep: Keep = "all"
     reserve: int | None = None
     entropy: str | None = None
@@ -310,7 +312,7 @@ class CueRequest(Struct, frozen=True, kw_only=True):
             raise InvalidRequest("publish_wait_ms", "must be 0 without publish")
         if self.reserve is not None and self.keep != "best":
             raise InvalidRequest("reserve", 'is for keep="best": otherwise all are kept')
-        limits.check_fields(self, _BOUNDS, optional=("reserve",))
+        limits.check_fields(self, _BOUNDS, optional=("reserve", "reserve_ms"))
         if self.keep == "best" and self.entropy is not None:
             rule = 'must not be given with keep="best", which needs the seed before the close'
             raise InvalidRequest("entropy", rule)

@@ -78,7 +78,7 @@ class Outcome(Enum):
     NO_PROOF = ("no_proof", "W", "the entry does not prove that its buyer saw the cue", True)
     WRONG_PROOF = ("wrong_proof", "w", "the proof is not this buyer's for this cue", False)
     ENTRIES_FULL = ("entries_full", "q", "the cue has as many entries as it may keep", False)
-    NOT_CLOSED = ("not_closed", "j", "the cue still takes entries", True)
+    NOT_CLOSED = ("not_closed", "j", "the cue takes entries, or its time has not come", True)
     FROZEN = ("frozen", "f", "the entries are frozen, the result is not revealed yet", True)
     SETTLED = ("settled", "g", "the result is revealed", False)
     VOID = ("void", "x", "the cue does not count", False)

@@ -1,4 +1,4 @@
-"""How a cue is settled: freeze, draw, award, reveal, then pass on what falls free.
+"""How a cue is settled: freeze, draw, award at the announced time, reveal, pass on what falls free.
 
 Every step is a script call that does nothing if it was done before, and what is drawn is a pure
 function of what was frozen and of the seed. So any process may settle a cue, stop at any step,
@@ -7,7 +7,7 @@ and another go on, also at the same time: the result is the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
@@ -24,6 +24,7 @@ from flashsale.keyring import Key, Keyring
 from flashsale.keys import CueKeys, ShardKeys
 from flashsale.models import Answer, Outcome
 from flashsale.scripts import load_script
+from flashsale.verify import Wish
 from flashsale.window import Known, read_entry, reject, seed_of, show, view
 
 Lines: TypeAlias = Iterable[tuple[str, int, int]]
@@ -253,31 +254,71 @@ def _read_entrants(known: Known, seen: CueView) -> Operation[draw.Frozen]:
     return found
 
 
-def finish(
-    frozen: Frozen, key: Key | None, entropy: draw.Randomness | None
-) -> Operation[Settlement]:
-    """Draw, give the winners their holds, reveal; then pass on what fell free.
+class Ready(Struct, frozen=True):
+    """What a settlement is finished by: the draw, or None if there is nothing to give (yet)."""
+
+    outcome: Outcome
+    known: Known
+    drawn: draw.Drawn | None = None
+
+
+def prepare(frozen: Frozen, key: Key | None, entropy: draw.Randomness | None) -> Operation[Ready]:
+    """Draw: it takes no server, about 1.5 s for a million, and is best done before it is told.
 
     Whoever was the first to award somebody has fixed both seeds: key and entropy count no more.
     """
-    cue, entrants = frozen.known.cue, frozen.entrants
+    known, entrants = frozen.known, frozen.entrants
     if entrants is None or frozen.outcome not in (Outcome.FROZEN, Outcome.SETTLED):
-        return (yield from _settlement(frozen.outcome, frozen.known))
+        return Ready(frozen.outcome, known)
     server_seed, entropy = _seeds(frozen, key, entropy)
-    if entropy is None and cue.entropy_source is not None:
-        return (yield from _settlement(Outcome.FROZEN, frozen.known))
+    if entropy is None and known.cue.entropy_source is not None:
+        return Ready(Outcome.FROZEN, known)
     drawn: draw.Drawn = yield Compute(lambda: draw.draw(entrants, server_seed, entropy))
-    if frozen.outcome is Outcome.FROZEN:
-        outcome = yield from _award(frozen.known, drawn)
-        if outcome in (None, Outcome.SETTLED):  # SETTLED, if others were first: say they so
-            outcome = yield from _reveal(cue, drawn)
+    return Ready(frozen.outcome, known, drawn)
+
+
+def wait_to_award(frozen: Frozen, told: Settlement) -> int:
+    """Milliseconds until winners may be given their holds; 0 if that is not what it waits for."""
+    cue, published_ms = frozen.known.cue, frozen.view.published_at_ms
+    opens_ms = max(cue.reveals_at_ms, (published_ms or 0) + cue.publish_wait_ms)
+    is_waiting = told.outcome in (Outcome.NOT_CLOSED, Outcome.FROZEN) and opens_ms > told.at_ms
+    return opens_ms - told.at_ms + 5 if is_waiting else 0
+
+
+def finish(ready: Ready) -> Operation[Settlement]:
+    """Give the winners their holds, and what others left to the next in order; reveal; pass on.
+
+    NOT_CLOSED before the announced time, with nothing written: see lua/window/award.lua.
+    """
+    outcome, known, drawn = ready.outcome, ready.known, ready.drawn
+    if drawn is not None and outcome is Outcome.FROZEN:
+        outcome = yield from _conclude(known, drawn)
         if outcome is Outcome.TRY_AGAIN:  # another process was told another value, and was first
-            again = yield from freeze(cue.sale, cue.id)
-            return (yield from finish(again, key, entropy))
-        if outcome is not Outcome.SETTLED:
-            return (yield from _settlement(outcome, frozen.known))
-    outcome = yield from _promote(frozen.known, drawn)
-    return (yield from _settlement(outcome, frozen.known))
+            again = yield from freeze(known.cue.sale, known.cue.id)
+            return (yield from finish((yield from prepare(again, None, None))))
+    elif drawn is not None:
+        told, _ = yield from _pass_on(known, drawn)
+        outcome = told if told is Outcome.CLOCK_JUMP else Outcome.SETTLED
+    return (yield from _settlement(outcome, known))
+
+
+def _conclude(known: Known, drawn: draw.Drawn) -> Operation[Outcome]:
+    """Award, pass on what was refused, reveal; again where places fell free in between.
+
+    So before the reveal no unit of the set-aside goes to anybody but the next in order.
+    """
+    outcome = yield from _award(known, drawn)
+    while outcome in (None, Outcome.SETTLED):  # SETTLED: others have revealed it; reveal says so
+        told, freed = yield from _pass_on(known, drawn)
+        if told not in (None, Outcome.SETTLED):
+            return told
+        outcome = yield from _reveal(known.cue, drawn, freed)
+        if outcome is not Outcome.FROZEN:
+            return outcome
+        seen = yield from view(known.cue.sale, known.cue.id)
+        outcome = None if seen.freed != freed else outcome
+    assert outcome is not None
+    return outcome
 
 
 def _seeds(
@@ -326,12 +367,12 @@ def _award_some(
         by_index = sorted((index[sku], qty, least) for sku, qty, least in lines)
         flat = tuple(value for line in by_index for value in line)
         which.append(texts.setdefault(flat, len(texts) + 1))
-    own = CueKeys.of(cue.sale, cue.id)
-    base = shard_call("expire", ShardKeys.of(cue.sale))
+    keys, own = ShardKeys.of(cue.sale), CueKeys.of(cue.sale, cue.id)
+    base, baskets = shard_call("expire", keys), encode([list(texts), which])
     call = Call(
         load_script("window/award"),
-        (*base.keys, own.cue, own.secrets, own.awarded),
-        (phase, cue.hold_id, encode(buyers), encode([list(texts), which]), freed, *_told(drawn)),
+        (*base.keys, own.cue, own.secrets, own.entries, own.awarded, keys.caps),
+        (phase, encode(buyers), baskets, freed, len(drawn.winners), *_told(drawn)),
     )
     judged, reply = judged_of((yield call), len(buyers))
     items = [Item(buyer, cue.hold_id) for buyer in buyers[:judged]]
@@ -344,22 +385,22 @@ def _told(drawn: draw.Drawn) -> tuple[str, str]:
     return drawn.server_seed.hex(), drawn.entropy.text if drawn.entropy else ""
 
 
-def _reveal(cue: Cue, drawn: draw.Drawn) -> Operation[Outcome]:
+def _reveal(cue: Cue, drawn: draw.Drawn, freed: int) -> Operation[Outcome]:
     own = CueKeys.of(cue.sale, cue.id)
     base = shard_call("expire", ShardKeys.of(cue.sale))
     reply = yield Call(
         load_script("window/reveal"),
         (*base.keys, own.cue, own.secrets, own.awarded),
-        (len(drawn.winners), *_told(drawn)),
+        (len(drawn.winners), freed, *_told(drawn)),
     )
     _, _, code, _ = expect(reply, 4, "reveal")
     return outcome_of(code.decode(), "reveal")
 
 
-def _promote(known: Known, drawn: draw.Drawn) -> Operation[Outcome]:
-    """Offer what is left of the set-aside to the next in order, until nothing is left of it.
+def _pass_on(known: Known, drawn: draw.Drawn) -> Operation[tuple[Outcome | None, int]]:
+    """Offer what is left of the set-aside to the next in order, as long as it is of use to them.
 
-    SETTLED, or CLOCK_JUMP if the clocks disagree: it is not known whether the reserve has ended.
+    Why it stopped before the end, or None; and how often places had fallen free when it began.
 
     Units may fall free meanwhile. Then whoever was passed over, because less was left than is of
     use to them, is asked again before anybody later: the script refuses the batch (TRY_AGAIN).
@@ -367,22 +408,37 @@ def _promote(known: Known, drawn: draw.Drawn) -> Operation[Outcome]:
     cue, wishes = known.cue, drawn.frozen.wishes
     winners = {who for who, _ in drawn.winners}
     waiting = [(who, wishes[who]) for who in drawn.order if who not in winners]
-    start, freed = 0, None
-    while start < len(waiting):
+    start, freed, again = 0, -1, False
+    while True:
         seen = yield from view(cue.sale, cue.id)
-        if not any(seen.set_aside.values()):
-            break
         if seen.freed != freed:  # more fell free: those who could not use less come first again
-            start, freed = 0, seen.freed
-        some = waiting[start : start + CHUNK]
-        code, judged = yield from _award_some(known, drawn, "next", some, seen.freed)
+            start, freed, again = 0, seen.freed, False
+        elif again:
+            return Outcome.TRY_AGAIN, freed
+        some, places = _who_can_use(waiting, start, seen.set_aside)
+        if not some:
+            return None, freed
+        code, judged = yield from _award_some(known, drawn, "next", some, freed)
         if code is None:
-            start += judged
-        elif code is Outcome.CLOCK_JUMP:
-            return code
-        elif code is not Outcome.TRY_AGAIN:
-            break
-    return Outcome.SETTLED
+            start = places[judged - 1] + 1
+        elif code is Outcome.TRY_AGAIN:
+            again = True
+        else:
+            return code, freed
+
+
+def _who_can_use(
+    waiting: Sequence[tuple[str, Wish]], start: int, left: Mapping[str, int]
+) -> tuple[list[tuple[str, Wish]], list[int]]:
+    """The next few, from a place on, to whom what is left is enough; and their places."""
+    some, places = [], []
+    for place in range(start, len(waiting) if any(left.values()) else start):
+        if all(least <= left[sku] for sku, _, least in waiting[place][1]):
+            some.append(waiting[place])
+            places.append(place)
+            if len(some) == CHUNK:
+                break
+    return some, places
 
 
 def _settlement(outcome: Outcome, known: Known) -> Operation[Settlement]:

@@ -52,7 +52,8 @@ ID is 1 to 64 characters out of ``A-Z a-z 0-9 . _ ~ @ + = / -``.
                 ``lag_cap_ms``         L, how much of a viewer's lag is granted
                 ``grace_ms``           g, granted for sending
                 ``spread_ms``          j, over which clients spread their sending
-                ``reserve_ms``         how long places that fall free go to the next; 0: never
+                ``reserve_ms``         from the end of the winners' time to pay on: how long places
+                                       that fall free go to the next; 0: never
                 ``keep``, ``kept``     "all" entrants and null; or the "best" and how many of them
                 ``entropy_source``,    null (a committed draw), or whose public randomness, which
                 ``entropy_round``,     one, and

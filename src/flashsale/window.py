@@ -236,7 +236,7 @@ def open_cue(
         credit_ms,
         closes_ms,
         False if entropy_at is None else entropy_at,
-        request.reserve_ms,
+        False if request.reserve_ms is None else request.reserve_ms,
         False if kept is None else kept,
         request.entries_max,
         reveals_ms,
@@ -284,9 +284,9 @@ def _stock_of(request: CueRequest) -> dict[str, int]:
 def _reveals_at(ready_ms: int) -> int:
     """When the result is announced; the winners' deadlines and the reserve's end come after that.
 
-    They are at most 30 days later, and must still be times of 13 digits.
+    They are at most twice 30 days later, and must still be times of 13 digits.
     """
-    latest = limits.TIME_MAX_MS - limits.DURATION_MAX_MS
+    latest = limits.TIME_MAX_MS - 2 * limits.DURATION_MAX_MS
     if ready_ms + SETTLING_MS > latest:
         rule = f"must be earlier: the result would be announced after {latest}"
         raise InvalidRequest("cue_time_ms", rule)
@@ -378,7 +378,7 @@ def _read_cue(sale: str, cue: str, now: int, raw: Reply, units: Reply) -> _Seen:
         lag_cap_ms=asked.lag_cap_ms,
         grace_ms=asked.grace_ms,
         spread_ms=asked.spread_ms,
-        reserve_ms=asked.reserve_ms,
+        reserve_ms=rules[8],
         keep=asked.keep,
         kept=fixed["kept"],
         entropy_source=asked.entropy,

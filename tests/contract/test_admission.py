@@ -118,7 +118,7 @@ def test_the_winners_of_a_window_need_no_turn_and_are_not_counted(lab: Lab) -> N
     cue = hall.sale.cue("drop", **rules)
     for buyer in ("ann", "bob", "cyd"):
         assert cue.enter(buyer, ONE, position_ms=1_500).outcome is Outcome.ENTERED
-    hall.at(cue.cue().closes_at_ms)
+    hall.at(cue.cue().reveals_at_ms)
     assert cue.settle(wait=False).awarded == 2
     results = [cue.result(buyer) for buyer in ("ann", "bob", "cyd")]
     assert sorted(answer.outcome.value for answer in results) == ["held", "held", "not_drawn"]

@@ -371,7 +371,7 @@ def test_parts_add_up_over_settlements_reserves_and_voids_from_any_checkpoint(la
     sale.expire()
     sale.ledger.trim()
     assert sale.audit().problems == ()
-    lab.set_time(sale, first.cue().reveals_at_ms + 9_000)
+    lab.set_time(sale, first.cue().reveals_at_ms + 10_000)
     sale.expire()
     assert first.view().set_aside == {"red": 0, "blue": 0}
     report = sale.audit()

@@ -302,6 +302,28 @@ def test_a_cue_is_frozen_when_both_clocks_agree_that_it_may_be(
     assert freeze() == after
 
 
+AWARDS: dict[str, tuple[int, str, str]] = {
+    "the announced time has come by both": (-HOUR, "CLOCK_JUMP", "SETTLED"),
+    "the announced time is in doubt": (-MINUTE, "CLOCK_JUMP", "SETTLED"),
+    "the announced time is to come": (HOUR, "NOT_CLOSED", "NOT_CLOSED"),
+}
+
+
+@pytest.mark.parametrize("times", AWARDS)
+def test_winners_are_awarded_when_both_clocks_agree_that_they_may_be(
+    lab: Lab, slow: Clock, times: str
+) -> None:
+    reveals_ms, outcome, after = AWARDS[times]
+    sale = lab.open()
+    rules = {AT: -HOUR, CLOSES: -HOUR, REVEALS: reveals_ms}
+    handle = cue_of_now(lab, sale, slow, {p: true_ms() + by_ms for p, by_ms in rules.items()})
+    assert handle.settle(wait=False).outcome.name == outcome
+    assert sale.find("ann", "cue~drop") is None
+    slow(0)
+    assert handle.settle(wait=False).outcome.name == after
+    assert (sale.find("ann", "cue~drop") is not None) == (after == "SETTLED")
+
+
 GIVEN: dict[str, tuple[dict[int, int], str, str]] = {
     "told by both": ({AT: -HOUR, REVEALS: -HOUR}, "GIVEN_BACK", "GIVEN_BACK"),
     "the announced time is in doubt": ({AT: -HOUR, REVEALS: -MINUTE}, "CLOCK_JUMP", "GIVEN_BACK"),

@@ -566,8 +566,8 @@ def test_an_ended_sale_takes_no_entries_but_settles(lab: Lab) -> None:
 
 
 def test_a_cue_whose_winners_deadlines_would_have_fourteen_digits_is_refused(lab: Lab) -> None:
-    """Records keep times in thirteen digits, and a winner has up to 30 days from the reveal."""
-    sale, at_ms = lab.open(), limits.TIME_MAX_MS - limits.DURATION_MAX_MS
+    """Records keep times in thirteen digits; time to pay and reserve are up to 30 days each."""
+    sale, at_ms = lab.open(), limits.TIME_MAX_MS - 2 * limits.DURATION_MAX_MS
     with pytest.raises(InvalidRequest, match="^cue_time_ms: must be earlier"):
         open_cue(lab, sale, cue_time_ms=at_ms)
     assert open_cue(lab, sale, cue_time_ms=at_ms - 60_000).cue().reveals_at_ms < at_ms

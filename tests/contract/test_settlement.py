@@ -35,6 +35,7 @@ from support.cues import (
     Hand,
     Tap,
     Tower,
+    announce,
     awarded_by,
     close,
     contents,
@@ -90,7 +91,7 @@ def test_the_first_in_the_order_of_the_committed_seed_get_holds(lab: Lab) -> Non
     sale = lab.open()
     handle = entered(lab, sale)
     order = in_order(handle, BUYERS)
-    lab.set_time(sale, CLOSE)
+    announce(lab, sale, handle)
     with lab.watch(sale) as seen:
         told = handle.settle(wait=False)
     assert (told.outcome, told.entrants, told.drawn, told.awarded, told.promoted) == (
@@ -100,7 +101,7 @@ def test_the_first_in_the_order_of_the_committed_seed_get_holds(lab: Lab) -> Non
         3,
         0,
     )
-    assert (told.reserve_until_ms, told.at_ms) == (None, CLOSE)
+    assert (told.reserve_until_ms, told.at_ms) == (None, TOLD)
     assert seen.effect == "red x-3 h+3"
     assert drawn_by(handle, BUYERS) == [(buyer, {"red": 1}) for buyer in order[:3]]
     assert awarded_by(handle, BUYERS) == [(buyer, "held", {"red": 1}) for buyer in order[:3]]
@@ -130,31 +131,33 @@ def test_a_winners_hold_is_a_hold_like_any_other(lab: Lab) -> None:
     assert sale.audit().problems == ()
 
 
-@pytest.mark.parametrize("reserve_ms", [0, 9_000])
-def test_a_winners_time_to_pay_runs_from_the_announced_time_whenever_the_draw_was(
-    lab: Lab, reserve_ms: int
+@pytest.mark.parametrize("at_ms", [CLOSE, TOLD - 1])
+def test_nothing_of_a_draw_but_its_digest_is_written_before_the_announced_time(
+    lab: Lab, at_ms: int
 ) -> None:
-    """However early it was, and though the settlement was stopped before anybody was told."""
-    sale = lab.open({"red": 3})
-    handle = entered(lab, sale, reserve_ms=reserve_ms)
-    assert handle.cue().reveals_at_ms == TOLD
-    close(lab, sale, handle)
-    dead = Hand(lab, settlement(handle.cue()))
-    while handle.view().awarded < 3:
-        dead.call()
-    dead.drop()
-    lab.set_time(sale, TOLD + TTL - 1)
-    sale.expire()
+    """A hold shows, counts for limits, and can be released: so nobody has one yet."""
+    sale = lab.open({"red": 10}, limits={"red": 1})
+    handle = entered(lab, sale, reserve_ms=9_000)
+    order = in_order(handle, BUYERS)
+    lab.set_time(sale, CLOSE)
+    handle.settle(wait=False)
+    lab.set_time(sale, at_ms)
+    before = contents(lab, sale, "drop")
+    for _ in range(2):
+        told = handle.settle(wait=False)
+        assert (told.outcome, told.entrants, told.drawn) == (Outcome.NOT_CLOSED, 8, 0)
+        assert contents(lab, sale, "drop") == before
+    assert results(handle, order) == dict.fromkeys(order, "FROZEN")
+    for buyer in order:
+        assert sale.holds_of(buyer) == []
+        assert sale.find(buyer, "cue~drop") is None
+        assert sale.release(buyer, "cue~drop").outcome is Outcome.UNKNOWN_HOLD
+    assert contents(lab, sale, "drop") == before
+    direct = sale.hold(order[0], {"red": 1}, hold_id="h")
+    assert direct.outcome is Outcome.HELD  # and not LIMIT_REACHED, which would mean: drawn
+    sale.release(order[0], "h").unwrap()
+    lab.set_time(sale, TOLD)
     assert handle.settle(wait=False).awarded == 3
-    won = [told for buyer in BUYERS if (told := handle.result(buyer, wait_ms=0)).state]
-    assert [(told.outcome, told.deadline_ms) for told in won] == [(Outcome.HELD, TOLD + TTL)] * 3
-    assert sale.confirm(won[0]).outcome is Outcome.CONFIRMED
-    assert sale.audit().problems == ()
-    lab.set_time(sale, TOLD + TTL)
-    assert sale.confirm(won[1]).outcome is Outcome.EXPIRED
-    red = sale.snapshot().skus["red"]
-    assert (red.sold, red.held, red.available + red.set_aside) == (1, 0, 2)
-    assert sale.audit().problems == ()
 
 
 def test_who_is_drawn_after_the_announced_time_has_a_whole_time_to_pay(lab: Lab) -> None:
@@ -192,7 +195,7 @@ def test_the_record_has_the_seed_the_entrants_and_their_digest(lab: Lab) -> None
     assert (record["entropy"], record["void"], record["format"]) == (None, None, verify.FORMAT)
     view = handle.view()
     assert (view.state, view.server_seed) == (CueState.REVEALED, seed.hex())
-    assert (view.frozen_at_ms, view.revealed_at_ms, view.entrants) == (CLOSE, CLOSE, 8)
+    assert (view.frozen_at_ms, view.revealed_at_ms, view.entrants) == (CLOSE, TOLD, 8)
 
 
 def test_a_cue_into_which_nobody_entered_gives_everything_back(lab: Lab) -> None:
@@ -253,7 +256,8 @@ def test_nothing_is_settled_before_the_close(lab: Lab) -> None:
         handle.record()
     assert error.value.outcome is Outcome.NOT_CLOSED
     lab.set_time(sale, CLOSE)
-    assert handle.settle(wait=False).outcome is Outcome.SETTLED
+    assert handle.settle(wait=False).outcome is Outcome.NOT_CLOSED
+    assert handle.view().state is CueState.FROZEN
 
 
 def test_settling_waits_for_the_close_and_a_result_for_the_settlement(
@@ -319,14 +323,14 @@ def test_a_clock_that_has_jumped_settles_nothing(lab: Lab) -> None:
     sale = lab.open()
     handle = entered(lab, sale)
     cue = handle.cue()
-    lab.set_time(sale, CLOSE)
+    announce(lab, sale, handle)
     hand = Hand(lab, settlement(cue))
-    while not handle.view().digest:
+    while hand.next and hand.next.script.name != "window/award":
         hand.call()
     lab.raw.hset(lab.keys(sale).sale, "now", 1_000)
     hand._caller_ms = 1_000
-    assert hand.finish().outcome is Outcome.CLOCK_JUMP
-    lab.set_time(sale, CLOSE)
+    assert hand.finish().outcome is Outcome.NOT_CLOSED
+    lab.set_time(sale, TOLD)
     assert handle.settle(wait=False).outcome is Outcome.SETTLED
     assert sale.audit().problems == ()
 
@@ -420,13 +424,13 @@ def test_settling_waits_for_the_public_seed(lab: Lab) -> None:
     class Slow(Tower):
         def fetch(self, round_number: int) -> Randomness | None:
             self.asked.append(round_number)
-            return Randomness(bytes(32)) if len(self.asked) == 4 else None
+            return Randomness(bytes(32)) if len(self.asked) == 5 else None
 
     sale, slow = lab.open(), Slow()
     handle = entered(lab, sale, entropy=slow)
-    close(lab, sale, handle)
+    announce(lab, sale, handle, entropy=slow)
     assert handle.settle(entropy=slow).outcome is Outcome.SETTLED
-    assert len(slow.asked) == 4  # twice while the entries were frozen
+    assert len(slow.asked) == 5  # twice or more while the entries were frozen
 
 
 @pytest.mark.parametrize("late_ms", [-1, 0])
@@ -484,7 +488,7 @@ def test_a_public_draw_takes_no_other_source_and_no_odd_value(lab: Lab) -> None:
             handle.settle(wait=False, entropy=tower)
     assert handle.view().awarded == 0
     tower.say(handle.cue())
-    assert handle.settle(wait=False, entropy=tower).outcome is Outcome.SETTLED
+    assert settled(lab, sale, handle, entropy=tower).outcome is Outcome.SETTLED
 
 
 def test_what_a_source_says_later_changes_nothing(lab: Lab) -> None:
@@ -626,23 +630,21 @@ def test_a_winner_who_is_refused_is_told_why_and_the_place_goes_to_the_next(
     sale = lab.open(limits={"red": 2}, holds_max=2)
     handle = entered(lab, sale, reserve_ms=reserve_ms)
     order = in_order(handle, BUYERS)
-    lab.set_time(sale, CLOSE)
+    announce(lab, sale, handle)
     spoil(sale, order[1])
     told = settled(lab, sale, handle)
-    assert (told.drawn, told.awarded) == (3, 2)
-    assert told.promoted == (1 if reserve_ms else 0)
-    assert told.reserve_until_ms == (TOLD + 5_000 if reserve_ms else None)
+    assert (told.drawn, told.awarded, told.promoted) == (3, 2, 1)
+    assert told.reserve_until_ms == (TOLD + TTL + 5_000 if reserve_ms else None)
     expected = [
         (order[0], "held", {"red": 1}),
         (order[1], outcome.value, {}),
         (order[2], "held", {"red": 1}),
+        (order[3], "held", {"red": 1}),
     ]
-    if reserve_ms:
-        expected.append((order[3], "held", {"red": 1}))
     assert awarded_by(handle, BUYERS) == expected
     assert [buyer for buyer, _ in drawn_by(handle, BUYERS)] == order[:3]
     got = results(handle, BUYERS)
-    assert (got[order[1]], got[order[3]]) == (outcome.name, "HELD" if reserve_ms else "NOT_DRAWN")
+    assert (got[order[1]], got[order[3]]) == (outcome.name, "HELD")
     assert sale.snapshot().skus["red"].set_aside == 0
     before = contents(lab, sale, "drop")
     assert settled(lab, sale, handle).awarded == 2
@@ -665,7 +667,7 @@ def test_a_next_in_order_who_is_refused_is_passed_over_and_not_counted(lab: Lab)
     sale = lab.open(limits={"red": 2})
     handle = entered(lab, sale, reserve_ms=5_000)
     order = in_order(handle, BUYERS)
-    lab.set_time(sale, CLOSE)
+    announce(lab, sale, handle)
     for buyer in (order[0], order[3], order[4]):
         takes_limit(sale, buyer)
     told = settled(lab, sale, handle)
@@ -710,7 +712,7 @@ def test_a_released_place_goes_back_to_the_set_aside_and_to_the_next_in_order(la
 
 def test_unpaid_places_go_to_the_next_though_nobody_calls_but_the_settlement(lab: Lab) -> None:
     sale = lab.open()
-    handle = entered(lab, sale, reserve_ms=2_500)
+    handle = entered(lab, sale, reserve_ms=1_500)
     told = settled(lab, sale, handle)
     order = in_order(handle, BUYERS)
     assert told.reserve_until_ms == TOLD + 2_500
@@ -814,14 +816,16 @@ def test_any_verb_on_its_way_ends_a_reserve_that_has_run_out(
     lab: Lab, verb: str, left: int
 ) -> None:
     sale = lab.open({"red": 3, "blue": 10})
-    taps = [Tap(buyer) for buyer in BUYERS[: 3 - left]]
-    handle = entered(lab, sale, taps, reserve_ms=2_000)
+    handle = entered(lab, sale, reserve_ms=1_000)
     lab.set_time(sale, CLOSE)
     sale.hold("p", {"blue": 1}, hold_id="h").unwrap()
     sale.confirm("p", "h").unwrap()
     settled(lab, sale, handle)
-    for told in taps:
-        sale.confirm(told.buyer, "cue~drop").unwrap()
+    winners = in_order(handle, BUYERS)[:3]
+    for winner in winners[left:]:
+        sale.confirm(winner, "cue~drop").unwrap()
+    for winner in winners[:left]:
+        sale.release(winner, "cue~drop").unwrap()
     lab.set_time(sale, TOLD + 1_500)
     sale.hold("k", {"blue": 1}, hold_id="h").unwrap()
     assert sale.snapshot().skus["red"].set_aside == left
@@ -851,7 +855,7 @@ def test_a_place_that_falls_free_after_the_reserve_is_on_open_sale(lab: Lab) -> 
     sale = lab.open({"red": 3})
     handle = entered(lab, sale, reserve_ms=500)
     settled(lab, sale, handle)
-    lab.set_time(sale, TOLD + TTL)  # the reserve and the holds fall due in one sweep
+    lab.set_time(sale, TOLD + TTL + 500)  # the reserve and the holds end in one sweep
     assert sale.hold("z", {"red": 3}, hold_id="h").outcome is Outcome.HELD
     assert handle.settle(wait=False).promoted == 0
     assert sale.audit().problems == ()
@@ -859,11 +863,13 @@ def test_a_place_that_falls_free_after_the_reserve_is_on_open_sale(lab: Lab) -> 
 
 def test_a_reserve_ends_in_time_though_everything_else_falls_due_later(lab: Lab) -> None:
     sale = lab.open({"red": 3}, hold_ttl_ms=60_000)
-    handle = entered(lab, sale, [Tap("ann")], reserve_ms=2_000)
+    handle = entered(lab, sale, reserve_ms=2_000)
     settled(lab, sale, handle)
-    lab.set_time(sale, TOLD + 1_999)
+    for winner in in_order(handle, BUYERS)[:2]:
+        sale.release(winner, "cue~drop").unwrap()
+    lab.set_time(sale, TOLD + 61_999)
     assert sale.hold("z", {"red": 2}, hold_id="h").outcome is Outcome.SOLD_OUT
-    lab.set_time(sale, TOLD + 2_000)
+    lab.set_time(sale, TOLD + 62_000)
     assert sale.hold("z", {"red": 2}, hold_id="h").outcome is Outcome.HELD
     assert sale.audit().problems == ()
 
@@ -872,7 +878,7 @@ def test_reserve_and_holds_that_fall_due_together_end_on_open_sale(lab: Lab) -> 
     sale = lab.open({"red": 3})
     handle = entered(lab, sale, reserve_ms=TTL)
     settled(lab, sale, handle)
-    lab.set_time(sale, TOLD + TTL)
+    lab.set_time(sale, TOLD + 2 * TTL)
     sale.expire()
     red = sale.snapshot().skus["red"]
     assert (red.available, red.set_aside, red.held) == (3, 0, 0)
@@ -928,7 +934,7 @@ def test_another_key_of_the_same_name_is_found_out_before_anything_is_awarded(
 ) -> None:
     sale = lab.open()
     handle = entered(lab, sale)
-    close(lab, sale, handle)
+    lab.set_time(sale, TOLD)
     with (
         connect("sync", server_url, keys=[Key(KEY.id, bytes(32))]) as shop,
         pytest.raises(ConfigurationError, match="'test' is not the key"),
@@ -941,10 +947,10 @@ def test_another_key_of_the_same_name_is_found_out_before_anything_is_awarded(
 def test_a_cue_with_awards_cannot_be_voided(lab: Lab) -> None:
     sale = lab.open()
     handle = entered(lab, sale)
-    close(lab, sale, handle)
+    lab.set_time(sale, TOLD)
     hand = Hand(lab, settlement(handle.cue()))
     while not handle.view().awarded:
-        hand.call()
+        assert hand.call()
     hand.drop()
     assert handle.void("too late").outcome is Outcome.FROZEN
     assert results(handle, ["b0"]) == {"b0": "FROZEN"}
@@ -978,3 +984,29 @@ def test_positions_decide_between_windows(lab: Lab) -> None:
     drawn = [buyer for buyer, _ in drawn_by(handle, [told.buyer for told in taps])]
     assert set(drawn[:2]) == {"early0", "early1"}
     assert drawn[2].startswith("late")
+
+
+def test_a_fingerprint_caps_awards_in_the_order_of_the_draw(lab: Lab) -> None:
+    """Holds taken directly count, and nobody gets a unit because others were asked first."""
+    sale = lab.open(key_holds_max=2)
+    handle = open_cue(lab, sale, proof=False)
+    for n, buyer in enumerate(BUYERS):
+        told = handle.enter(buyer, {"red": 1}, position_ms=POSITION + 500, key=f"device-{n // 2}")
+        assert told.outcome is Outcome.ENTERED
+    order = in_order(handle, BUYERS)
+    announce(lab, sale, handle)
+    first = BUYERS.index(order[0]) // 2
+    sale.hold("x", {"blue": 1}, hold_id="h", key=f"device-{first}").unwrap()
+    sale.hold("y", {"blue": 1}, hold_id="h", key=f"device-{first}").unwrap()
+    told = settled(lab, sale, handle)
+    shut_out = set(BUYERS[2 * first : 2 * first + 2])
+    winners = [buyer for buyer in order if buyer not in shut_out][:3]
+    assert (told.outcome, told.awarded + told.promoted) == (Outcome.SETTLED, 3)
+    got = results(handle, BUYERS)
+    assert [buyer for buyer in order if got[buyer] == "HELD"] == winners
+    assert got[order[0]] == "KEY_LIMIT"
+    own = next(f"device-{BUYERS.index(buyer) // 2}" for buyer in winners)
+    counted = [int(lab.raw.hget(lab.keys(sale).caps, f"device-{n}") or 0) for n in range(4)]
+    assert sum(counted) == 2 + 3
+    assert counted[int(own[-1])] >= 1
+    assert verified(handle)

@@ -197,7 +197,10 @@ class Stage:
             if part:
                 shop = chance.choice([self.lab.shop, self.other])
                 self._enter(part, shop)
-        self.now = self.handle.cue().closes_at_ms
+        cue = self.other.sale(self.sale.id).cue_handle("drop")
+        self.lab.set_time(self.sale, self.handle.cue().closes_at_ms)
+        assert cue.settle(wait=False).outcome is Outcome.NOT_CLOSED
+        self.now = self.handle.cue().reveals_at_ms
         self.lab.set_time(self.sale, self.now)
         for stop in story.stops:
             dead = Hand(self.lab, settlement(self.handle.cue()))
@@ -205,7 +208,6 @@ class Stage:
                 dead.call()
             dead.drop()
             self._step(next(steps, "nothing"), time_passes=False)
-        cue = self.other.sale(self.sale.id).cue_handle("drop")
         assert cue.settle(wait=False).outcome is Outcome.SETTLED
         return self._record()
 

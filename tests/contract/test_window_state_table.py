@@ -35,7 +35,7 @@ class Scene:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self.sale = lab.open({"red": 5})
+        self.sale = lab.open({"red": 5}, limits={"red": 2})
         self.handle = open_cue(lab, self.sale, reserve_ms=9_000)
         enter_all(lab, self.handle.cue(), [Tap(buyer) for buyer in BUYERS])
         self.known = lab.shop.perform(window.know(self.sale.id, "drop"))
@@ -69,23 +69,34 @@ class Scene:
         self.closed()
         self.settle_until(lambda: self.handle.view().digest != "")
 
-    def begun(self) -> None:
+    def due(self) -> None:
+        """Frozen, and the time has come that the result is announced for."""
         self.frozen()
+        self.lab.set_time(self.sale, self.handle.cue().reveals_at_ms)
+
+    def begun(self) -> None:
+        self.due()
         self.award("drawn", slice(0, 2))
 
     def judged(self) -> None:
-        self.frozen()
-        self.settle_until(lambda: self.handle.view().awarded == 3)
+        self.due()
+        self.award("drawn", slice(0, 3))
+
+    def refused(self) -> None:
+        """All who were drawn are judged, and one of them could not take the place."""
+        self.due()
+        self.sale.hold(self.order[2], {"red": 2}, hold_id="own").unwrap()
+        self.award("drawn", slice(0, 3))
 
     def revealed(self) -> None:
         """And one of the winners has given up the place."""
-        self.closed()
+        self.due()
         self.handle.settle(wait=False)
         self.sale.release(self.order[2], "cue~drop").unwrap()
 
     def over(self) -> None:
         """Revealed, and the reserve has ended."""
-        self.closed()
+        self.due()
         self.handle.settle(wait=False)
         until = self.handle.view().reserve_until_ms
         assert until is not None
@@ -131,20 +142,28 @@ class Scene:
         return self.freeze(self.handle.view().digest or OTHER_DIGEST)
 
     def award(
-        self, phase: str, ranks: slice, *, least: int = 1, freed: int = 1, seed: bytes | None = None
+        self,
+        phase: str,
+        ranks: slice,
+        *,
+        least: int = 1,
+        freed: int | None = None,
+        seed: bytes | None = None,
     ) -> str:
         """The outcomes of those at these places in the order, or the one of the batch."""
         drawn = replace(self.drawn, server_seed=seed or self.drawn.server_seed)
         wishes = [(who, [("red", least, least)]) for who in drawn.order[ranks]]
+        freed = self.handle.view().freed if freed is None else freed
         call = call_of(settling._award_some(self.known, drawn, phase, wishes, freed))
         reply = self.lab.run(call, caller_ms=T0)
         items = [Item(buyer, "cue~drop") for buyer in self.order[ranks]]
         answers = read_answers(Kind("award", self.sale.id), items, reply)
-        return " ".join(dict.fromkeys(answer.outcome.name for answer in answers))
+        return "/".join(dict.fromkeys(answer.outcome.name for answer in answers))
 
-    def reveal(self, seed: bytes | None = None) -> str:
+    def reveal(self, seed: bytes | None = None, freed: int | None = None) -> str:
         drawn = replace(self.drawn, server_seed=seed or self.drawn.server_seed)
-        call = call_of(settling._reveal(self.known.cue, drawn))
+        freed = self.handle.view().freed if freed is None else freed
+        call = call_of(settling._reveal(self.known.cue, drawn, freed))
         return outcome_of(self.lab.run(call, caller_ms=T0)[2].decode(), "reveal").name
 
     def result(self, buyer: str) -> str:
@@ -179,8 +198,10 @@ VERBS: dict[str, Callable[[Scene], str]] = {
     "award drawn, other seeds": lambda s: s.award("drawn", slice(0, 3), seed=OTHER_SEED),
     "award next": lambda s: s.award("next", slice(3, 4)),
     "award next, too much": lambda s: s.award("next", slice(3, 4), least=2),
+    "award next, other seeds": lambda s: s.award("next", slice(3, 4), seed=OTHER_SEED),
     "award next, out of date": lambda s: s.award("next", slice(3, 4), freed=7),
     "reveal": lambda s: s.reveal(),
+    "reveal, out of date": lambda s: s.reveal(freed=7),
     "reveal, other seeds": lambda s: s.reveal(OTHER_SEED),
     "void": lambda s: s.handle.void("again").outcome.name,
     "give back": lambda s: s.handle.give_back().outcome.name,
@@ -191,31 +212,33 @@ VERBS: dict[str, Callable[[Scene], str]] = {
     "record": lambda s: s.record(),
 }
 
-STATES = ["open", "closed", "bare", "frozen", "begun", "judged", "revealed", "over", "void"]
-STATES += ["void_told"]
+STATES = ["open", "closed", "bare", "frozen", "due", "begun", "judged", "refused"]
+STATES += ["revealed", "over", "void", "void_told"]
 
 TABLE = {
-    "cue": "CUED*10",
-    "cue, otherwise": "CONFLICT*10",
-    "enter": "ENTERED TOO_LATE*7 VOID*2",
-    "freeze": "NOT_CLOSED FROZEN*5 SETTLED*2 VOID*2",
-    "freeze with a digest": "NOT_CLOSED FROZEN*5 SETTLED*2 VOID*2",
-    "freeze with another": "NOT_CLOSED FROZEN*2 CONFLICT*3 SETTLED*2 CONFLICT*2",
-    "award drawn": "NOT_CLOSED*3 HELD+3 HELD+1 HELD*3 VOID*2",
-    "award drawn, others": "NOT_CLOSED*3 HELD+1*2 SOLD_OUT SETTLED*2 VOID*2",
-    "award drawn, other seeds": "NOT_CLOSED*3 HELD+3 TRY_AGAIN*4 VOID*2",
-    "award next": "NOT_CLOSED*3 FROZEN*3 HELD+1 SETTLED VOID*2",
-    "award next, too much": "NOT_CLOSED*3 FROZEN*3 SOLD_OUT SETTLED VOID*2",
-    "award next, out of date": "NOT_CLOSED*3 FROZEN*3 TRY_AGAIN SETTLED VOID*2",
-    "reveal": "NOT_CLOSED*3 FROZEN*2 SETTLED*3 VOID*2",
-    "reveal, other seeds": "NOT_CLOSED*3 FROZEN TRY_AGAIN*4 VOID*2",
-    "void": "VOID*4 FROZEN*2 SETTLED*2 VOID*2",
-    "give back": "NOT_CLOSED*2 FROZEN*4 SETTLED*2 NOT_CLOSED GIVEN_BACK+back",
-    "cue, its stock": "NOT_CLOSED*2 FROZEN*4 SETTLED*2 NOT_CLOSED CUED",
-    "result of a winner": "NOT_CLOSED*2 FROZEN*4 HELD*2 VOID*2",
-    "result of another": "NOT_CLOSED*2 FROZEN*4 NOT_DRAWN*2 VOID*2",
-    "result of nobody": "NOT_CLOSED*2 FROZEN*4 NOT_ENTERED*2 VOID*2",
-    "record": "NOT_CLOSED*2 FROZEN*4 3_awarded*2 void*2",
+    "cue": "CUED*12",
+    "cue, otherwise": "CONFLICT*12",
+    "enter": "ENTERED TOO_LATE*9 VOID*2",
+    "freeze": "NOT_CLOSED FROZEN*7 SETTLED*2 VOID*2",
+    "freeze with a digest": "NOT_CLOSED FROZEN*7 SETTLED*2 VOID*2",
+    "freeze with another": "NOT_CLOSED FROZEN*2 CONFLICT*5 SETTLED*2 CONFLICT*2",
+    "award drawn": "NOT_CLOSED*4 HELD+3 HELD+1 HELD HELD/LIMIT_REACHED HELD*2 VOID*2",
+    "award drawn, others": "NOT_CLOSED*4 HELD+1*2 SOLD_OUT HELD+1 SETTLED*2 VOID*2",
+    "award drawn, other seeds": "NOT_CLOSED*4 HELD+3 TRY_AGAIN*5 VOID*2",
+    "award next": "NOT_CLOSED*4 FROZEN*2 SOLD_OUT HELD+1*2 SETTLED VOID*2",
+    "award next, too much": "NOT_CLOSED*4 FROZEN*2 SOLD_OUT*3 SETTLED VOID*2",
+    "award next, other seeds": "NOT_CLOSED*4 FROZEN TRY_AGAIN*5 VOID*2",
+    "award next, out of date": "NOT_CLOSED*4 FROZEN*2 TRY_AGAIN*3 SETTLED VOID*2",
+    "reveal": "NOT_CLOSED*4 FROZEN*2 SETTLED*4 VOID*2",
+    "reveal, out of date": "NOT_CLOSED*4 FROZEN*4 SETTLED*2 VOID*2",
+    "reveal, other seeds": "NOT_CLOSED*4 FROZEN TRY_AGAIN*5 VOID*2",
+    "void": "VOID*5 FROZEN*3 SETTLED*2 VOID*2",
+    "give back": "NOT_CLOSED*2 FROZEN*6 SETTLED*2 NOT_CLOSED GIVEN_BACK+back",
+    "cue, its stock": "NOT_CLOSED*2 FROZEN*6 SETTLED*2 NOT_CLOSED CUED",
+    "result of a winner": "NOT_CLOSED*2 FROZEN*6 HELD*2 VOID*2",
+    "result of another": "NOT_CLOSED*2 FROZEN*6 NOT_DRAWN*2 VOID*2",
+    "result of nobody": "NOT_CLOSED*2 FROZEN*6 NOT_ENTERED*2 VOID*2",
+    "record": "NOT_CLOSED*2 FROZEN*6 3_awarded*2 void*2",
 }
 """Per verb the outcome in each of STATES, in their order; `*3` stands for three states alike, `+3`
 for three units that go from the set-aside to holds, `+back` for all that go back on open sale."""
@@ -238,9 +261,10 @@ CHANGES = {
     ("enter", "open"),
     ("freeze", "closed"),
     ("reveal", "judged"),
+    ("reveal", "refused"),
     ("cue, its stock", "void_told"),
 }
-CHANGES |= {("void", state) for state in STATES[:4]}
+CHANGES |= {("void", state) for state in STATES[:5]}
 CHANGES |= {
     (f"freeze with {what}", state) for what in ("a digest", "another") for state in STATES[1:3]
 }

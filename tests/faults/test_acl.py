@@ -257,7 +257,7 @@ def drawn(request: pytest.FixtureRequest, server: EmbeddedServer, admin: Any) ->
         for buyer in ("entrant-a", "entrant-b"):
             assert cue.enter(buyer, {"red": 1}, position_ms=0).outcome is Outcome.ENTERED
         if request.param == "begun":
-            admin.hset(ShardKeys.of(sale.id).sale, "now", cue.cue().closes_at_ms)
+            admin.hset(ShardKeys.of(sale.id).sale, "now", cue.cue().reveals_at_ms)
             begin_to_award(shop, cue)
         yield cue
 

@@ -249,6 +249,7 @@ def test_a_cue_is_frozen_in_time_and_settled_when_there_is_memory(full: Full) ->
     assert (seen.state, seen.frozen_at_ms) == (CueState.FROZEN, closes_ms)
     assert seen.digest
     full.free()
+    full.admin.hset(ShardKeys.of("full").sale, "now", handle.cue().reveals_at_ms)
     assert handle.settle(wait=False).outcome is Outcome.SETTLED
 
 

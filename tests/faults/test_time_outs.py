@@ -235,7 +235,7 @@ def test_a_call_of_several_parts_has_its_time_once(
     def of_the_last_part(words: list[bytes]) -> bool:
         nonlocal seen
         seen += words[0] == b"EVALSHA"
-        return seen > {"open": 2}.get(name, 1)
+        return seen > {"open": 2, "enter": 2}.get(name, 1)
 
     proxy.delay(reply_ms=60_000, only=of_the_last_part)
     try:

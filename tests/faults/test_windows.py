@@ -84,7 +84,7 @@ def test_a_dropped_reply_on_a_windows_way_is_made_good(
 
     handle = open_cue(lab, mine)
     entries = [tap(handle, buyer) for buyer in BUYERS]
-    close(lab, sale, handle)
+    lab.set_time(sale, handle.cue().reveals_at_ms)
     settled = handle.settle(wait=False)
     told = [entry.result(wait_ms=0).outcome for entry in entries]
 
@@ -209,7 +209,7 @@ def test_processes_enter_one_cue_and_settle_it_though_some_are_killed_on_the_way
     ]
     assert [process.end() for process in entering] == ["entered"] * 3
 
-    close(lab, sale, handle)
+    lab.set_time(sale, handle.cue().reveals_at_ms)
     settling = [start("settle", shell) for shell in ("sync", "async", "sync")]
     for process in settling:
         process.step_to("window/award", 3)  # two have been made, and all are on their way

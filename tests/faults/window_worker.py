@@ -64,7 +64,8 @@ def settle(shop: FlashSale, sale: str) -> None:
 
     def whole() -> Operation[Any]:
         frozen = yield from settling.freeze(sale, "drop")
-        return (yield from settling.finish(frozen, KEY, None))
+        ready = yield from settling.prepare(frozen, KEY, None)
+        return (yield from settling.finish(ready))
 
     settled = shop.perform(told(whole()), 60_000)
     sys.stdout.write(f"{settled.outcome.value} {settled.awarded}\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -80,8 +80,9 @@ class Tower:
 
 
 def open_cue(lab: Lab, sale: SaleHandle, cue_id: str = "drop", **rules: Any) -> CueHandle:
-    """A cue at T0 with 3 red set aside, unless the rules say otherwise; it takes 16 s."""
+    """A cue at T0 with 3 red set aside and no reserve, unless the rules say otherwise; 16 s."""
     named: dict[str, Any] = {"at": POSITION, "cue_time_ms": T0, "stock": {"red": 3}}
+    named["reserve_ms"] = 0
     return sale.cue(cue_id, **named | rules)
 
 
@@ -122,14 +123,18 @@ def close(lab: Lab, sale: SaleHandle, handle: CueHandle) -> None:
 
 
 def settled(lab: Lab, sale: SaleHandle, handle: CueHandle, **more: Any) -> Settlement:
-    """Settle at the close, or later if it is later already; public seeds come after the freeze."""
-    now = sale.snapshot().at_ms
-    lab.set_time(sale, max(now, handle.cue().closes_at_ms))
-    source = more.get("entropy")
-    if isinstance(source, Tower):
-        with source.silent():
-            handle.freeze(wait=False, entropy=source)
+    """Settle at the announced time, or later if it is later already, frozen at the close."""
+    announce(lab, sale, handle, **more)
     return handle.settle(wait=False, **more)
+
+
+def announce(lab: Lab, sale: SaleHandle, handle: CueHandle, **more: Any) -> None:
+    """Freeze at the close, before a public seed comes; then let it be the announced time."""
+    now, source = sale.snapshot().at_ms, more.get("entropy")
+    lab.set_time(sale, max(now, handle.cue().closes_at_ms))
+    with source.silent() if isinstance(source, Tower) else nullcontext():
+        handle.freeze(wait=False, entropy=source)
+    lab.set_time(sale, max(now, handle.cue().reveals_at_ms))
 
 
 def name_of(handle: CueHandle, buyer: str) -> str:
@@ -217,7 +222,8 @@ def settlement(cue: Cue, *, value: bytes | None = None, key: Key = KEY) -> Opera
     source = Tower(cue.entropy_source) if cue.entropy_source else None
     frozen = yield from settling.freeze(cue.sale, cue.id, source)
     found = None if value is None else Randomness(value)
-    return (yield from settling.finish(frozen, key, found))
+    ready = yield from settling.prepare(frozen, key, found)
+    return (yield from settling.finish(ready))
 
 
 class Hand:

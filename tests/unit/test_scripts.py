@@ -448,7 +448,7 @@ OPERATIONS = {
     "window/freeze": settling._freeze(SALE, "cue", "", 0),
     "window/entries": settling._pages(KNOWN, CueKeys.of(SALE, "cue").entries),
     "window/award": settling._award_some(KNOWN, DRAWN, "drawn", [("00", [("red", 1, 1)])]),
-    "window/reveal": settling._reveal(KNOWN.cue, DRAWN),
+    "window/reveal": settling._reveal(KNOWN.cue, DRAWN, 0),
     "window/publish": settling.published(FROZEN, None),
     "window/void": settling.void(SALE, "cue", "rain"),
     "window/give_back": settling.give_back(SALE, "cue"),

@@ -145,16 +145,19 @@ class AsyncCueHandle(NotPickled):
         """Freeze, draw, give the winners their holds, reveal; pass on what fell free since.
 
         Any process with the draw key may settle, stop at any step and do it again, several at
-        once too. The seed and the source's value are kept with the first winner's hold: whoever
-        goes on from there needs neither the key nor the source, and draws by nothing else. Winners
-        have the sale's `hold_ttl_ms` from the announced time (`reveals_at_ms`), or from the award
-        if that is later; so a settlement that was stopped after its first award must be gone on
-        with before that has passed, or those who were drawn lose their places to the next.
+        once too. Nothing but the digest is written of a draw before the announced time
+        (`reveals_at_ms`), and so nobody can be told. The seed and the source's value are kept with
+        the first winner's hold: whoever goes on from there needs neither the key nor the source,
+        and draws by nothing else. What a winner drew who is refused (a limit, too many holds) goes
+        to the next in order before the result is revealed; what one gives up or does not pay for
+        does so until the reserve ends. Winners have the sale's `hold_ttl_ms` from the award, so a
+        settlement that was stopped after its first award must be gone on with before that has
+        passed, or those who were drawn lose their places to the next.
 
         Call it when the cue closes, and again as often as you like while it keeps a reserve. wait:
-        until it closes, and for the public seed; without it NOT_CLOSED or FROZEN is answered at
-        once. entropy: the source the cue was opened with. timeout_ms is for each part of the work
-        (1 to 600,000), not for the waiting.
+        until it closes, for the public seed, and until the announced time; without it NOT_CLOSED
+        or FROZEN is answered at once. entropy: the source the cue was opened with. timeout_ms is
+        for each part of the work (1 to 600,000), not for the waiting.
 
         publish: for a cue that was opened with a place for its digest: called with the digest and
         the cue (`AsyncFlashSale` awaits it, if need be) until it has returned once, so perhaps
@@ -172,7 +175,13 @@ class AsyncCueHandle(NotPickled):
             if value is not None or not wait:
                 break
             await asyncio.sleep(0.5)
-        return await self._shop.perform(settling.finish(frozen, key, value), timeout_ms)
+        ready = await self._shop.perform(settling.prepare(frozen, key, value), timeout_ms)
+        while True:
+            told = await self._shop.perform(settling.finish(ready), timeout_ms)
+            wake_ms = settling.wait_to_award(frozen, told) if wait else 0
+            if not wake_ms:
+                return told
+            await asyncio.sleep(wake_ms / 1000)
 
     async def _freeze(
         self, entropy: draw.EntropySource | None, timeout_ms: int, *, wait: bool

@@ -224,7 +224,7 @@ class SaleHandle(NotPickled):
         lag_cap_ms: int = 12_000,
         grace_ms: int = 1_000,
         spread_ms: int = 0,
-        reserve_ms: int = 0,
+        reserve_ms: int | None = None,
         keep: Keep = "all",
         reserve: int | None = None,
         entropy: EntropySource | None = None,
