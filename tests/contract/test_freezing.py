@@ -398,3 +398,70 @@ def test_a_cue_that_is_voided_before_its_digest_is_published_says_so(lab: Lab) -
     assert handle.settle(wait=False, publish=board).outcome is Outcome.VOID
     assert (board.told, handle.view().published_at_ms) == ([], None)
     assert settled(lab, sale, handle).outcome is Outcome.VOID
+
+
+class Scene:
+    """A cue that publishes its digest, and what the script says of that in each state."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab, self.sale = lab, lab.open()
+        self.handle = publishing(lab, self.sale, 1_000)
+
+    def publish(self) -> str:
+        step = settling.freeze(self.sale.id, "drop")
+        known = settling.Frozen(Outcome.FROZEN, self.lab.shop.perform(step).known, self.view())
+        return self.lab.shop.perform(settling.published(known, None)).outcome.name
+
+    def view(self) -> Any:
+        return self.handle.view()
+
+    def open(self) -> None:
+        pass
+
+    def frozen(self) -> None:
+        close(self.lab, self.sale, self.handle)
+        self.handle.freeze()
+
+    def published(self) -> None:
+        self.frozen()
+        self.handle.settle(wait=False, publish=Board())
+
+    def revealed(self) -> None:
+        self.published()
+        self.lab.set_time(self.sale, self.handle.cue().reveals_at_ms)
+        self.handle.settle(wait=False)
+
+    def void(self) -> None:
+        self.frozen()
+        self.handle.void("it suits")
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        ("open", "NOT_CLOSED"),
+        ("frozen", "FROZEN"),
+        ("published", "FROZEN"),
+        ("revealed", "SETTLED"),
+        ("void", "VOID"),
+    ],
+)
+def test_a_publication_is_noted_once_and_only_of_a_digest(
+    lab: Lab, state: str, outcome: str
+) -> None:
+    scene = Scene(lab)
+    getattr(scene, state)()
+    before = contents(lab, scene.sale, "drop")
+    assert scene.publish() == outcome
+    assert (contents(lab, scene.sale, "drop") == before) == (state != "frozen")
+    assert scene.sale.audit().problems == ()
+
+
+def test_a_cue_without_a_place_notes_no_publication(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale)
+    close(lab, sale, handle)
+    handle.freeze()
+    frozen = lab.shop.perform(settling.freeze(sale.id, "drop"))
+    assert lab.shop.perform(settling.published(frozen, None)).outcome is Outcome.MALFORMED
+    assert handle.view().published_at_ms is None

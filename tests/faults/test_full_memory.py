@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -251,6 +252,22 @@ def test_a_cue_is_frozen_in_time_and_settled_when_there_is_memory(full: Full) ->
     full.free()
     full.admin.hset(ShardKeys.of("full").sale, "now", handle.cue().reveals_at_ms)
     assert handle.settle(wait=False).outcome is Outcome.SETTLED
+
+
+def test_a_digest_is_published_in_time(full: Full) -> None:
+    at_ms = time.time_ns() // 1_000_000
+    handle = full.sale.cue("drop", at=1, cue_time_ms=at_ms, stock={"red": 3}, publish="the board")
+    closes_ms = handle.cue().closes_at_ms
+    full.admin.hset(ShardKeys.of("full").sale, "now", closes_ms)
+    full.fill()
+    told: list[str] = []
+    with suppress(StoreUnavailable):  # awards are refused
+        handle.settle(wait=False, publish=lambda digest, cue: told.append(digest))
+    assert told == [handle.view().digest]
+    assert handle.view().published_at_ms == closes_ms
+    assert handle.void("no memory").outcome is Outcome.VOID
+    full.free()
+    books_are_right(full.operator.sale("full"))
 
 
 def test_whatever_only_reads_goes_on(full: Full) -> None:

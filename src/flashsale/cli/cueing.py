@@ -111,7 +111,7 @@ def _standing(view: CueView) -> str:
 
 def _told(view: CueView) -> dict[str, object]:
     """Everything but what would let somebody enter without having watched."""
-    cue = msgspec.to_builtins(view.cue)
+    cue = {**msgspec.to_builtins(view.cue), "freeze_by_ms": view.cue.freeze_by_ms}
     if view.state is CueState.OPEN:
         del cue["nonce"]
     return {**msgspec.to_builtins(view), "cue": cue}
