@@ -22,6 +22,7 @@ from flashsale import (
     limits,
     window,
 )
+from flashsale.baskets import encode
 from flashsale.cues import CueRequest
 from flashsale.keys import CueKeys
 from flashsale.ledger import EventKind
@@ -661,3 +662,23 @@ def test_lost_secrets_are_named_and_the_view_goes_on(lab: Lab, server_url: str) 
                     call()
             assert other.view().set_aside == {"red": 3}
     assert handle.void("its secrets are lost").outcome is Outcome.VOID
+
+
+@pytest.mark.parametrize(
+    "sealed",
+    [[], ["fresh"], ["fresh", [1]], ["fresh", True], ["a", "b"] * 33],
+    ids=["none", "a name alone", "a list", "a truth", "too many"],
+)
+def test_the_script_opens_no_cue_without_secrets_that_can_be_kept(
+    lab: Lab, sealed: list[object]
+) -> None:
+    sale = lab.open()
+    request = CueRequest(id="drop", position_ms=POSITION, stock={"red": 3})
+    call: Any = window.open_cue(
+        sale.id, request, key=KEY, at=POSITION, clock=None, cue_time_ms=T0, entropy=None
+    ).send(None)
+    before = contents(lab, sale, "drop")
+    bad = msgspec.structs.replace(call, args=(*call.args[:-1], encode(sealed)))
+    reply: Any = lab.run(bad, caller_ms=T0)
+    assert reply[3] == b"!"
+    assert contents(lab, sale, "drop") == before

@@ -13,7 +13,7 @@ from rich.table import Table
 from flashsale.cli.options import Debug, Json, SaleId, Url, Yes
 from flashsale.cli.reporting import done, make_sure, operating, print_line
 from flashsale.cli.words import clock
-from flashsale.cues import CueState, CueView
+from flashsale.cues import CueView
 from flashsale.errors import Rejected
 from flashsale.models import Outcome
 
@@ -110,10 +110,9 @@ def _standing(view: CueView) -> str:
 
 
 def _told(view: CueView) -> dict[str, object]:
-    """Everything but what would let somebody enter without having watched."""
+    """A view, which has no nonce: with that, somebody could enter without having watched."""
     cue = {**msgspec.to_builtins(view.cue), "freeze_by_ms": view.cue.freeze_by_ms}
-    if view.state is CueState.OPEN:
-        del cue["nonce"]
+    del cue["nonce"]
     return {**msgspec.to_builtins(view), "cue": cue}
 
 
