@@ -324,6 +324,29 @@ def test_winners_are_awarded_when_both_clocks_agree_that_they_may_be(
     assert (sale.find("ann", "cue~drop") is not None) == (after == "SETTLED")
 
 
+def test_a_publication_begins_its_wait_when_both_clocks_agree_on_the_time(
+    lab: Lab, slow: Clock
+) -> None:
+    """Noted by the slow one, the wait would be over too early."""
+    sale = lab.open()
+    handle = open_cue(lab, sale, publish="the board", publish_wait_ms=60_000)
+    lab.set_time(sale, handle.cue().closes_at_ms)
+    handle.freeze()
+    lab.set_time(sale, true_ms() - 2 * MINUTE)
+    slow(2 * MINUTE)
+    told: list[str] = []
+
+    def settle() -> Outcome:
+        return handle.settle(wait=False, publish=lambda digest, _: told.append(digest)).outcome
+
+    assert settle() is Outcome.CLOCK_JUMP
+    assert (len(told), handle.view().published_at_ms) == (1, None)
+    slow(0)
+    before = true_ms()
+    settle()
+    assert (handle.view().published_at_ms or 0) >= before
+
+
 GIVEN: dict[str, tuple[dict[int, int], str, str]] = {
     "told by both": ({AT: -HOUR, REVEALS: -HOUR}, "GIVEN_BACK", "GIVEN_BACK"),
     "the announced time is in doubt": ({AT: -HOUR, REVEALS: -MINUTE}, "CLOCK_JUMP", "GIVEN_BACK"),

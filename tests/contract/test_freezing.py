@@ -13,12 +13,15 @@ from flashsale import (
     InvalidRequest,
     Outcome,
     Rejected,
+    Sale,
     SaleHandle,
+    Sku,
     settling,
 )
 from flashsale.draw import Randomness
 from support.cues import (
     KEY,
+    POSITION,
     Hand,
     Tap,
     Tower,
@@ -215,6 +218,23 @@ def test_a_digest_is_published_before_anybody_is_awarded_anything(lab: Lab) -> N
     told = handle.settle(wait=False)
     assert (told.outcome, told.awarded, len(board.told)) == (Outcome.SETTLED, 3, 1)
     assert sale.audit().problems == ()
+
+
+def test_settling_waits_for_the_close_the_publication_and_the_announced_time(lab: Lab) -> None:
+    """In real time."""
+    sale, board = lab.shop.open(Sale(lab.new_id(), [Sku("red", 5)], hold_ttl_ms=60_000)), Board()
+    rules: dict[str, Any] = {"window_ms": 2_000, "lag_cap_ms": 0, "grace_ms": 0, "proof": False}
+    at_ms = sale.snapshot().at_ms
+    handle = open_cue(lab, sale, cue_time_ms=at_ms, publish=PLACE, publish_wait_ms=100, **rules)
+    assert handle.enter("ann", {"red": 1}, position_ms=POSITION).outcome is Outcome.ENTERED
+    told = handle.settle(publish=board)
+    view = handle.view()
+    assert (told.outcome, told.awarded, len(board.told)) == (Outcome.SETTLED, 1, 1)
+    assert view.frozen_at_ms is not None
+    assert view.published_at_ms is not None
+    assert view.revealed_at_ms is not None
+    assert at_ms + 2_000 <= view.frozen_at_ms <= view.published_at_ms
+    assert view.revealed_at_ms >= max(view.cue.reveals_at_ms, view.published_at_ms + 100)
 
 
 def test_nobody_entered_and_still_nothing_is_revealed_before_the_digest_is_published(
