@@ -59,7 +59,7 @@ def _opened(stage: Stage) -> window.Known:
 
 
 def _winners_of_server(stage: Stage, known: window.Known) -> str:
-    stage.set_time("order", known.cue.closes_at_ms)
+    stage.set_time("order", known.cue.reveals_at_ms)
     handle = stage.shop.sale("order").cue_handle("x")
     handle.settle(wait=False)
     return json.dumps(handle.record()["drawn"])
