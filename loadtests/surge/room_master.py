@@ -50,6 +50,7 @@ class RoomMaster(Master):
                 window_ms=room.window_ms,
                 lag_cap_ms=room.lag_cap_ms,
                 grace_ms=room.grace_ms,
+                reserve_ms=0,  # as `flashsale.rehearsal.room` has it
             )
             for sku, at_s in zip(room.sku_ids, room.cues_at_s(self._order.size), strict=True)
         ]

@@ -161,10 +161,11 @@ end
 
 local lines, code = judge()
 local all = 0
-for k = 1, lines and stock_of == '' and #lines or 0, 4 do -- a void cue has kept them, seats and all
+for k = 1, lines and #lines or 0, 4 do
   all = all + lines[k + 2]
 end
-if lines and shard_full(book, shard, keys.buyers, all) then
+-- A void cue has kept its units, seats and all.
+if lines and stock_of == '' and shard_full(book, shard, keys.buyers, all) then
   lines, code = nil, SHARD_FULL
 end
 if lines then

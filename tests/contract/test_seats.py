@@ -10,7 +10,7 @@ import pytest
 from flashsale import HoldRequest, InvalidRequest, Outcome, Rejected, SaleHandle
 from flashsale.baskets import encode
 from support.cues import Tap, contents, enter_all, open_cue
-from support.lab import Lab
+from support.lab import T0, Lab
 
 
 def fill(sale: SaleHandle, prefix: str = "x") -> int:
@@ -101,6 +101,22 @@ def test_seats_are_given_back_when_nobody_can_win_them_any_more(lab: Lab) -> Non
     announce(lab, sale, second)
     assert seats(lab, sale) == 0
     assert fill(sale, "z") == 4
+    assert sale.audit().problems == ()
+
+
+def test_a_void_cue_keeps_its_seats_with_its_stock(lab: Lab) -> None:
+    sale = crowded(lab)
+    first = open_cue(lab, sale, "one", stock={"red": 6}, cue_time_ms=T0 + 900_000)
+    assert first.void("the link was wrong").outcome is Outcome.VOID
+    assert (seats(lab, sale), fill(sale)) == (6, 2)
+    second = open_cue(lab, sale, "two", stock={"red": 4}, stock_of="one")
+    assert seats(lab, sale) == 6
+    enter_all(lab, second.cue(), [Tap(f"b{n}") for n in range(4)])
+    assert announce(lab, sale, second).awarded == 4
+    assert seats(lab, sale) == 2
+    assert sale.hold("late", {"blue": 1}, hold_id="h").outcome is Outcome.SHARD_FULL
+    assert first.give_back().outcome is Outcome.GIVEN_BACK
+    assert (seats(lab, sale), fill(sale, "y")) == (0, 2)
     assert sale.audit().problems == ()
 
 

@@ -1010,3 +1010,49 @@ def test_a_fingerprint_caps_awards_in_the_order_of_the_draw(lab: Lab) -> None:
     assert sum(counted) == 2 + 3
     assert counted[int(own[-1])] >= 1
     assert verified(handle)
+
+
+def test_a_place_given_up_before_the_reveal_goes_to_the_next_though_there_is_no_reserve(
+    lab: Lab,
+) -> None:
+    """Even between the last question and the reveal: else it would be whoever's is fastest."""
+    sale = lab.open()
+    handle = entered(lab, sale)
+    order = in_order(handle, BUYERS)
+    announce(lab, sale, handle)
+    hand = Hand(lab, settlement(handle.cue()))
+    while hand.next and hand.next.script.name != "window/reveal":
+        hand.call()
+    sale.release(order[1], "cue~drop").unwrap()
+    told = hand.finish()
+    assert (told.outcome, told.awarded, told.promoted) == (Outcome.SETTLED, 3, 1)
+    assert sale.find(order[3], "cue~drop")
+    red = sale.snapshot().skus["red"]
+    assert (red.available, red.set_aside, red.held) == (7, 0, 3)
+    assert verified(handle)["returned"] == {"red": 1}
+
+
+def test_by_default_unpaid_places_go_to_the_next_for_as_long_as_a_hold_lives(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale, reserve_ms=None)
+    assert handle.cue().reserve_ms == TTL
+    told = settled(lab, sale, handle)
+    assert told.reserve_until_ms == TOLD + 2 * TTL
+    lab.set_time(sale, TOLD + TTL)
+    assert sale.hold("fast", {"red": 8}, hold_id="h").outcome is Outcome.SOLD_OUT
+    assert handle.settle(wait=False).promoted == 3
+    lab.set_time(sale, TOLD + 2 * TTL)
+    assert handle.settle(wait=False).promoted == 3
+    sale.expire()
+    assert sale.snapshot().skus["red"].available == 10
+    assert open_cue(lab, sale, reserve_ms=None).cue() == handle.cue()  # the same again
+
+
+def test_nothing_is_kept_in_reserve_where_nobody_is_left_to_take_it(lab: Lab) -> None:
+    sale = lab.open()
+    handle = entered(lab, sale, [Tap("ann"), Tap("bob")], reserve_ms=9_000)
+    told = settled(lab, sale, handle)
+    assert (told.awarded, told.reserve_until_ms) == (2, None)
+    red = sale.snapshot().skus["red"]
+    assert (red.available, red.set_aside, red.held) == (8, 0, 2)
+    assert verified(handle)["final_at_ms"] == TOLD
