@@ -73,7 +73,7 @@ def test_everybody_who_saw_the_cue_on_the_stream_has_the_same_chance(lab: Lab, k
         told[entry.outcome] += 1
     assert told == {Outcome.ENTERED: len(taps)}
 
-    lab.set_time(sale, fixed.closes_at_ms)
+    lab.set_time(sale, fixed.reveals_at_ms)
     settled = cue.settle(wait=False)
     assert (settled.entrants, settled.drawn, settled.awarded) == (len(taps), 20, 20)
     won: Counter[str] = Counter()
