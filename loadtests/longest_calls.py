@@ -14,17 +14,11 @@ import argparse
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import msgspec
-import redis
 
 from flashsale import (
-    FlashSale,
-    Key,
     RoomView,
-    Sale,
-    Sku,
     WaitingRoom,
     inventory,
     limits,
@@ -32,137 +26,33 @@ from flashsale import (
     waiting_room,
     window,
 )
-from flashsale.baskets import WHOLE, check_basket
+from flashsale.baskets import WHOLE
 from flashsale.batches import Item, Kind, shard_call
-from flashsale.calls import Call, Operation
+from flashsale.calls import Call
 from flashsale.embedded import EmbeddedServer
 from flashsale.keys import CueKeys, ShardKeys, places_key
 from flashsale.scripts import load_script
 from flashsale.window import Known
+from loadtests import longest_others
+from loadtests.longest_ground import (
+    KEY,
+    SKUS,
+    T0,
+    TTL,
+    Case,
+    Ground,
+    basket,
+    buyers,
+    encode,
+    heavy,
+    id_of_h,
+    long_id,
+    stamp,
+    wish,
+)
 
 BOUND_MS = 20.0
 RUNS = 3
-KEY = Key("longest", b"k" * 32)
-T0 = 4_000_000_000_000
-"""When these sales take place: a shard's time never goes back, so it stands still here."""
-
-TTL = 1_000
-SKUS = [f"sku-{n:03}" for n in range(limits.SKUS_MAX)]
-encode = msgspec.msgpack.encode
-
-Case = tuple[str, str, "Callable[[Ground], Call]"]
-"""The verb, what makes it long, and what prepares a new sale and says what to call."""
-
-
-class Ground:
-    """A server, and sales on it of which everything may be written."""
-
-    def __init__(self, server: EmbeddedServer) -> None:
-        self.shop = FlashSale.from_url(server.url, timeout_ms=60_000, keys=[KEY])
-        self.raw = redis.Redis.from_url(server.url)
-        self.number = 0
-        self.sale = ""
-
-    def open(self, now: int = T0, **rules: object) -> ShardKeys:
-        """A sale of the most skus there may be."""
-        self.number += 1
-        self.sale = f"long-{self.number}"
-        skus = [Sku(sku, 10**9, 10**8) for sku in SKUS]
-        given = {"hold_ttl_ms": TTL, "holds_max": limits.HOLDS_MAX, "limit": 10**9}
-        given |= {"buyers_max": limits.BUYERS_MAX, **rules}  # a cue keeps a seat for each unit
-        self.shop.open(Sale(self.sale, skus, **given))  # type: ignore[arg-type]
-        keys = ShardKeys.of(self.sale)
-        self.raw.hset(keys.sale, "now", now)
-        return keys
-
-    def records(self, records: dict[str, str]) -> None:
-        """Write buyers' records."""
-        with self.raw.pipeline(transaction=False) as pipe:
-            for buyer, record in records.items():
-                pipe.hset(ShardKeys.of(self.sale).buyers, buyer, record)
-            pipe.execute()
-
-    def entries(self, holders: Sequence[tuple[str, str]], at: int, size: int) -> None:
-        """Write ledger entries of these holds, plain ones, and make them fall due."""
-        keys, sequence = ShardKeys.of(self.sale), 1
-        with self.raw.pipeline(transaction=False) as pipe:
-            for start in range(0, len(holders), size):
-                some, sequence = holders[start : start + size], sequence + 1
-                fields = {
-                    "t": at,
-                    "hb": encode([b for b, _ in some]),
-                    "hi": encode([i for _, i in some]),
-                }
-                pipe.xadd(keys.ledger, fields, id=f"1-{sequence}")
-            pipe.hset(keys.sale, mapping={"sequence": sequence, "due": at + TTL, "cursor": 2})
-            pipe.execute()
-
-    def unswept(self) -> None:
-        """Let 20,480 holds of others be due before all others: no one call walks over them."""
-        self.entries([(f"other-{n}", "h") for n in range(20_480)], T0 - TTL, 1_024)
-
-    def do(self, operation: Operation[Any]) -> Any:
-        """Run an operation that makes one call after the other, with a clock that is right here."""
-        try:
-            call = next(operation)
-            while True:
-                call = operation.send(self.send(call))
-        except StopIteration as end:
-            return end.value
-
-    def send(self, call: Any) -> Any:
-        args = [call.script.source, len(call.keys), *call.keys, T0, *call.args]
-        return self.raw.execute_command("EVAL", *args)
-
-    def cost(self, call: Call) -> tuple[float, object]:
-        """Server CPU of a call, in milliseconds, and its reply."""
-        sha = self.raw.script_load(call.script.source)
-        args = [sha, len(call.keys), *call.keys, T0, *call.args]
-        before = self._cpu()
-        reply = self.raw.execute_command("EVALSHA", *args)
-        return self._cpu() - before, reply
-
-    def _cpu(self) -> float:
-        used = self.raw.info("cpu")
-        return 1000.0 * (used["used_cpu_user_main_thread"] + used["used_cpu_sys_main_thread"])
-
-
-# --- what a sale may consist of -----------------------------------------------------------
-
-
-def stamp(at: int) -> str:
-    return f"{at:013}"
-
-
-def long_id(n: int) -> str:
-    """An id as long as there may be."""
-    return f"{n:0{limits.ID_MAX}}"
-
-
-def id_of_h(n: int) -> str:
-    """An id full of the letter that a held hold's text begins with."""
-    return "h" * (limits.ID_MAX - 6) + f"{n:06}"
-
-
-def basket(start: int, lines: int = limits.LINES_MAX, qty: int = 999_983) -> str:
-    """A basket's text, of distinct skus and long quantities."""
-    indexes = sorted((start + 31 * k) % len(SKUS) for k in range(lines))
-    return ",".join(f"{index}*{qty - index}" for index in indexes)
-
-
-def heavy(at: int, state: str = "h", holds: int = limits.HOLDS_MAX - 1, extra: str = "") -> str:
-    """A buyer's record with as many holds of as many lines as there may be."""
-    texts = (f"{state}{stamp(at)}{long_id(n)}|{basket(7 * n)}{extra}" for n in range(holds))
-    return "1" + ";".join(texts)
-
-
-def wish(n: int, lines: int) -> tuple[str | int, ...]:
-    return check_basket("basket", {SKUS[(n * lines + k) % len(SKUS)]: 1 + n for k in range(lines)})
-
-
-def buyers(count: int) -> list[str]:
-    return [f"buyer-{n:0{limits.ID_MAX - 6}}" for n in range(count)]
-
 
 # --- the cases ----------------------------------------------------------------------------
 
@@ -429,7 +319,7 @@ def cue(ground: Ground, keep: str = "all") -> Known:
     handle = ground.shop.sale(ground.sale)
     skus = SKUS[: limits.LINES_MAX] if keep == "all" else SKUS[:1]
     handle.cue(
-        "cue", at=0, cue_time_ms=T0, stock=dict.fromkeys(skus, 10**5), window_ms=2_000,
+        "cue", at=0, cue_time_ms=T0, stock=dict.fromkeys(skus, 1_000), window_ms=2_000,
         lag_cap_ms=2_000, reserve_ms=60_000, proof=False, keep=keep,
     )  # fmt: skip
     return ground.do(window.know(ground.sale, "cue"))
@@ -442,7 +332,7 @@ def enter(count: int, lines: int, keep: str = "all") -> Callable[[Ground], Call]
             ground.records(dict.fromkeys(buyers(count), heavy(T0 + TTL, "c")))
         items = []
         for n, buyer in enumerate(buyers(count)):
-            wanted = dict.fromkeys(SKUS[:lines], 1 + n) if keep == "all" else {SKUS[0]: 1}
+            wanted = dict.fromkeys(SKUS[:lines], 1 + n % 999) if keep == "all" else {SKUS[0]: 1}
             items.append(window.enter_item(known, buyer, wanted, 0, None, KEY))
         return window.enter_kind(ground.sale, known).call(items)
 
@@ -459,7 +349,7 @@ def award(lines: int, weight: int) -> Callable[[Ground], Call]:
         ground.raw.hset(own.cue, mapping={"state": "frozen", "digest": "00"})
         if weight:
             ground.records(dict.fromkeys(buyers(256), heavy(T0 + TTL, "c", weight)))
-        wishes = [[v for k in range(lines) for v in (k, 1 + n, 1)] for n in range(256)]
+        wishes = [[v for k in range(lines) for v in (k, 1 + n % 3, 1)] for n in range(256)]
         base = shard_call("expire", keys)
         baskets = encode([wishes, list(range(1, 257))])
         args = ("drawn", encode(buyers(256)), baskets, 0, 256, "ab", "")
@@ -587,16 +477,44 @@ CASES: list[Case] = [
     ("leave", "1,024 buyers with a place by lot", of_room("leave", 1_024)),
 ]
 
+CASES += longest_others.CASES
+
+_FOLDERS = {
+    "inventory": "hold confirm release extend refund expire restock snapshot find scan purge open"
+    " key_states",
+    "ledger": "read reader repair trim",
+    "window": "parts enter award entries cue freeze publish reveal void give_back lags list show"
+    " secrets result",
+    "waiting_room": "join admit leave",
+}
+SCRIPTS = {
+    **{verb: f"{folder}/{verb}" for folder, verbs in _FOLDERS.items() for verb in verbs.split()},
+    "pause": "inventory/set_state",
+    **{
+        f"room {verb}": f"waiting_room/{verb}"
+        for verb in ("open", "show", "steer", "reveal", "definition")
+    },
+}
+"""Which script a case's verb is; a test holds them against the files of lua/."""
+
+
+def prepared(ground: Ground, case: Case) -> Call:
+    """A case's call, on a new sale."""
+    verb, _, make = case
+    call = make(ground)
+    assert call.script.name == SCRIPTS[verb], (verb, call.script.name)
+    return call
+
 
 def measure(ground: Ground, cases: Sequence[Case]) -> Iterator[tuple[str, str, float]]:
     """Each case's least server CPU of several runs, each on a sale of its own."""
-    for verb, what, make in cases:
+    for case in cases:
         costs = []
         for _ in range(RUNS):
-            costs.append(ground.cost(make(ground))[0])
+            costs.append(ground.cost(prepared(ground, case))[0])
             ground.raw.flushall()
             ground.raw.script_flush()
-        yield verb, what, min(costs)
+        yield *case[:2], min(costs)
 
 
 def main() -> int:

@@ -13,7 +13,7 @@
 -- are not even read if nobody gets anything.
 local function hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, records)
   local MALFORMED = '!' -- outcomes
-  local READ_MAX, PLAIN_MAX, FRESH_LINES_MAX = 64, 512, 8192
+  local SHORT_READ_MAX, PLAIN_MAX, FRESH_LINES_MAX = 32, 512, 8192
   if (shard.due and shard.now >= shard.due) or not baskets[1] then
     return nil
   end
@@ -27,7 +27,7 @@ local function hold_fresh(shard, keys, buyers, baskets, which, closed, blobs, re
   local read = #records
   for i = 1, n do
     if i > read then
-      read = math.min(read + READ_MAX, n)
+      read = math.min(read + SHORT_READ_MAX, n)
       local piece = redis.call('HMGET', keys.buyers,
         unpack(buyers, i, read))
       for k = 1, #piece do

@@ -11,7 +11,7 @@
 -- then nothing was changed. The hold ids are not even read if nobody gets anything.
 local function hold_plain(shard, keys, buyers, request, closed, blobs)
   local SHARD_FULL, HELD = 'B', 'H' -- outcomes
-  local READ_MAX = 64
+  local SHORT_READ_MAX = 32
   local named = request[1][1]
   if request[2] or not named or request[1][2] or #named ~= 2 or type(named[1]) ~= 'string'
     or not is_quantity(named[2]) or (shard.due and shard.now >= shard.due) then
@@ -22,16 +22,16 @@ local function hold_plain(shard, keys, buyers, request, closed, blobs)
     return nil
   end
   local records
-  for from = 1, n, READ_MAX do
+  for from = 1, n, SHORT_READ_MAX do
     records = redis.call('HMGET', keys.buyers,
-      unpack(buyers, from, math.min(from + READ_MAX - 1, n)))
+      unpack(buyers, from, math.min(from + SHORT_READ_MAX - 1, n)))
     for i = 1, #records do
       if records[i] then
         return nil, from == 1 and records or nil
       end
     end
   end
-  records = n <= READ_MAX and records or nil
+  records = n <= SHORT_READ_MAX and records or nil
 
   local book, row, code = { new_buyers = 0, work = 0 }, nil, closed
   if not code and shard_full(book, shard, keys.buyers) then

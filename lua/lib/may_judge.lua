@@ -7,7 +7,7 @@
 -- nothing to say as long as i <= book.read and book.work < book.most: whoever looks at these first
 -- spares a call for nearly every operation.
 local function may_judge(book, keys, buyers, i, reply, known, most)
-  local UNJUDGED, LOOP_MAX, READ_MAX = '.', 256, 64
+  local UNJUDGED, LOOP_MAX, SHORT_READ_MAX = '.', 256, 32
   local last = math.min(LOOP_MAX, most or LOOP_MAX, #buyers)
   if i > 1 and (book.work >= book.most or i > last) then
     for rest = i, #buyers do
@@ -17,7 +17,7 @@ local function may_judge(book, keys, buyers, i, reply, known, most)
   end
   if i > book.read then
     local given = i == 1 and known or nil
-    book.read = math.min(i - 1 + math.max(READ_MAX, given and #given or 0), last)
+    book.read = math.min(i - 1 + math.max(SHORT_READ_MAX, given and #given or 0), last)
     book.work = book.work + 8 * (book.read - i + 1)
     read_records(book, keys.buyers, { unpack(buyers, i, book.read) }, given)
   end

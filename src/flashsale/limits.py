@@ -125,6 +125,9 @@ READ_MAX = 64
 """Buyers' records that a script reads in one command: each may be long, and what it looks at is
 counted in between."""
 
+SHORT_READ_MAX = 32
+"""The same where what follows is much work for each of them: they may be the longest there are."""
+
 WALK_MAX = 64
 """Ledger entries that one sweep walks over."""
 

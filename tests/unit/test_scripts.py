@@ -298,6 +298,7 @@ LIMITS: dict[str, int] = {
     "BATCH_MAX": limits.BATCH_MAX,
     "SWEEP_PER_CALL": limits.SWEEP_PER_CALL,
     "READ_MAX": limits.READ_MAX,
+    "SHORT_READ_MAX": limits.SHORT_READ_MAX,
     "WALK_MAX": limits.WALK_MAX,
     "WORK_MAX": limits.WORK_MAX,
     "LOOP_MAX": limits.LOOP_MAX,
