@@ -377,8 +377,10 @@ def test_a_cue_lies_within_the_opening_hours_of_its_sale(lab: Lab, hours: tuple[
     else:
         handle = open_cue(lab, sale)
         assert handle.cue().closes_at_ms == T0 + 16_000
+        assert tap(handle, "ann").outcome is Outcome.ENTERED
         lab.set_time(sale, closes)
         assert open_cue(lab, sale).cue() == handle.cue()  # the same again, after the closing
+        assert settled(lab, sale, handle).awarded == 1  # and who was drawn holds, whatever the hour
 
 
 def test_a_clock_that_has_jumped_is_not_believed(lab: Lab) -> None:
