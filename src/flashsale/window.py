@@ -11,7 +11,8 @@ A lag beyond the cap counts as reaction. Viewers with *less* lag than the source
 yet. Their position is cut down to live = position of the cue + arrival - time of the cue, never
 below the cue's own: within one window a later position gains nothing, and whoever lies would claim
 the cue's position anyway. Taps count from `lag_cap_ms` before the cue's time on, earlier ones are
-TOO_EARLY; a position more than `lag_cap_ms` ahead of live is AHEAD_OF_LIVE: a broken player.
+TOO_EARLY; a position more than `lag_cap_ms` ahead of live is AHEAD_OF_LIVE: a broken player (with a
+cap of 0 whoever is ahead by a millisecond, so give the cap at least the clock's own doubt).
 `CueView.cut` counts what was cut: many mean that the clock is late.
 
 The guarantee. The list of winners is a pure function of who entered and of a seed that was fixed
