@@ -157,12 +157,13 @@ def read_answers(kind: Kind, items: Sequence[Item], reply: object) -> list[Answe
     answers = []
     for item, code in zip(items, codes, strict=True):
         outcome, state, until, may_return, of_a_line = plain[code]
-        # Which line of several it is, the reply says; a basket of one has two values, or three.
-        sku = str(item.lines[0]) if of_a_line and 0 < len(item.lines) < 4 else ""
-        buyer, hold_id = item.buyer, item.hold_id
-        answers.append(
-            Answer(outcome, sale, buyer, hold_id, state, until, False, may_return, now, sku)
+        answer = Answer(
+            outcome, sale, item.buyer, item.hold_id, state, until, False, may_return, now
         )
+        # Which line of several it is, the reply says; a basket of one has two values, or three.
+        if of_a_line and 0 < len(item.lines) < 4:
+            answer = msgspec.structs.replace(answer, sku=str(item.lines[0]))
+        answers.append(answer)
     if raw_details:
         flat = msgspec.msgpack.decode(raw_details)
         for at in range(0, len(flat), 4):
@@ -317,7 +318,7 @@ def _chunks(
     """
     numbers: list[int] = []
     items: list[Item] = []
-    values = 0
+    room, values, values_max = CHUNK, 0, VALUES_MAX
     for n, request in requests:
         try:
             item = check(request)
@@ -331,10 +332,11 @@ def _chunks(
             continue
         numbers.append(n)
         items.append(item)
+        room -= 1
         values += len(item.lines)
-        if len(items) == CHUNK or values >= VALUES_MAX:
+        if not room or values >= values_max:
             yield numbers, items
-            numbers, items, values = [], [], 0
+            numbers, items, room, values = [], [], CHUNK, 0
     if items:
         yield numbers, items
 

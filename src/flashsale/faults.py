@@ -8,7 +8,9 @@ not applied; one whose answer was lost may have been.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 
 import redis
 from msgspec import Struct
@@ -109,6 +111,28 @@ def lost_connection(error: Exception) -> redis.ConnectionError | None:
     if trace is None or not _is_of(trace.tb_frame.f_globals.get("__name__", ""), _BELOW_US):
         return None
     return redis.ConnectionError(f"the connection is gone: {type(error).__name__}: {error}")
+
+
+def read_only(error: Exception) -> redis.exceptions.ReadOnlyError | None:
+    """READONLY, of which a Sentinel's connection makes a lost one, and closes itself."""
+    said = error.__context__
+    if isinstance(error, redis.ConnectionError) and isinstance(
+        said, redis.exceptions.ReadOnlyError
+    ):
+        return said
+    return None
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Close a connection in it: what a transport raises then hides nothing and stops nobody."""
+    try:
+        yield
+    except JUDGED:
+        pass
+    except Exception as error:
+        if lost_connection(error) is None:
+            raise
 
 
 def _is_of(module: str, packages: AbstractSet[str]) -> bool:

@@ -160,6 +160,7 @@ _OTHER_UNITS = {"seconds": 10, "microseconds": 16, "nanoseconds": 19}
 
 _ID = re.compile(rf"[A-Za-z0-9._~@+=/-]{{1,{ID_MAX}}}")
 _TWO_IDS = re.compile(f"{_ID.pattern} {_ID.pattern}")
+_NEW_IDS = re.compile(f"{_ID.pattern} (?!{HOLD_PREFIX}){_ID.pattern}")
 _ID_RULE = f"must be 1 to {ID_MAX} characters out of A-Z a-z 0-9 . _ ~ @ + = / -"
 
 
@@ -195,6 +196,8 @@ def check_hold_ids(buyer: object, hold_id: object) -> tuple[str, str]:
 
 def check_new_hold_ids(buyer: object, hold_id: object) -> tuple[str, str]:
     """Both names of a hold that a caller wants to take: none that a cue's winner may get."""
+    if type(buyer) is str and type(hold_id) is str and _NEW_IDS.fullmatch(f"{buyer} {hold_id}"):
+        return buyer, hold_id
     names = check_hold_ids(buyer, hold_id)
     if names[1].startswith(HOLD_PREFIX):
         raise InvalidRequest("hold_id", f'must not begin with "{HOLD_PREFIX}": winners\' holds do')

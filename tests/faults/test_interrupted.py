@@ -35,7 +35,7 @@ from flashsale import (
 )
 from flashsale.embedded import EmbeddedServer
 from support.crowds import until
-from support.tracing import Foreign, Killed, Tracer
+from support.tracing import Foreign, Killed, Tracer, is_cpythons
 
 TIMEOUT_MS = 20_000
 AT_ONCE_S = 10.0
@@ -190,9 +190,7 @@ def told(tracer: Tracer, work: Work, stage: Stage, n: int) -> str:
     except tracer.kind as error:
         return "raised" if tracer.where in str(error) else "raised something else"
     except TypeError as error:
-        # CPython 3.11 now and then calls a wrong object in a generator expression that is traced
-        # while other threads run; 3.12 and 3.13, which trace in another way, do not.
-        if sys.version_info >= (3, 12) or "object is not callable" not in str(error):
+        if not is_cpythons(error):
             raise
         return "raised something of CPython's own"
     return "answered"

@@ -198,3 +198,29 @@ def test_what_comes_from_outside_or_is_judged_by_itself_is_raised_as_it_is(
     error: Exception,
 ) -> None:
     assert lost_connection(error) is None
+
+
+def test_what_a_transport_raises_while_it_is_closed_stops_nobody_and_what_is_foreign_does() -> None:
+    from flashsale.aio import lines
+
+    class Transport:
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def abort(self) -> None:
+            raise self.error
+
+    class Connection:
+        def __init__(self, error: Exception) -> None:
+            self._writer = self
+            self.transport = Transport(error)
+            self.closed = False
+
+        async def disconnect(self, nowait: bool) -> None:
+            self.closed = nowait
+
+    reset = Connection(ConnectionResetError())
+    asyncio.run(lines.close(reset))
+    assert reset.closed
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(lines.close(Connection(ZeroDivisionError())))

@@ -52,7 +52,8 @@ class AsyncFlashSale(NotPickled):
     own. `durability`: "memory" is what the server's settings give; "fsync" means that an
     acknowledged order is on disk, and is checked before a server is used. Its settings are
     looked at again every ten seconds, by a call on its way: if they do not fit any more, it and
-    every further call raises ConfigurationError.
+    every further call raises ConfigurationError. Nothing is sent on a look that began twenty
+    seconds before or earlier: so long what was changed behind a live connection may go unnoticed.
 
     Calls made at the same time share script calls: `await` one order at a time, in as many tasks
     as you like. At most `queue_max` of them (1 to 10,000,000) and about `queue_bytes_max` bytes

@@ -17,7 +17,7 @@ import redis
 from flashsale import server_check
 from flashsale.attempts import CLOSED, Attempts
 from flashsale.errors import Overloaded, StoreUnavailable
-from flashsale.faults import JUDGED, NoneFree, lost_connection
+from flashsale.faults import JUDGED, NoneFree, lost_connection, quietly, read_only
 from flashsale.pools import CROWDED, SERVE_AGAIN_S, Lease, Pool
 from flashsale.redis_py import has_unread
 from flashsale.topology import Address
@@ -170,11 +170,8 @@ async def receive(lease: Lease) -> Any:
         lease.clean = True
         raise
     except Exception as error:
-        said = error.__context__
-        if isinstance(error, redis.ConnectionError) and isinstance(
-            said, redis.exceptions.ReadOnlyError
-        ):
-            raise said from None  # a Sentinel's connection makes a lost one of it
+        if (said := read_only(error)) is not None:
+            raise said from None
         if (lost := lost_connection(error)) is not None:
             raise lost from error
         raise
@@ -202,20 +199,16 @@ async def close(connection: Any) -> None:
     if connection is None:
         return
     _cut(connection)
-    try:
+    with quietly():
         await connection.disconnect(nowait=True)
-    except JUDGED:
-        pass
-    except Exception as error:
-        if lost_connection(error) is None:
-            raise
 
 
 def _cut(connection: Any) -> None:
     """End a connection at once: a farewell over TLS would wait for a peer that may be frozen."""
     writer = connection._writer  # redis-py gives no other way to it
     if writer is not None:
-        writer.transport.abort()
+        with quietly():
+            writer.transport.abort()
 
 
 async def _is_idle(connection: Any) -> bool:

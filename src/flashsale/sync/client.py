@@ -44,11 +44,14 @@ class FlashSale(NotPickled):
 
     `client` is a `redis.Redis` of your own (also one of a Sentinel's `master_for`) or a
     `redis.RedisCluster`; its connection settings are used, in pools that belong to this
-    object. `timeout_ms` (1 to 600,000) bounds every call, retries included; a call may set its
-    own. `durability`: "memory" is what the server's settings give; "fsync" means that an
+    object. `timeout_ms` (1 to 600,000) bounds every call, retries included, but for the operating
+    system's look-up of a host's name, which no thread can interrupt (its own bounds are in
+    resolv.conf; give an address where that matters); a call may set its own.
+    `durability`: "memory" is what the server's settings give; "fsync" means that an
     acknowledged order is on disk, and is checked before a server is used. Its settings are
     looked at again every ten seconds, by a call on its way: if they do not fit any more, it and
-    every further call raises ConfigurationError.
+    every further call raises ConfigurationError. Nothing is sent on a look that began twenty
+    seconds before or earlier: so long what was changed behind a live connection may go unnoticed.
 
     Calls made at the same time share script calls: ask for one order at a time, in as many threads
     as you like. At most `queue_max` of them (1 to 10,000,000) and about `queue_bytes_max` bytes

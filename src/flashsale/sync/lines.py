@@ -19,7 +19,7 @@ import redis
 from flashsale import server_check
 from flashsale.attempts import CLOSED
 from flashsale.errors import Overloaded, StoreUnavailable
-from flashsale.faults import JUDGED, NoneFree, lost_connection
+from flashsale.faults import JUDGED, NoneFree, lost_connection, quietly, read_only
 from flashsale.guards import Guard
 from flashsale.pools import CROWDED, SERVE_AGAIN_S, Lease, Pool
 from flashsale.sync.bounded import attempt
@@ -152,11 +152,8 @@ def receive(lease: Lease, seconds: float) -> Any:
         lease.clean = True
         raise
     except Exception as error:
-        said = error.__context__
-        if isinstance(error, redis.ConnectionError) and isinstance(
-            said, redis.exceptions.ReadOnlyError
-        ):
-            raise said from None  # a Sentinel's connection makes a lost one of it
+        if (said := read_only(error)) is not None:
+            raise said from None
         if (lost := lost_connection(error)) is not None:
             raise lost from error
         raise
@@ -187,13 +184,8 @@ def close(connection: Any) -> None:
     """Close a connection; what that raises hides nothing and stops nobody."""
     if connection is None:
         return
-    try:
+    with quietly():
         connection.disconnect()
-    except JUDGED:
-        pass
-    except Exception as error:
-        if lost_connection(error) is None:
-            raise
 
 
 def _cut(connection: Any) -> None:
