@@ -185,7 +185,8 @@ def bring_about_what_is_missing(sale: Any) -> None:
 
 def missing_in(sale: Any) -> set[EventKind]:
     """What has not happened yet."""
-    return set(EventKind) - {EventKind.STATE, EventKind.SET_ASIDE} - kinds_of(sale).keys()
+    of_others = {EventKind.STATE, EventKind.SET_ASIDE, EventKind.VOIDED}
+    return set(EventKind) - of_others - kinds_of(sale).keys()
 
 
 def bring_about(kind: EventKind, sale: Any, buyer: str) -> None:
