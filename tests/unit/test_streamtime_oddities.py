@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flashsale import InvalidRequest
@@ -113,6 +113,7 @@ def test_what_was_continued_once_is_not_continued_anew_from_a_later_playlist() -
     st.lists(st.integers(100, 30_000), max_size=2),
     st.integers(0, 2_000),
 )
+@example(length_ms=500, phase_ms=267, waits_ms=[233, 13_234], doubt_ms=0)  # the best is left out
 def test_the_first_readings_tell_how_far_off_they_may_be(
     length_ms: int, phase_ms: int, waits_ms: list[int], doubt_ms: int
 ) -> None:

@@ -41,7 +41,10 @@ _EARLY = 16  # of so many samples that can only be late, one that is early is le
 
 
 class Line(Struct, frozen=True):
-    """Offsets near `newest_position_ms`, as the samples that agree tell them."""
+    """Offsets near `newest_position_ms`, as the samples that agree tell them.
+
+    late_ms: how late the best of those sightings may be; one that was left out vouches for nothing.
+    """
 
     offset_ms: int
     drift: float
@@ -52,6 +55,7 @@ class Line(Struct, frozen=True):
     low_ms: float
     high_ms: float
     inliers: int
+    late_ms: int
 
     def misfit_ms(self, sample: Sample) -> float:
         """How far a sample lies outside the band of those that agree; negative: too early."""
@@ -104,6 +108,7 @@ def fit(samples: Sequence[Sample], noise: Noise, doubt_ms: int) -> Line:
         low_ms=centre - cut - level,
         high_ms=centre + cut - level,
         inliers=len(kept),
+        late_ms=min(sample.late_ms for _, sample in kept),
     )
 
 

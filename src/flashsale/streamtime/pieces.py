@@ -93,8 +93,7 @@ class Piece:
         away = abs(position_ms - line.newest_position_ms) * DRIFT_MAX
         since = line.newest_server_ms - self._window_ms
         shifts = max((size for seen_ms, size in self._shifts if seen_ms >= since), default=0)
-        late = min(sample.late_ms for sample in self._samples)
-        doubt = max(self._doubt_ms, late) * min(1, 3 / line.inliers)
+        doubt = max(self._doubt_ms, line.late_ms) * min(1, 3 / line.inliers)
         return math.ceil(line.spread_ms + doubt + away) + shifts + self.label_doubt_ms
 
     @property
