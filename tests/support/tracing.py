@@ -24,6 +24,13 @@ def is_cpythons(error: TypeError) -> bool:
     return _TRIPS and str(error) == "'traceback' object is not callable"
 
 
+def is_final(frame: FrameType | None) -> bool:
+    """Whether it runs for a `__del__`: whenever memory is cleared, its exceptions reach nobody."""
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
+
+
 class Foreign(Exception):
     """Nobody's but the caller's in whose thread it was raised."""
 
@@ -59,7 +66,9 @@ class Tracer:
         code = frame.f_code
         if _TRIPS and code.co_name == "<genexpr>":
             return None  # the line that runs through it is traced
-        return self._line if code.co_filename.startswith(self.places) else None
+        if not code.co_filename.startswith(self.places) or is_final(frame):
+            return None
+        return self._line
 
     def _line(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any]:
         if event == "line":
