@@ -900,6 +900,7 @@ def _checks_of_draw(read: _Record) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "awarded", lambda: _check_awarded(read)
     yield "promoted", lambda: _check_promoted(read, ordered)
     yield "stock", lambda: _check_stock(read)
+    yield "left", lambda: _check_left(read, ordered)
     yield "told", lambda: _check_told(read)
 
 
@@ -1244,9 +1245,34 @@ def _check_stock(read: _Record) -> str:
     return f"no more was given than there was: {total:,} of {sum(read.stock.values()):,} units"
 
 
+def _check_left(read: _Record, ordered: list[str]) -> str:
+    """What refused winners leave goes to the next, so nobody waits whom all that is left would do.
+
+    It counts no units that came back: nobody can tell when.
+    """
+    left = dict(read.stock)
+    for _, _, lot in read.awarded:
+        for sku, units in lot:
+            left[sku] = left.get(sku, 0) - units
+    judged = {entrant for entrant, _, _ in read.awarded}
+    fits: dict[int, bool] = {}  # by wish, its identity
+    for entrant in ordered:
+        wish = read.wishes[entrant]
+        if id(wish) not in fits:
+            fits[id(wish)] = all(least <= left.get(sku, 0) for sku, _, least in wish)
+        if fits[id(wish)] and entrant not in judged:
+            raise _Wrong(
+                f"{entrant} is next in the order, and what is left was not offered to them"
+            )
+    total = sum(units for units in left.values() if units > 0)
+    return f"{total:,} units are left, and nobody next in the order for whom they would do"
+
+
 def _check_told(read: _Record) -> str:
     reveals, reserve = read.cue["reveals_at_ms"], read.cue["reserve_ms"]
     published, wait = (read.frozen or {})["published_at_ms"], read.cue["publish_wait_ms"]
+    if read.told_at_ms < reveals:
+        raise _Wrong(f"the record was told at {read.told_at_ms}, before its time, {reveals}")
     if published is not None and read.told_at_ms < published + wait:
         raise _Wrong(f"the record was told less than {wait} ms after the digest was published")
     if read.told_at_ms > read.final_at_ms:

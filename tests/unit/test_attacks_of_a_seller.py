@@ -332,6 +332,7 @@ def test_what_refused_winners_left_is_neither_kept_nor_given_past_the_next() -> 
     buyers = [drawn.frozen.buyers[who] for who in drawn.order]
     refused = held(drawn) | {buyers[0]: draw.Award("conflict")}
     one = draw.Award("held", (("lipstick", 1),))
+    assert set(wrong_of(record_of(drawn, refused))) == {"left"}
     past = record_of(drawn, refused | {buyers[6]: one})
     assert "was passed over for somebody later" in wrong_of(past)["promoted"]
     assert wrong_of(record_of(drawn, refused | {buyers[5]: one})) == {}

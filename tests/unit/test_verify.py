@@ -427,6 +427,12 @@ FORGERIES: dict[str, tuple[str, Callable[[Record], Record], str, str]] = {
         "promoted",
         "but no winner was refused and nothing came back",
     ),
+    "what a refused winner left is kept back": (
+        "refused",
+        lambda r: sealed(without_last(r, "awarded")),
+        "left",
+        "is next in the order, and what is left was not offered to them",
+    ),
     "left out, but among the entrants": (
         "capped",
         lambda r: digested(r | {"capped": [*r["capped"][1:], r["entrants"][0]["who"][-1]]}),
@@ -450,6 +456,12 @@ FORGERIES: dict[str, tuple[str, Callable[[Record], Record], str, str]] = {
         lambda r: digested(r | {"capped": [TOLD]}),
         "capped",
         "which a cue of the best has not",
+    ),
+    "told before its time": (
+        "committed",
+        lambda r: sealed(r | {"told_at_ms": r["cue"]["reveals_at_ms"] - 1}),
+        "told",
+        "before its time",
     ),
     "told after the end": (
         "committed",
