@@ -20,9 +20,9 @@ import msgspec
 from flashsale import (
     RoomView,
     WaitingRoom,
+    freezing,
     inventory,
     limits,
-    settling,
     waiting_room,
     window,
 )
@@ -367,7 +367,7 @@ def entries(ground: Ground) -> Call:
     ground.raw.hset(own.entries, mapping=dict.fromkeys(buyers(8_000), text))
     keys = ShardKeys.of(ground.sale)
     return Call(
-        load_script("window/entries"), (keys.sale, own.cue, own.entries), ("0", settling.PAGE)
+        load_script("window/entries"), (keys.sale, own.cue, own.entries), ("0", freezing.PAGE)
     )
 
 

@@ -11,7 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import redis
 
-from flashsale import FlashSale, HoldRequest, Key, Outcome, Sale, Sku, settling, verify, window
+from flashsale import (
+    FlashSale,
+    HoldRequest,
+    Key,
+    Outcome,
+    Sale,
+    Sku,
+    freezing,
+    settling,
+    verify,
+    window,
+)
 from flashsale.batches import CHUNK, Item, run_all
 from flashsale.calls import Operation
 from flashsale.keys import ShardKeys
@@ -82,7 +93,7 @@ class Stage:
         known = self.shop.perform(window.know(name, "x"))
         self._enter(known, crowd)
         self.set_time(name, known.cue.closes_at_ms)
-        frozen = self.shop.perform(settling.freeze(name, "x"), LONG_MS)
+        frozen = self.shop.perform(freezing.freeze(name, "x"), LONG_MS)
         ready = self.shop.perform(settling.prepare(frozen, KEY, None), LONG_MS)
         self.set_time(name, known.cue.reveals_at_ms)
         self.shop.perform(_dying(settling.finish(ready), 5), LONG_MS)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from flashsale import FlashSale, draw, settling, verify, window
+from flashsale import FlashSale, draw, freezing, settling, verify, window
 from flashsale.batches import Item, run_all
 from flashsale.calls import Compute, Operation
 from loadtests.fairness.drops import CUE_AT_MS, KEY, LONG_MS, POSITION_MS, WINDOW_MS, Stage
@@ -97,7 +97,7 @@ def million(shop: FlashSale, entrants: int) -> list[Figure]:
         grown = stage.raw.info("memory")["used_memory"] - memory
         stage.set_time(sale.id, known.cue.closes_at_ms)
         times, drawing = [time.monotonic()], []
-        frozen = shop.perform(settling.freeze(sale.id, "x"), LONG_MS)
+        frozen = shop.perform(freezing.freeze(sale.id, "x"), LONG_MS)
         times.append(time.monotonic())
         stage.set_time(sale.id, known.cue.reveals_at_ms)
         ready = shop.perform(_timing(settling.prepare(frozen, KEY, None), drawing), LONG_MS)

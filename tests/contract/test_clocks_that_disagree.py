@@ -25,7 +25,7 @@ from flashsale import (
     SaleHandle,
     Sku,
     WaitingRoom,
-    settling,
+    freezing,
 )
 from flashsale.keys import CueKeys
 from flashsale.refs import make_ref
@@ -293,7 +293,7 @@ def test_a_cue_is_frozen_when_both_clocks_agree_that_it_may_be(
     before = lab.raw.hgetall(CueKeys.of(sale.id, handle.id).cue)
 
     def freeze() -> str:
-        return lab.shop.perform(settling._freeze(sale.id, handle.id, "", 0))[0].name
+        return lab.shop.perform(freezing._freeze(sale.id, handle.id, "", 0))[0].name
 
     assert freeze() == outcome
     if outcome in ("CLOCK_JUMP", "NOT_CLOSED"):
@@ -375,11 +375,11 @@ def test_a_digest_that_was_published_in_time_stays(lab: Lab, slow: Clock) -> Non
     sale = lab.open()
     handle = cue_of_now(lab, sale, slow, {CLOSES: true_ms() - HOUR})
     key = CueKeys.of(sale.id, handle.id).cue
-    lab.shop.perform(settling._freeze(sale.id, handle.id, "ab" * 32, 1))
+    lab.shop.perform(freezing._freeze(sale.id, handle.id, "ab" * 32, 1))
     stored = msgspec.msgpack.decode(lab.raw.hget(key, "rules") or b"")
     stored[ENTROPY_AT] = true_ms() - MINUTE
     lab.raw.hset(key, "rules", msgspec.msgpack.encode(stored))
-    assert lab.shop.perform(settling._freeze(sale.id, handle.id, "", 0))[0] is Outcome.FROZEN
+    assert lab.shop.perform(freezing._freeze(sale.id, handle.id, "", 0))[0] is Outcome.FROZEN
 
 
 def test_whether_a_reserve_has_ended_is_asked_again_while_it_is_in_doubt(

@@ -32,6 +32,7 @@ from support.cues import (
     contents,
     drawn_by,
     enter_all,
+    kept_entries,
     known_of,
     load,
     name_of,
@@ -48,12 +49,6 @@ from support.shells import connect
 
 W, LAG, GRACE = 3_000, 12_000, 1_000
 """The window, the lag cap and the grace of the tests' cues."""
-
-
-def entries(lab: Lab, handle: CueHandle) -> dict[str, str]:
-    """What is kept of a cue's taps: per buyer the window and the basket."""
-    kept: Any = lab.raw.hgetall(CueKeys.of(handle.sale, handle.id).entries)
-    return {buyer.decode(): text.decode() for buyer, text in kept.items()}
 
 
 # --- what a tap is answered ---------------------------------------------------------------
@@ -109,7 +104,7 @@ def test_the_smallest_window_and_basket_of_a_buyer_counts_in_any_order(
             answers = [tap(handle, told) for told in turned]
         assert [answer.outcome for answer in answers] == [Outcome.ENTERED] * 5
         assert [answer.replayed for answer in answers] == [False] + [True] * 4
-        assert entries(lab, handle) == {"ann": "0|0*2"}
+        assert kept_entries(lab, handle) == {"ann": "0|0*2"}
 
 
 def test_what_is_refused_of_a_batch_harms_no_other_tap(lab: Lab) -> None:
@@ -135,7 +130,7 @@ def test_what_is_refused_of_a_batch_harms_no_other_tap(lab: Lab) -> None:
         ("ENTERED", True),
         ("ENTERED", False),
     ]
-    assert set(entries(lab, handle)) == {"ann", "fay"}
+    assert set(kept_entries(lab, handle)) == {"ann", "fay"}
 
 
 def test_a_basket_is_judged_by_the_cues_skus_its_limits_and_its_stock(lab: Lab) -> None:
@@ -169,7 +164,7 @@ def test_a_cue_takes_as_many_buyers_as_it_may_keep_and_they_may_tap_again(lab: L
     ]
     assert tap(handle, "eve").outcome is Outcome.ENTRIES_FULL
     assert tap(handle, "ann").replayed
-    assert set(entries(lab, handle)) == {"ann", "bob"}
+    assert set(kept_entries(lab, handle)) == {"ann", "bob"}
 
 
 def pause(lab: Lab, sale: SaleHandle, handle: CueHandle) -> None:
@@ -243,7 +238,7 @@ def test_a_clock_that_has_jumped_takes_no_entries(lab: Lab) -> None:
 
     (answer,) = Hand(lab, enter(), caller_ms=1_000).finish()
     assert answer.outcome is Outcome.CLOCK_JUMP
-    assert entries(lab, handle) == {}
+    assert kept_entries(lab, handle) == {}
 
 
 def test_taps_of_many_threads_share_calls_and_each_is_answered_for_itself(
@@ -265,7 +260,7 @@ def test_taps_of_many_threads_share_calls_and_each_is_answered_for_itself(
         assert answer.receipt == ("" if refused else receipt)
     texts = ["0", "0|0*2", "0|0*3"]
     expected = {f"b{n}": texts[n % 4] for n in range(300) if n % 4 != 3}
-    assert entries(lab, handle) == expected
+    assert kept_entries(lab, handle) == expected
     assert settled(lab, sale, sale.cue_handle("drop")).entrants == 225
 
 
@@ -380,7 +375,7 @@ def test_a_tap_counts_by_its_position_with_the_lag_that_is_granted(
     sale = lab.open()
     handle = open_cue(lab, sale)
     assert enter_at(lab, sale, handle, arrival_ms, after_ms) is outcome
-    assert entries(lab, handle) == ({"ann": "0"} if outcome is Outcome.ENTERED else {})
+    assert kept_entries(lab, handle) == ({"ann": "0"} if outcome is Outcome.ENTERED else {})
 
 
 @pytest.mark.parametrize(
@@ -413,7 +408,7 @@ def test_windows_follow_one_another_to_the_millisecond(
     sale = lab.open({"red": 10})
     handle = open_cue(lab, sale, windows=3, spread_ms=250)
     assert enter_at(lab, sale, handle, arrival_ms, after_ms) is Outcome.ENTERED
-    assert entries(lab, handle) == {"ann": counted}
+    assert kept_entries(lab, handle) == {"ann": counted}
 
 
 def test_the_view_counts_the_taps_that_were_cut_down_to_live(lab: Lab) -> None:
@@ -450,7 +445,7 @@ def test_less_lag_than_the_clocks_reference_gains_and_loses_nothing_within_a_win
                 told = Tap(f"v-{lag_ms}-{reaction_ms}", after_ms=reaction_ms)
                 outcome = tap(handle, told).outcome
                 assert outcome is Outcome.ENTERED, (clock_late_ms, lag_ms, reaction_ms)
-        assert set(entries(lab, handle).values()) == {"0"}
+        assert set(kept_entries(lab, handle).values()) == {"0"}
 
 
 def test_after_the_last_window_it_is_too_late_for_everybody_alike(lab: Lab) -> None:
@@ -486,7 +481,7 @@ def test_baskets_are_kept_as_short_as_they_can_be(lab: Lab) -> None:
         Tap("e", {"blue": 4}, minimum={"blue": 1}),
     ]
     enter_all(lab, handle.cue(), taps)
-    assert entries(lab, handle) == {
+    assert kept_entries(lab, handle) == {
         "a": "0",  # the first of the cue's skus by name
         "b": "0|0",
         "c": "0|0*3~1,1*2",
@@ -552,7 +547,7 @@ def test_only_the_best_are_kept_and_everybody_is_entered(lab: Lab) -> None:
     buyers = [f"b{n}" for n in range(40)]
     answers = enter_all(lab, handle.cue(), [Tap(buyer) for buyer in buyers])
     assert {answer.outcome for answer in answers} == {Outcome.ENTERED}
-    assert len(entries(lab, handle)) == handle.cue().kept == 5
+    assert len(kept_entries(lab, handle)) == handle.cue().kept == 5
     assert lab.raw.zcard(CueKeys.of(sale.id, "drop").best) == 5
     assert handle.view().entries == 5
     assert settled(lab, sale, handle).awarded == 3
@@ -571,13 +566,13 @@ def test_where_only_the_best_are_kept_no_answer_tells_who_is_still_among_them(la
     for after_ms in (0, 1):  # the same again, and another tap of the same window
         again = enter_all(lab, handle.cue(), [Tap(buyer, after_ms=after_ms) for buyer in buyers])
         assert {(answer.outcome, answer.replayed, answer.state) for answer in again} == alike
-    kept = entries(lab, handle)
+    kept = kept_entries(lab, handle)
     assert len(kept) == 3 < len(buyers)
     for buyer in buyers:  # nor do refusals tell: they depend on what a buyer has, and on that alone
         sale.hold(buyer, {"red": 1}, hold_id="h").unwrap()
     over = enter_all(lab, handle.cue(), [Tap(b, {"red": 2}, 0, {"red": 1}) for b in buyers])
     assert {answer.outcome for answer in over} == {Outcome.LIMIT_REACHED}
-    assert entries(lab, handle) == kept
+    assert kept_entries(lab, handle) == kept
 
 
 def test_an_earlier_window_is_better_than_any_rank(lab: Lab) -> None:
@@ -587,10 +582,10 @@ def test_an_earlier_window_is_better_than_any_rank(lab: Lab) -> None:
     enter_all(lab, handle.cue(), [Tap(f"late{n}", after_ms=W) for n in range(20)])
     early = [f"early{n}" for n in range(3)]
     enter_all(lab, handle.cue(), [Tap(buyer, after_ms=W - 1) for buyer in early])
-    assert entries(lab, handle) == dict.fromkeys(early, "0")
+    assert kept_entries(lab, handle) == dict.fromkeys(early, "0")
     lab.set_time(sale, T0 + W)
     tap(handle, Tap("early0", after_ms=W))  # taps again: the smallest counts
-    assert entries(lab, handle) == dict.fromkeys(early, "0")
+    assert kept_entries(lab, handle) == dict.fromkeys(early, "0")
 
 
 def test_where_only_the_best_are_kept_limits_are_checked_with_the_tap(lab: Lab) -> None:
@@ -603,7 +598,7 @@ def test_where_only_the_best_are_kept_limits_are_checked_with_the_tap(lab: Lab) 
     assert tap(handle, two).outcome is Outcome.LIMIT_REACHED
     lab.set_time(sale, T0 + 1_000)  # the hold is due: it counts no more
     assert tap(handle, two).outcome is Outcome.ENTERED
-    assert entries(lab, handle) == {"ann": "0|0*2~1"}
+    assert kept_entries(lab, handle) == {"ann": "0|0*2~1"}
 
 
 def test_where_only_the_best_are_kept_every_entry_is_content_with_one_unit(lab: Lab) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flashsale import CueHandle, InvalidRequest, Outcome, limits, window
+from flashsale import InvalidRequest, Outcome, limits, window
 from flashsale.baskets import encode
 from flashsale.batches import run_all
 from flashsale.keys import CueKeys
@@ -17,6 +17,7 @@ from support.cues import (
     POSITION,
     Tap,
     contents,
+    kept_entries,
     known_of,
     name_of,
     named,
@@ -28,12 +29,6 @@ from support.cues import (
 from support.lab import T0, Lab
 
 W, LAG, GRACE = 3_000, 12_000, 1_000
-
-
-def entries(lab: Lab, handle: CueHandle) -> dict[str, str]:
-    """What the server keeps of each buyer."""
-    kept: Any = lab.raw.hgetall(CueKeys.of(handle.sale, handle.id).entries)
-    return {buyer.decode(): text.decode() for buyer, text in kept.items()}
 
 
 # --- keys -----------------------------------------------------------------------------------
@@ -52,7 +47,7 @@ def test_of_a_buyers_taps_the_smallest_window_basket_and_key_counts_in_any_order
         lab.set_time(sale, T0 + 2 * W)
         for told, key in order:
             assert tap(handle, told, key=key).outcome is Outcome.ENTERED
-        assert entries(lab, handle) == {"ann": "0#phone-1"}
+        assert kept_entries(lab, handle) == {"ann": "0#phone-1"}
 
 
 def test_a_key_is_needed_where_the_sale_counts_by_it_and_kept_nowhere_else(lab: Lab) -> None:
@@ -68,7 +63,7 @@ def test_a_key_is_needed_where_the_sale_counts_by_it_and_kept_nowhere_else(lab: 
 
     handle = open_cue(lab, lab.open())
     assert tap(handle, "ann", key="phone").outcome is Outcome.ENTERED
-    assert entries(lab, handle) == {"ann": "0"}
+    assert kept_entries(lab, handle) == {"ann": "0"}
 
 
 def test_where_only_the_best_are_kept_there_are_no_keys(lab: Lab) -> None:
@@ -208,7 +203,7 @@ def test_entries_are_bounded_by_their_bytes_too(lab: Lab) -> None:
         buyer = f"{n:03}".rjust(64, "b")
         least = dict.fromkeys(skus, 700)
         told.append(tap(handle, Tap(buyer, large, minimum=least, after_ms=W)).outcome)
-    kept = entries(lab, handle)
+    kept = kept_entries(lab, handle)
     used = sum(len(buyer) + len(text) for buyer, text in kept.items())
     size = used // len(kept)
     assert told == [Outcome.ENTERED] * len(kept) + [Outcome.ENTRIES_FULL] * (200 - len(kept))
@@ -235,9 +230,9 @@ def test_a_tap_that_would_make_an_entry_longer_leaves_what_counts_where_there_is
     lab.raw.hset(CueKeys.of(sale.id, "drop").cue, "bytes", most)
     longer = Tap("ann", dict.fromkeys(skus, 2))
     assert tap(handle, longer).outcome is Outcome.ENTRIES_FULL
-    assert entries(lab, handle) == {"ann": "1"}
+    assert kept_entries(lab, handle) == {"ann": "1"}
     assert tap(handle, Tap("ann", {"sku-0": 1})).window == 0
-    assert entries(lab, handle) == {"ann": "0"}
+    assert kept_entries(lab, handle) == {"ann": "0"}
 
 
 # --- against an oracle ----------------------------------------------------------------------
@@ -302,7 +297,7 @@ def test_any_taps_in_any_batches_are_kept_told_cut_and_counted_as_an_oracle_says
         buyer: f"{number}{text}" + (f"#{key}" if key else "")
         for buyer, (number, _, text, key) in counts.items()
     }
-    assert entries(lab, handle) == kept
+    assert kept_entries(lab, handle) == kept
     stored: Any = lab.raw.hgetall(CueKeys.of(sale.id, "drop").cue)
     assert int(stored.get(b"bytes", 0)) == sum(len(b) + len(text) for b, text in kept.items())
     assert (handle.view().entries, handle.view().cut) == (len(kept), cut)

@@ -16,7 +16,7 @@ from flashsale import (
     Sale,
     SaleHandle,
     Sku,
-    settling,
+    freezing,
 )
 from flashsale.draw import Randomness
 from support.cues import (
@@ -389,8 +389,8 @@ def test_a_freeze_that_stops_at_any_step_is_gone_on_with_by_anybody(lab: Lab) ->
     digests, calls = set(), 0
 
     def publish() -> Any:
-        frozen = yield from settling.freeze(sale.id, "drop")
-        return (yield from settling.published(frozen, None))
+        frozen = yield from freezing.freeze(sale.id, "drop")
+        return (yield from freezing.published(frozen, None))
 
     while True:
         load(lab, start)
@@ -428,9 +428,9 @@ class Scene:
         self.handle = publishing(lab, self.sale, 1_000)
 
     def publish(self) -> str:
-        step = settling.freeze(self.sale.id, "drop")
-        known = settling.Frozen(Outcome.FROZEN, self.lab.shop.perform(step).known, self.view())
-        return self.lab.shop.perform(settling.published(known, None)).outcome.name
+        step = freezing.freeze(self.sale.id, "drop")
+        known = freezing.Frozen(Outcome.FROZEN, self.lab.shop.perform(step).known, self.view())
+        return self.lab.shop.perform(freezing.published(known, None)).outcome.name
 
     def view(self) -> Any:
         return self.handle.view()
@@ -482,6 +482,6 @@ def test_a_cue_without_a_place_notes_no_publication(lab: Lab) -> None:
     handle = entered(lab, sale)
     close(lab, sale, handle)
     handle.freeze()
-    frozen = lab.shop.perform(settling.freeze(sale.id, "drop"))
-    assert lab.shop.perform(settling.published(frozen, None)).outcome is Outcome.MALFORMED
+    frozen = lab.shop.perform(freezing.freeze(sale.id, "drop"))
+    assert lab.shop.perform(freezing.published(frozen, None)).outcome is Outcome.MALFORMED
     assert handle.view().published_at_ms is None

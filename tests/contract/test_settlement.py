@@ -22,7 +22,7 @@ from flashsale import (
     Sku,
     StoreUnavailable,
     UnfairWindowWarning,
-    settling,
+    freezing,
     verify,
     window,
 )
@@ -233,7 +233,7 @@ def test_more_winners_than_one_call_takes_all_get_their_holds(lab: Lab) -> None:
 
 
 def test_pages_of_entries_leave_nobody_out(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settling, "PAGE", 7)
+    monkeypatch.setattr(freezing, "PAGE", 7)
     sale = lab.open({"red": 10})
     buyers = [f"b{n}" for n in range(600)]
     handle = entered(lab, sale, [Tap(buyer) for buyer in buyers])

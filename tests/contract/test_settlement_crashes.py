@@ -14,6 +14,7 @@ from flashsale import (
     CueState,
     Outcome,
     SaleHandle,
+    freezing,
     settling,
 )
 from flashsale.baskets import encode
@@ -48,7 +49,7 @@ BUYERS = [f"b{n}" for n in range(14)]
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few entrants are settled in as many calls as many would be."""
     monkeypatch.setattr(settling, "CHUNK", 3)
-    monkeypatch.setattr(settling, "PAGE", 5)
+    monkeypatch.setattr(freezing, "PAGE", 5)
 
 
 class Scene:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from flashsale import Outcome, Rejected, draw, settling, window
+from flashsale import Outcome, Rejected, draw, freezing, settling, window
 from flashsale.batches import Item, Kind, read_answers, shard_call
 from flashsale.calls import Call, Operation, outcome_of
 from flashsale.keys import CueKeys
@@ -135,7 +135,7 @@ class Scene:
         return name
 
     def freeze(self, digest: str = "") -> str:
-        told = self.lab.shop.perform(settling._freeze(self.sale.id, "drop", digest, 6))
+        told = self.lab.shop.perform(freezing._freeze(self.sale.id, "drop", digest, 6))
         return told[0].name
 
     def freeze_same(self) -> str:

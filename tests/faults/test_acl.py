@@ -24,6 +24,7 @@ from flashsale import (
     Sku,
     WaitingRoom,
     draw,
+    freezing,
     settling,
 )
 from flashsale import window as window_module
@@ -265,7 +266,7 @@ def drawn(request: pytest.FixtureRequest, server: EmbeddedServer, admin: Any) ->
 def begin_to_award(shop: FlashSale, cue: Any) -> None:
     """Settle it to the first award, and no further."""
     known = shop.perform(window_module.know(cue.sale, cue.id))
-    frozen = shop.perform(settling.freeze(cue.sale, cue.id))
+    frozen = shop.perform(freezing.freeze(cue.sale, cue.id))
     assert frozen.entrants is not None
     result = draw.draw(frozen.entrants, window_module.seed_of(known, KEY))
     assert shop.perform(settling._award(known, result)) is None

@@ -13,7 +13,7 @@ import random
 import sys
 from typing import Any
 
-from flashsale import FlashSale, Outcome, settling, window
+from flashsale import FlashSale, Outcome, freezing, settling, window
 from flashsale.batches import run_all
 from flashsale.calls import Call, Operation
 from support.cues import KEY, POSITION
@@ -63,7 +63,7 @@ def settle(shop: FlashSale, sale: str) -> None:
     settling.CHUNK = 3
 
     def whole() -> Operation[Any]:
-        frozen = yield from settling.freeze(sale, "drop")
+        frozen = yield from freezing.freeze(sale, "drop")
         ready = yield from settling.prepare(frozen, KEY, None)
         return (yield from settling.finish(ready))
 

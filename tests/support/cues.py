@@ -19,6 +19,7 @@ from flashsale import (
     SaleHandle,
     Settlement,
     draw,
+    freezing,
     settling,
     verify,
     window,
@@ -147,6 +148,12 @@ def receipt_of(handle: CueHandle, buyer: str) -> str:
     return draw.opening_of(known_of(handle).salt, handle.sale, handle.id, buyer).hex()
 
 
+def kept_entries(lab: Lab, handle: CueHandle) -> dict[str, str]:
+    """What the server keeps of a cue's taps, by buyer: the entry that counts."""
+    kept: Any = lab.raw.hgetall(CueKeys.of(handle.sale, handle.id).entries)
+    return {buyer.decode(): text.decode() for buyer, text in kept.items()}
+
+
 def known_of(handle: Any) -> window.Known:
     """All that a process knows of a cue, the secrets too; read once."""
     known: window.Known = handle._shop.perform(window.know(handle.sale, handle.id))
@@ -220,7 +227,7 @@ def load(lab: Lab, saved: Mapping[str, bytes | None]) -> None:
 def settlement(cue: Cue, *, value: bytes | None = None, key: Key = KEY) -> Operation[Settlement]:
     """What a process does to settle a cue, in one operation."""
     source = Tower(cue.entropy_source) if cue.entropy_source else None
-    frozen = yield from settling.freeze(cue.sale, cue.id, source)
+    frozen = yield from freezing.freeze(cue.sale, cue.id, source)
     found = None if value is None else Randomness(value)
     ready = yield from settling.prepare(frozen, key, found)
     return (yield from settling.finish(ready))

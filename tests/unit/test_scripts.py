@@ -22,6 +22,7 @@ from flashsale import (
     WaitingRoom,
     audit,
     draw,
+    freezing,
     inventory,
     ledger,
     limits,
@@ -387,7 +388,7 @@ KNOWN = Known(
 VIEW = CueView(
     KNOWN.cue, CueState.FROZEN, 1, 0, 0, {}, 1, "00", 0, None, None, "", "", "",
 )  # fmt: skip
-FROZEN = settling.Frozen(Outcome.FROZEN, KNOWN, VIEW)
+FROZEN = freezing.Frozen(Outcome.FROZEN, KNOWN, VIEW)
 DRAWN = draw.Drawn(draw.Frozen(KNOWN.cue, 1, [], "", {}, {"00": "ann"}, []), b"", None, [], [])
 PAGE = Page(1, 9, 0, "", 5, {}, ())
 REQUEST = ("ann", {"red": 1}, "h", "", "")
@@ -446,13 +447,13 @@ OPERATIONS = {
     "window/lags": window.lags(SALE, [1]),
     "window/secrets": window._secrets(SALE, "cue"),
     "window/show": window.know(SALE, "cue"),
-    "window/freeze": settling._freeze(SALE, "cue", "", 0),
-    "window/entries": settling._pages(KNOWN, CueKeys.of(SALE, "cue").entries),
+    "window/freeze": freezing._freeze(SALE, "cue", "", 0),
+    "window/entries": freezing.pages(KNOWN, CueKeys.of(SALE, "cue").entries),
     "window/award": settling._award_some(KNOWN, DRAWN, "drawn", [("00", [("red", 1, 1)])]),
     "window/reveal": settling._reveal(KNOWN.cue, DRAWN, 0),
-    "window/publish": settling.published(FROZEN, None),
-    "window/void": settling.void(SALE, "cue", "rain"),
-    "window/give_back": settling.give_back(SALE, "cue"),
+    "window/publish": freezing.published(FROZEN, None),
+    "window/void": freezing.void(SALE, "cue", "rain"),
+    "window/give_back": freezing.give_back(SALE, "cue"),
     "window/result": batch(window.result_kind(SALE, "cue"), window.result_item("cue", "ann")),
     "waiting_room/open": waiting_room._open(
         SALE, WaitingRoom(rate_per_s=1, places_max=1), Key("k", bytes(32))

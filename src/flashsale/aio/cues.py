@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flashsale import draw, limits, settling, window
+from flashsale import draw, freezing, limits, settling, window
 from flashsale.cues import Cue, CueView, EntryAnswer, Freeze, Settlement, check_cue_id
 from flashsale.models import Answer, Basket
 from flashsale.pickling import NotPickled
@@ -132,13 +132,13 @@ class AsyncCueHandle(NotPickled):
         public draw, asked first: where its value is there already the cue is void, as it is when
         it is frozen later than `freeze_by_ms`. timeout_ms: 1 to 600,000, not for the waiting.
         """
-        return settling.told(await self._freeze(entropy, timeout_ms, wait=wait))
+        return freezing.freeze_of(await self._freeze(entropy, timeout_ms, wait=wait))
 
     async def settle(
         self,
         *,
         entropy: draw.EntropySource | None = None,
-        publish: settling.Publish | None = None,
+        publish: freezing.Publish | None = None,
         wait: bool = True,
         timeout_ms: int = 120_000,
     ) -> Settlement:
@@ -170,7 +170,7 @@ class AsyncCueHandle(NotPickled):
         key = settling.key_for(frozen, self._shop._draw_keys)
         value = None
         while settling.needs_entropy(frozen):
-            source = settling.check_source(cue, entropy)
+            source = freezing.check_source(cue, entropy)
             value = await asyncio.to_thread(source.fetch, cue.entropy_round or 0)
             if value is not None or not wait:
                 break
@@ -185,29 +185,29 @@ class AsyncCueHandle(NotPickled):
 
     async def _freeze(
         self, entropy: draw.EntropySource | None, timeout_ms: int, *, wait: bool
-    ) -> settling.Frozen:
+    ) -> freezing.Frozen:
         while True:
-            step = settling.freeze(self.sale, self.id, entropy)
+            step = freezing.freeze(self.sale, self.id, entropy)
             frozen = await self._shop.perform(step, timeout_ms)
-            wake_ms = settling.wait_for_close(frozen) if wait else 0
+            wake_ms = freezing.wait_for_close(frozen) if wait else 0
             if not wake_ms:
                 return frozen
             await asyncio.sleep(wake_ms / 1000)
 
     async def _publish(
         self,
-        frozen: settling.Frozen,
-        publish: settling.Publish | None,
+        frozen: freezing.Frozen,
+        publish: freezing.Publish | None,
         entropy: draw.EntropySource | None,
         timeout_ms: int,
-    ) -> settling.Frozen:
-        publish = settling.check_publish(frozen, publish)
+    ) -> freezing.Frozen:
+        publish = freezing.check_publish(frozen, publish)
         if publish is None:
             return frozen
         done = publish(frozen.view.digest, frozen.known.cue)
         if inspect.isawaitable(done):
             await done
-        return await self._shop.perform(settling.published(frozen, entropy), timeout_ms)
+        return await self._shop.perform(freezing.published(frozen, entropy), timeout_ms)
 
     async def void(self, reason: str, *, timeout_ms: int | None = None) -> Answer:
         """Say that the cue does not count; its stock stays set aside until you say where it goes.
@@ -215,7 +215,7 @@ class AsyncCueHandle(NotPickled):
         VOID; FROZEN once winners have holds (settle it), SETTLED once it is revealed. The stock
         goes to open sale (`give_back`), or to another cue (`sale.cue(…, stock_of=)`).
         """
-        return await self._shop.perform(settling.void(self.sale, self.id, reason), timeout_ms)
+        return await self._shop.perform(freezing.void(self.sale, self.id, reason), timeout_ms)
 
     async def give_back(self, *, timeout_ms: int | None = None) -> Answer:
         """Put what a void cue still sets aside on open sale.
@@ -223,7 +223,7 @@ class AsyncCueHandle(NotPickled):
         GIVEN_BACK. Once the cue's time has come NOT_CLOSED until `reveals_at_ms`: a void must not
         turn a draw into a race. A cue that is not void keeps it: NOT_CLOSED, FROZEN or SETTLED.
         """
-        return await self._shop.perform(settling.give_back(self.sale, self.id), timeout_ms)
+        return await self._shop.perform(freezing.give_back(self.sale, self.id), timeout_ms)
 
     async def record(self, *, timeout_ms: int = 120_000) -> dict[str, object]:
         """The public record of the draw, for `flashsale.verify`; Rejected before it is revealed."""
