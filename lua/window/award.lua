@@ -187,7 +187,8 @@ end
 
 local reply, verdicts = new_reply(), {}
 for i = 1, n do
-  if not may_judge(book, keys, buyers, i, reply) then
+  if (i > book.read or book.work >= book.most)
+    and not may_judge(book, keys, buyers, i, reply) then
     break
   end
   local buyer, wish = buyers[i], baskets[which and which[i] or 1]

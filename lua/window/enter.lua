@@ -81,11 +81,12 @@ local function window_of(position)
     return nil, MALFORMED
   end
   local shown, bound = position - cue.position, math.max(live, 0)
-  if shown > live + cue.ahead then
-    return nil, live < -cue.ahead and TOO_EARLY or AHEAD_OF_LIVE
-  end
   local elapsed = math.max(math.min(shown, bound), credited)
-  if elapsed < 0 or live < -cue.ahead then
+  if live < -cue.ahead then
+    return nil, TOO_EARLY
+  elseif shown > live + cue.ahead then
+    return nil, AHEAD_OF_LIVE
+  elseif elapsed < 0 then
     return nil, TOO_EARLY
   elseif elapsed >= last then
     return nil, TOO_LATE

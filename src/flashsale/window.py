@@ -219,15 +219,7 @@ def open_cue(
     round_number, entropy_at = _round_after(entropy, closes_ms, request.entropy_margin_ms)
     reveals_ms = _reveals_at(max(closes_ms + request.publish_wait_ms, entropy_at or 0))
     stock = _stock_of(request)
-    kept = None
-    if request.keep == "best":
-        units = next(iter(stock.values()), 0)
-        if units == 0:
-            raise InvalidRequest("stock", 'must be given with keep="best", which keeps as many')
-        kept = units + (units if request.reserve is None else request.reserve)
-        kept = limits.check_int('kept with keep="best" (stock + reserve)', kept, 1, 1_000_000)
-    fresh, salt, nonce = random_bytes(32), random_bytes(32), random_bytes(16)
-    seed = draw.server_seed(key, sale, request.id, fresh)
+    kept = _kept(request, stock)
     times = (
         position_ms,
         cue_time_ms,
@@ -248,15 +240,33 @@ def open_cue(
         "kept": kept,
         "entropy_round": round_number,
         "key": key.id,
-        "seed_commitment": draw.seed_commitment(seed, sale, request.id),
     }
-    fields = ("fixed", msgspec.json.encode(fixed).decode())
+    call = _cue_call(sale, request, stock, times, fixed, key)
+    answer = yield from perform_once(sale, call, "cue")
+    if answer.outcome is not Outcome.CUED:
+        raise Rejected(answer.outcome, f"cue {request.id!r} of sale {sale!r}")
+    return (yield from know(sale, request.id))
+
+
+def _cue_call(
+    sale: str,
+    request: CueRequest,
+    stock: Mapping[str, int],
+    times: Sequence[int],
+    fixed: Mapping[str, object],
+    key: Key,
+) -> Call:
+    """The call of lua/window/cue, with secrets of this cue's own: the first that come are kept."""
+    fresh, salt, nonce = random_bytes(32), random_bytes(32), random_bytes(16)
+    seed = draw.server_seed(key, sale, request.id, fresh)
+    committed = {**fixed, "seed_commitment": draw.seed_commitment(seed, sale, request.id)}
+    fields = ("fixed", msgspec.json.encode(committed).decode())
     sealed = ("fresh", fresh.hex(), "salt", salt.hex(), "nonce", nonce.hex())
     flat = [value for line in sorted(stock.items()) for value in line]
     keys, own = ShardKeys.of(sale), CueKeys.of(sale, request.id)
     base = shard_call("expire", keys)
     source = CueKeys.of(sale, request.stock_of or request.id).cue
-    call = Call(
+    return Call(
         load_script("window/cue"),
         (*base.keys, keys.cues, own.cue, own.secrets, source),
         (
@@ -269,10 +279,17 @@ def open_cue(
             encode(sealed),
         ),
     )
-    answer = yield from perform_once(sale, call, "cue")
-    if answer.outcome is not Outcome.CUED:
-        raise Rejected(answer.outcome, f"cue {request.id!r} of sale {sale!r}")
-    return (yield from know(sale, request.id))
+
+
+def _kept(request: CueRequest, stock: Mapping[str, int]) -> int | None:
+    """How many entries a cue with keep="best" remembers; None: all."""
+    if request.keep != "best":
+        return None
+    units = next(iter(stock.values()), 0)
+    if units == 0:
+        raise InvalidRequest("stock", 'must be given with keep="best", which keeps as many')
+    kept = units + (units if request.reserve is None else request.reserve)
+    return limits.check_int('kept with keep="best" (stock + reserve)', kept, 1, 1_000_000)
 
 
 def _stock_of(request: CueRequest) -> dict[str, int]:
