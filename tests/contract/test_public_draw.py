@@ -16,14 +16,12 @@ import pytest
 from typer.testing import CliRunner
 
 from flashsale import Cue, CueHandle, Outcome, SaleHandle, verify
-from flashsale.beacons import QUICKNET, Beacon, can_check_signatures
+from flashsale.beacons import QUICKNET, Beacon
 from flashsale.cli.app import app
 from support.beacon import LocalBeacon, local_beacon
 from support.cues import Tap, close, open_cue, tap
 from support.draws import FIRST, PLACE
 from support.lab import T0, Lab
-
-pytestmark = pytest.mark.skipif(not can_check_signatures(), reason="needs the extra drand")
 
 BUYERS = [f"b{n}" for n in range(8)]
 COMES = T0 + 100_000

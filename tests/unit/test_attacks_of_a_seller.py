@@ -12,10 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from flashsale import draw, verify
-from flashsale.beacons import QUICKNET, can_check_signatures, check_signature
+from flashsale.beacons import QUICKNET, check_signature
 from flashsale.keyring import Key
 from support.beacon import local_beacon, sign
 from support.draws import (
@@ -37,8 +35,6 @@ from support.draws import (
     redrawn,
     void_of,
 )
-
-needs_py_ecc = pytest.mark.skipif(not can_check_signatures(), reason="needs the extra drand")
 
 
 def wrong_of(record: Record) -> dict[str, str]:
@@ -253,7 +249,6 @@ def test_a_ground_signature_is_never_called_right_by_the_file_alone(tmp_path: Pa
         assert "unchecked: the beacon's signature" in told.stdout.splitlines()[-1]
 
 
-@needs_py_ecc
 def test_a_ground_signature_is_refused_by_whoever_checks_it() -> None:
     told = verify.verify(ground_signature(), check_signature=check_signature)
     assert [check.name for check in told.checks if not check.ok] == ["beacon"]
@@ -261,7 +256,6 @@ def test_a_ground_signature_is_refused_by_whoever_checks_it() -> None:
     assert verify.verify(quicknet(), check_signature=check_signature).verdict == "verifies"
 
 
-@needs_py_ecc
 def test_a_seller_with_a_beacon_of_its_own_proves_no_more_than_a_committed_draw() -> None:
     """Whoever holds a beacon's key knows every round; its name, unknown here, gives it away."""
     own = local_beacon(genesis_ms=CUE_TIME_MS)

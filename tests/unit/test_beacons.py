@@ -19,10 +19,6 @@ SIGNATURE = bytes.fromhex(
 """Of quicknet's first round."""
 ZERO = bytes([0xC0, *bytes(47)])
 
-needs_py_ecc = pytest.mark.skipif(
-    not beacons.can_check_signatures(), reason="needs the extra drand"
-)
-
 
 def test_the_rounds_of_quicknet_come_every_three_seconds() -> None:
     genesis = QUICKNET.genesis_ms
@@ -42,12 +38,10 @@ def test_the_randomness_of_a_round_is_the_hash_of_its_signature() -> None:
     assert sha256(SIGNATURE).hexdigest() == told
 
 
-@needs_py_ecc
 def test_a_real_signature_of_quicknet_is_right() -> None:
     assert check_signature(KEY, 1, SIGNATURE)
 
 
-@needs_py_ecc
 @pytest.mark.parametrize(
     ("number", "signature"),
     [
@@ -69,7 +63,6 @@ def test_what_the_beacon_did_not_sign_is_wrong_and_no_error(number: int, signatu
     assert not check_signature(KEY, number, signature)
 
 
-@needs_py_ecc
 def test_a_point_outside_the_group_is_no_signature() -> None:
     """It is on the curve: x = 4 has a square root, and its point a factor of the cofactor."""
     beacons.load_py_ecc()
@@ -80,13 +73,11 @@ def test_a_point_outside_the_group_is_no_signature() -> None:
     assert not check_signature(KEY, 1, outside)
 
 
-@needs_py_ecc
 @pytest.mark.parametrize("key", [b"", bytes(96), ZERO + bytes(48), KEY[:-1] + b"\0", KEY[:48]])
 def test_what_is_no_public_key_signs_nothing(key: bytes) -> None:
     assert not check_signature(key, 1, SIGNATURE)
 
 
-@needs_py_ecc
 def test_a_local_beacon_signs_its_own_rounds_and_no_others() -> None:
     from support.beacon import local_beacon, sign
 
@@ -105,7 +96,6 @@ def test_without_the_extra_nothing_is_said_about_a_signature(
         check_signature(KEY, 1, SIGNATURE)
 
 
-@needs_py_ecc
 def test_checking_a_signature_leaves_python_as_deep_as_it_was() -> None:
     """py-ecc raises the limit to what overflows the stack: then deep JSON kills the process."""
     code = (

@@ -12,7 +12,6 @@ import pytest
 from msgspec import Struct
 from typer.testing import CliRunner
 
-from flashsale.beacons import can_check_signatures
 from flashsale.cli.app import app
 from support import command
 from support.draws import (
@@ -263,7 +262,6 @@ def test_without_the_extra_a_beacons_signature_is_left_unchecked_and_that_is_sai
     assert ask(path, quicknet(), "--json").json["verdict"] == "unchecked"
 
 
-@pytest.mark.skipif(not can_check_signatures(), reason="needs the extra drand")
 def test_with_the_extra_a_real_round_of_quicknet_verifies(path: Path) -> None:
     told = ask(path, quicknet())
     assert told.code == 0
