@@ -58,7 +58,13 @@ def of_cue(script: str, *args: str | int, state: str = "") -> Callable[[Ground],
             inventory.shard_call("expire", ShardKeys.of(ground.sale)),
         )
         if state:
-            frozen = {"state": state, "digest": "00", "digest_at": T0, "frozen_at": T0}
+            frozen = {
+                "state": state,
+                "digest": "00",
+                "digest_at": T0,
+                "frozen_at": T0,
+                "entrants": 1,
+            }
             ground.raw.hset(own.cue, mapping=frozen)  # type: ignore[arg-type]
         all_due(ground)
         more = {
@@ -191,7 +197,7 @@ CASES: list[Case] = [
     (
         "reveal",
         "the same, of a cue without a reserve",
-        of_cue("reveal", 0, "ab", "", state="frozen"),
+        of_cue("reveal", 0, 0, "ab", "", state="frozen"),
     ),
     ("void", "the same", of_cue("void", "a reason")),
     ("give_back", "the same", of_cue("give_back", state="void")),

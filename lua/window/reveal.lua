@@ -27,6 +27,7 @@ local caller_ms, drawn, freed, server_seed, entropy = unpack(ARGV)
 -- include lib/also_write
 -- include lib/close_book
 -- include lib/close_reserve
+-- include lib/damaged
 
 local SETTLED, FROZEN, NOT_CLOSED, VOID, CLOCK_JUMP = 'g', 'f', 'j', 'x', 'J' -- outcomes
 local TRY_AGAIN = 'T' -- outcomes
@@ -61,9 +62,10 @@ local freed_now = tonumber(redis.call('HGET', keys.stock, 'y:' .. cue.id) or 0)
 if judged < tonumber(drawn) or freed_now ~= tonumber(freed) then
   return { epoch, shard.now, FROZEN, 0 }
 end
+local entrants = tonumber(told[2]) or damaged('the field entrants of the cue ' .. cue.id)
 redis.call('ZCARD', keys.deadlines) -- proves the type before the first write
 local book, ends = new_book(), 0
-if cue.reserve > 0 and judged < tonumber(told[2]) then
+if cue.reserve > 0 and judged < entrants then
   ends = shard.now + shard.ttl + cue.reserve
   shard.due = math.min(shard.due or ends, ends)
   also_write(book, 'ZADD', keys.deadlines, { ends, '|' .. cue.id })

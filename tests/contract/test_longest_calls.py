@@ -17,6 +17,16 @@ from loadtests.longest_ground import Case, Ground
 COMMANDS_MAX = 3_500
 """Of one call. They go with the records looked at, which are bounded, not with what there is."""
 
+DONE = {
+    "cue": b"c",
+    "freeze": b"f",
+    "publish": b"f",
+    "reveal": b"g",
+    "void": b"x",
+    "give_back": b"=",
+}
+"""The code of a call that did what it is for, where one that does less may be answered, too."""
+
 FIRST: dict[str, Case] = {}
 for case in CASES:
     FIRST.setdefault(case[0], case)
@@ -47,7 +57,9 @@ def test_a_worst_case_does_what_was_asked_with_a_bounded_number_of_commands(
     stats = ground.raw.info("commandstats")
     ground.raw.flushall()
     assert isinstance(reply, list)
-    assert not {b"!", b"T", b"J", b"u", b"m", b"9"} & {*map(code_in, reply)}, reply
+    codes = {*map(code_in, reply)}
+    assert not {b"!", b"T", b"J", b"u", b"m", b"9"} & codes, reply
+    assert DONE.get(verb, b"") in codes | {b""}, reply
     assert sum(stat["calls"] for stat in stats.values()) < COMMANDS_MAX, stats
 
 

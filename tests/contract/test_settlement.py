@@ -1056,3 +1056,16 @@ def test_nothing_is_kept_in_reserve_where_nobody_is_left_to_take_it(lab: Lab) ->
     red = sale.snapshot().skus["red"]
     assert (red.available, red.set_aside, red.held) == (8, 0, 2)
     assert verified(handle)["final_at_ms"] == TOLD
+
+
+def test_a_lost_number_of_entrants_is_named_and_nothing_is_revealed(lab: Lab) -> None:
+    sale = lab.open()
+    handle = open_cue(lab, sale)
+    tap(handle, "ann")
+    announce(lab, sale, handle)
+    lab.raw.hdel(CueKeys.of(sale.id, "drop").cue, "entrants")
+    with pytest.raises(StoreUnavailable, match="DAMAGED the field entrants of the cue drop"):
+        handle.settle(wait=False)
+    assert handle.view().state is CueState.FROZEN
+    lab.raw.hset(CueKeys.of(sale.id, "drop").cue, "entrants", 1)
+    assert handle.settle(wait=False).outcome is Outcome.SETTLED
