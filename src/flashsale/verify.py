@@ -1309,11 +1309,12 @@ def _limits_of(read: _Record, published_digest: str | None, beacon: Beacon | Non
         " can show others that they are not."
     )
     refused = sum(outcome != "held" for _, outcome, _ in read.awarded)
-    yield (
-        f"That the {refused:,} who were refused were refused rightly, and that units came back: a"
-        " false refusal moves units down the order, to whose turn the seller likes. Only the buyer"
-        " concerned can tell that a reason is false."
-    )
+    if refused or read.returned:
+        yield (
+            f"That the {refused:,} who were refused were refused rightly, and that units came back:"
+            " a false refusal moves units down the order, to whose turn the seller likes. Only the"
+            " buyer concerned can tell that a reason is false."
+        )
     if read.capped:
         yield (
             f"That the {len(read.capped):,} left out for their fingerprint shared it with others:"
